@@ -1,0 +1,56 @@
+/** Files that are either whole or not there: written beside, synced, renamed. */
+import { randomBytes } from 'node:crypto';
+import { open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { HaulierError, messageOf } from './errors.js';
+
+/** Syncs a directory, so that a rename in it survives a power loss. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes `data` to `path`: temporary file, fsync, rename, fsync of the directory. Mode 0600 unless told. */
+export async function writeAtomic(path: string, data: string | Buffer, mode = 0o600): Promise<void> {
+  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+  const handle = await open(temporary, 'wx', mode);
+  try {
+    await handle.writeFile(data);
+    await handle.sync();
+  } catch (error) {
+    await handle.close();
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await handle.close();
+  await rename(temporary, path);
+  await syncDirectory(dirname(path));
+}
+
+/** `writeAtomic` of JSON. */
+export async function writeJsonAtomic(path: string, value: unknown, mode?: number): Promise<void> {
+  await writeAtomic(path, JSON.stringify(value, undefined, 1) + '\n', mode);
+}
+
+/**
+ * Reads JSON; undefined if the file is not there.
+ * @throws STATE_DAMAGED if it is no JSON
+ */
+export async function readJson(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new HaulierError('STATE_DAMAGED', { path, reason: messageOf(error) });
+  }
+}

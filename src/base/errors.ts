@@ -1,0 +1,95 @@
+/**
+ * The one table of errors: code, message, the Nova exception that a caller gets, and what the operator can do.
+ * `docs/errors.md` is generated from it.
+ */
+
+/** How an error looks to Nova: class and HTTP-like code of `nova.exception` (nova/exception.py). */
+export interface NovaClass {
+  /** Class name in `module`; must exist in every supported release. */
+  readonly class: string;
+  /** Python module; `nova.exception` or `builtins`. */
+  readonly module: 'nova.exception' | 'builtins';
+  /** The class's `code` attribute, sent in `kwargs`. */
+  readonly code: number;
+}
+
+interface ErrorRow {
+  /** Message; `{name}` is replaced by the detail of that name. */
+  readonly message: string;
+  readonly nova: NovaClass;
+  /** What the operator or user can do about it. */
+  readonly advice: string;
+}
+
+const nova = (name: string, code: number): NovaClass => ({ class: name, module: 'nova.exception', code });
+const notImplemented: NovaClass = { class: 'NotImplementedError', module: 'builtins', code: 501 };
+
+/** Every error that Haulier raises itself. */
+export const errorTable = {
+  CONFIG_INVALID: { message: '{file}: [{section}] {option}: {problem}', nova: nova('ConfigurationInvalid', 500), advice: 'Correct the option in the named file.' },
+  COMMAND_FAILED: { message: '{command} failed ({outcome}): {stderr}', nova: nova('NovaException', 500), advice: 'Read the tail of its error output.' },
+  COMMAND_TIMEOUT: { message: '{command} did not finish within {seconds} s: {stderr}', nova: nova('NovaException', 500), advice: 'Look for a stuck device or an overloaded host.' },
+  CANCELLED: { message: '{what} was given up: {reason}', nova: nova('NovaException', 500), advice: 'Nothing; the operation was cancelled or its service stopped.' },
+  DEADLINE: { message: '{what} took longer than {seconds} s', nova: nova('NovaException', 500), advice: 'Look at what it waited for.' },
+  UNSUPPORTED: { message: '{what} is not supported by Haulier', nova: notImplemented, advice: 'See docs/rpc-methods.md.' },
+  BAD_ARGUMENT: { message: '{method}: argument {argument}: {problem}', nova: nova('Invalid', 400), advice: 'The sender does not follow the RPC contract; compare the Nova releases.' },
+  IMAGE_UNACCEPTABLE: { message: 'Image {image} is unacceptable: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Upload a root file system tarball (disk format raw, container format bare).' },
+  IMAGE_NOT_FOUND: { message: 'Image {image} could not be found.', nova: nova('ImageNotFound', 404), advice: 'The image was deleted or is not visible to the project.' },
+  IMAGE_TOO_LARGE: { message: 'Image {image} is too large for the flavor: {reason}', nova: nova('FlavorDiskSmallerThanImage', 400), advice: 'Use a flavor with a larger root disk.' },
+  DISK_FULL: { message: 'No space left on {path}: {reason}', nova: nova('NovaException', 500), advice: 'Free space under instances_path.' },
+  INSTANCE_NOT_FOUND: { message: 'Instance {instance} could not be found.', nova: nova('InstanceNotFound', 404), advice: 'The container does not exist on this host.' },
+  INSTANCE_STATE: { message: 'Instance {instance} in state {state}: cannot {action} while the instance is in this state.', nova: nova('InstanceInvalidState', 409), advice: 'Bring the instance into the right state first.' },
+  INSTANCE_BUSY: { message: 'Instance {instance} is busy with {operation}', nova: nova('InstanceInvalidState', 409), advice: 'Wait for the operation to end.' },
+  PORT_BINDING_FAILED: { message: 'Binding failed for port {port}, please check neutron logs for more information.', nova: nova('PortBindingFailed', 500), advice: 'Is the agent of this host alive, and does the host name match?' },
+  PORT_IN_USE: { message: 'Port {port} is still in use.', nova: nova('PortInUse', 409), advice: 'Name a free port.' },
+  PORT_NOT_FOUND: { message: 'Port id {port} could not be found.', nova: nova('PortNotFound', 404), advice: 'Name an existing port.' },
+  NETWORK_NOT_FOUND: { message: 'Network {network} could not be found.', nova: nova('NetworkNotFound', 404), advice: 'Name an existing network.' },
+  NETWORK_AMBIGUOUS: { message: 'More than one possible network found. Specify network ID(s) to select which one(s) to connect to.', nova: nova('NetworkAmbiguous', 409), advice: 'Name a network.' },
+  NETWORK_FAILED: { message: 'Failed to allocate the network(s): {reason}', nova: nova('NovaException', 500), advice: 'Read neutron\'s answer in the message.' },
+  VIF_PLUG_FAILED: { message: 'Virtual interface creation failed: {reason}', nova: nova('VirtualInterfaceCreateException', 500), advice: 'Is the bridge there, and is the agent of this host alive?' },
+  VIF_PLUG_TIMEOUT: { message: 'No network-vif-plugged for port {port} within {seconds} s', nova: nova('VirtualInterfaceCreateException', 500), advice: 'Is the agent of this host alive?' },
+  VIF_UNSUPPORTED: { message: 'Port {port}: VIF type {type} is not supported', nova: nova('VirtualInterfacePlugException', 500), advice: 'Haulier plugs ovs and bridge ports.' },
+  NO_RESOURCES: { message: 'Insufficient compute resources: {reason}.', nova: nova('ComputeResourcesUnavailable', 400), advice: 'Schedule elsewhere or free resources.' },
+  RUNTIME_FAILED: { message: 'The container runtime failed to {action}: {reason}', nova: nova('NovaException', 500), advice: 'Read the reason; `haulier check` says whether the host is fit.' },
+  CONSOLE_UNAVAILABLE: { message: 'Guest does not have a console available.', nova: nova('ConsoleNotAvailable', 404), advice: 'Start the server once.' },
+  REST_FAILED: { message: '{service}: {method} {path} answered {status}: {reason}', nova: nova('NovaException', 500), advice: 'Look into that service\'s log.' },
+  REST_UNREACHABLE: { message: '{service} cannot be reached: {reason}', nova: nova('NovaException', 500), advice: 'Is the service up and the endpoint right?' },
+  KEYSTONE_REFUSED: { message: 'keystone refused the credentials of [{section}]: {reason}', nova: nova('NovaException', 500), advice: 'Correct the user, password and project of that section.' },
+  STATE_DAMAGED: { message: 'State file {path} is damaged: {reason}', nova: nova('NovaException', 500), advice: 'Restore or remove the file.' },
+  IDENTITY: { message: 'This host cannot take the place it claims: {reason}', nova: nova('InvalidConfiguration', 500), advice: 'See the reason; node names and compute_id must not change.' },
+  FAULT_INJECTED: { message: 'Fault injected at {point}', nova: nova('NovaException', 500), advice: 'Only tests do this.' },
+} as const satisfies Record<string, ErrorRow>;
+
+/** A code of the error table. */
+export type ErrorCode = keyof typeof errorTable;
+
+type Details = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** An error of the table. `message` is the row's text with `{detail}` filled in. */
+export class HaulierError extends Error {
+  readonly code: ErrorCode;
+  readonly details: Details;
+  constructor(code: ErrorCode, details: Details = {}, options?: ErrorOptions) {
+    super(errorTable[code].message.replace(/\{(\w+)\}/g, (_, name: string) => String(details[name] ?? `<${name}>`)), options);
+    this.name = code;
+    this.code = code;
+    this.details = details;
+  }
+  /** The Nova exception that this error is on the wire. */
+  get nova(): NovaClass {
+    return errorTable[this.code].nova;
+  }
+  get advice(): string {
+    return errorTable[this.code].advice;
+  }
+}
+
+/** True if `error` is a HaulierError, of one of `codes` if any are given. */
+export function isHaulierError(error: unknown, ...codes: ErrorCode[]): error is HaulierError {
+  return error instanceof HaulierError && (codes.length === 0 || codes.includes(error.code));
+}
+
+/** The message of anything thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

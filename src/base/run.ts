@@ -1,0 +1,66 @@
+/** Runs external commands: an argument array (never a shell), a time-out, and the tail of its error output in the error. */
+import { spawn, type StdioOptions } from 'node:child_process';
+import { HaulierError } from './errors.js';
+
+const tailBytes = 2000;
+const maxOutput = 64 * 1024 * 1024;
+
+/** Options of `run`. */
+export interface RunOptions {
+  /** Milliseconds after which the command is killed (SIGKILL). Default 60 000. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+  readonly input?: string | Buffer;
+  readonly cwd?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Exit codes that are no failure. Default [0]. */
+  readonly okCodes?: readonly number[];
+}
+
+/** What a command left. */
+export interface RunResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/**
+ * Runs `command` with `args` and waits for its end.
+ * @throws COMMAND_FAILED, COMMAND_TIMEOUT, or the signal's reason
+ */
+export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  const timeoutMs = options.timeoutMs ?? 60_000;
+  const shown = [command, ...args].join(' ').slice(0, 300);
+  return new Promise((resolve, reject) => {
+    if (options.signal?.aborted) {
+      reject(options.signal.reason as Error);
+      return;
+    }
+    const stdio: StdioOptions = [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'];
+    const child = spawn(command, args, { stdio, cwd: options.cwd, env: options.env ?? process.env });
+    const out: Buffer[] = [];
+    let outBytes = 0;
+    let err = Buffer.alloc(0);
+    let ended: 'timeout' | 'abort' | undefined;
+    const timer = setTimeout(() => { ended = 'timeout'; child.kill('SIGKILL'); }, timeoutMs);
+    const onAbort = (): void => { ended = 'abort'; child.kill('SIGKILL'); };
+    options.signal?.addEventListener('abort', onAbort, { once: true });
+    const done = (): void => { clearTimeout(timer); options.signal?.removeEventListener('abort', onAbort); };
+    child.stdout?.on('data', (chunk: Buffer) => { outBytes += chunk.length; if (outBytes <= maxOutput) out.push(chunk); });
+    child.stderr?.on('data', (chunk: Buffer) => { err = Buffer.concat([err, chunk]).subarray(-64 * 1024); });
+    if (child.stdin) {
+      child.stdin.on('error', () => undefined); // the exit code tells; EPIPE is only its shadow
+      child.stdin.end(options.input);
+    }
+    child.on('error', (error) => { done(); reject(new HaulierError('COMMAND_FAILED', { command: shown, outcome: 'cannot start', stderr: error.message }, { cause: error })); });
+    child.on('close', (code, signal) => {
+      done();
+      const stderr = err.toString('utf8');
+      const tail = stderr.slice(-tailBytes).trim();
+      if (ended === 'timeout') reject(new HaulierError('COMMAND_TIMEOUT', { command: shown, seconds: timeoutMs / 1000, stderr: tail }));
+      else if (ended === 'abort') reject(options.signal?.reason as Error);
+      else if (code === null || !(options.okCodes ?? [0]).includes(code)) reject(new HaulierError('COMMAND_FAILED', { command: shown, outcome: code === null ? `signal ${signal}` : `exit code ${code}`, stderr: tail }));
+      else resolve({ code, stdout: Buffer.concat(out).toString('utf8'), stderr });
+    });
+  });
+}

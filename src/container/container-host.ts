@@ -1,0 +1,76 @@
+/** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
+import type { Operation } from '../base/operation.js';
+import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+
+/** A container's state changed by itself: PID 1 ended. */
+export interface ContainerExit {
+  readonly id: string;
+  readonly state: ContainerState;
+  readonly exitCode: number;
+  /** The guest asked for a reboot (PID 1 ended by SIGHUP through reboot(2) in its PID namespace). */
+  readonly rebootRequested: boolean;
+}
+
+/** One host's containers. All methods may be called side by side for different containers; never for the same one. */
+export interface ContainerHost {
+  /** Probes the host, remounts and re-watches what is there. Idempotent; never disturbs a running container. */
+  start(): Promise<void>;
+  /** Stops watching. Containers run on. */
+  stop(): Promise<void>;
+
+  /** Makes sure the image is in the cache, unpacked and verified; concurrent callers share one download. @returns true if it was cached already */
+  ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
+  /** Images in the cache. */
+  images(): Promise<readonly string[]>;
+
+  /** Plugs one port's host side early, before the container exists; idempotent. Undo with `unplug`. */
+  plug(instance: string, vif: VifSpec, operation: Operation): Promise<void>;
+  /** Takes a port's host side away, whatever is left of it; idempotent. */
+  unplug(instance: string, vif: VifSpec): Promise<void>;
+
+  /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
+  create(spec: ContainerSpec, operation: Operation): Promise<void>;
+  /** Plugs its ports, creates and starts it. On failure nothing of it runs and its ports are unplugged. */
+  startContainer(id: string, operation: Operation): Promise<void>;
+  /** Asks PID 1 to shut down, repeats every `retryMs`, kills after `timeoutMs`; 0 kills at once. Unplugs its ports. Idempotent. */
+  stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void>;
+  pause(id: string, operation: Operation): Promise<void>;
+  unpause(id: string, operation: Operation): Promise<void>;
+  /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
+  destroy(id: string, operation: Operation): Promise<void>;
+
+  /** Replaces the spec's network interfaces (taken at the next start). */
+  updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void>;
+  spec(id: string): Promise<ContainerSpec | undefined>;
+  view(id: string): Promise<ContainerView>;
+  list(): Promise<readonly ContainerView[]>;
+  stats(id: string): Promise<ContainerStats>;
+  /** The console's text, the last `lines` of it if given. @throws CONSOLE_UNAVAILABLE */
+  consoleLog(id: string, lines: number | undefined): Promise<string>;
+  /** Called when a container ends by itself. */
+  onExit(listener: (exit: ContainerExit) => void): void;
+
+  resources(): Promise<HostResources>;
+}
+
+/** How this room is set up; `main.ts` fills it from the option table. */
+export interface ContainerHostOptions {
+  readonly instancesPath: string;
+  /** Runtime state (runc --root, pid files, attach sockets): a tmpfs folder, `/run/haulier`. */
+  readonly runPath: string;
+  readonly runc: string;
+  readonly conmon: string;
+  readonly criu: string;
+  readonly ovsVsctl: string;
+  /** ovs-vsctl --db; undefined: its own default. */
+  readonly ovsdbConnection: string | undefined;
+  /** cgroup folder under which containers' cgroups are made, as `/haulier`. */
+  readonly cgroupParent: string;
+  /** First host uid/gid of the private ranges, and how many ranges of 65536 there are. */
+  readonly subidBase: number;
+  readonly subidRanges: number;
+  readonly defaultRootGiB: number;
+  readonly imageMaxBytes: number;
+  readonly consoleLogBytes: number;
+  readonly networkMtu: number;
+}
