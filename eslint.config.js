@@ -9,8 +9,9 @@ const rooms = {
   messaging: ['base'],
   openstack: ['base'],
   nova: ['messaging', 'openstack', 'base'],
-  http: ['base'],
-  compute: ['nova', 'openstack', 'messaging', 'haul', 'container', 'http', 'base'],
+  http: ['container', 'base'],
+  compute: ['nova', 'openstack', 'messaging', 'haul', 'container', 'base'],
+  cli: ['compute', 'http', 'nova', 'openstack', 'messaging', 'haul', 'container', 'base'],
 };
 
 const layerRules = Object.entries(rooms).map(([room, below]) => ({

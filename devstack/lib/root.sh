@@ -89,6 +89,8 @@ Acquire::Languages "none";
 Acquire::Retries "3";
 DPkg::Use-Pty "false";
 EOF
+  # How this machine fetches (proxies, acceptance of old Release files) holds for the root as well.
+  apt-config dump | grep -E '^Acquire::(Check-(Valid-Until|Date)|https?::.*[Pp]roxy.*) ' >>"$root/etc/apt/apt.conf.d/90devstack" || true
   rm -f "$root/etc/apt/apt.conf.d/docker-clean"
   printf 'force-unsafe-io\nforce-confold\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/locale/*\n' \
     >"$root/etc/dpkg/dpkg.cfg.d/devstack"

@@ -30,8 +30,11 @@ export interface ContainerHost {
 
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
-  /** Plugs its ports, creates and starts it. On failure nothing of it runs and its ports are unplugged. */
-  startContainer(id: string, operation: Operation): Promise<void>;
+  /**
+   * Plugs its ports, creates and starts it. On failure nothing of it runs and its ports are unplugged.
+   * @param ready awaited between the runtime's create and start: PID 1 runs only when it resolves (the port is wired)
+   */
+  startContainer(id: string, operation: Operation, ready?: Promise<unknown>): Promise<void>;
   /** Asks PID 1 to shut down, repeats every `retryMs`, kills after `timeoutMs`; 0 kills at once. Unplugs its ports. Idempotent. */
   stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void>;
   pause(id: string, operation: Operation): Promise<void>;

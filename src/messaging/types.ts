@@ -22,13 +22,23 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Options of a cast or fanout. */
+export interface CastOptions {
+  /** Gives up a message that still waits for the broker; without it the wait has no end. */
+  readonly signal?: AbortSignal;
+}
+
 /** The sending half. */
 export interface RpcClient {
   /** @throws RemoteFailure what the callee raised; MessagingTimeout; the signal's reason */
   call(target: Target, method: string, args: Record<string, unknown>, context: WireContext, options?: CallOptions): Promise<unknown>;
-  /** Resolves when the broker confirmed it. */
-  cast(target: Target, method: string, args: Record<string, unknown>, context: WireContext): Promise<void>;
-  fanout(target: Target, method: string, args: Record<string, unknown>, context: WireContext): Promise<void>;
+  /**
+   * Resolves when the broker confirmed it.
+   * @throws MessageUndeliverable where no queue took it for `kombu_missing_consumer_retry_timeout`; the signal's reason
+   */
+  cast(target: Target, method: string, args: Record<string, unknown>, context: WireContext, options?: CastOptions): Promise<void>;
+  /** To every server of the topic, of which there may be none. Resolves when the broker confirmed it. */
+  fanout(target: Target, method: string, args: Record<string, unknown>, context: WireContext, options?: CastOptions): Promise<void>;
 }
 
 /** A request as a handler gets it. */

@@ -3,6 +3,8 @@
  * are kept and sent back, in the version they came in; unset and null are different things.
  */
 
+import { HaulierError } from '../base/errors.js';
+
 /** The wire form. */
 export interface Primitive {
   readonly 'nova_object.name': string;
@@ -29,15 +31,18 @@ export class NovaObject {
     this.version = version;
   }
 
-  /** @throws Error if `primitive` is not of Nova's namespace */
+  /** @throws BAD_ARGUMENT if `primitive` is not of Nova's namespace or has no data */
   static from(primitive: Primitive): NovaObject {
-    if (primitive['nova_object.namespace'] !== 'nova') throw new Error(`unsupported object namespace ${primitive['nova_object.namespace']}`);
+    const wrong = primitive['nova_object.namespace'] !== 'nova' ? `unsupported object namespace ${primitive['nova_object.namespace']}`
+      : typeof primitive['nova_object.data'] !== 'object' || primitive['nova_object.data'] === null ? 'an object without data' : undefined;
+    if (wrong !== undefined) throw new HaulierError('BAD_ARGUMENT', { method: 'object', argument: String(primitive['nova_object.name']), problem: wrong });
     const object = new NovaObject(primitive['nova_object.name'], primitive['nova_object.version']);
     for (const [field, value] of Object.entries(primitive['nova_object.data'])) object.#data.set(field, parseValue(value));
     for (const field of primitive['nova_object.changes'] ?? []) object.#changes.add(field);
     return object;
   }
 
+  /** True if the field is set, be it to null. */
   has(field: string): boolean {
     return this.#data.has(field);
   }
@@ -54,14 +59,28 @@ export class NovaObject {
   load(field: string, value: unknown): void {
     this.#data.set(field, value);
   }
+  /** Names of the fields that are set. */
   fields(): IterableIterator<string> {
     return this.#data.keys();
   }
-  /** Own changed names, and set children with changes (oslo_versionedobjects obj_what_changed). */
+  /** Own changed names, set children with changes, and `objects` of a list with changed members (oslo_versionedobjects obj_what_changed). */
   whatChanged(): Set<string> {
     const changed = new Set(this.#changes);
-    for (const [field, value] of this.#data) if (value instanceof NovaObject && value.whatChanged().size > 0) changed.add(field);
+    for (const [field, value] of this.#data) if (value instanceof NovaObject && value.isChanged()) changed.add(field);
+    if (this.objects().some((member) => member.isChanged())) changed.add('objects');
     return changed;
+  }
+  /** True if `whatChanged` would not be empty. */
+  isChanged(): boolean {
+    if (this.#changes.size > 0) return true;
+    for (const value of this.#data.values()) if (value instanceof NovaObject && value.isChanged()) return true;
+    return this.objects().some((member) => member.isChanged());
+  }
+  /** Forgets all changes, those of set children too. */
+  resetChanges(): void {
+    this.#changes.clear();
+    for (const value of this.#data.values()) if (value instanceof NovaObject) value.resetChanges();
+    for (const member of this.objects()) member.resetChanges();
   }
   /** Replaces the changed set. */
   setChanges(fields: Iterable<string>): void {
@@ -89,12 +108,18 @@ export class NovaObject {
     const value = this.#data.get(field);
     return Array.isArray(value) ? value.filter((item): item is NovaObject => item instanceof NovaObject) : [];
   }
+  /** Boolean field; undefined if unset or null. */
+  flag(field: string): boolean | undefined {
+    const value = this.#data.get(field);
+    return typeof value === 'boolean' ? value : undefined;
+  }
   /** Map field of strings; empty if unset or null. */
   strings(field: string): Record<string, string> {
     const value = this.#data.get(field);
     return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof NovaObject) ? { ...(value as Record<string, string>) } : {};
   }
 
+  /** The wire form, in the version it came in. */
   toPrimitive(): Primitive {
     const changes = [...this.whatChanged()];
     return {

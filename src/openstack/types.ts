@@ -15,25 +15,32 @@ export interface RequestScope {
   readonly identity: Identity;
 }
 
+/** For whom placement is asked; it is always asked with the service's own rights. Without a request id the request makes one. */
+export type PlacementScope = Partial<Pick<RequestScope, 'requestId' | 'signal'>>;
+
 /** Inventory of one resource class (placement). */
 export interface Inventory {
   readonly total: number; readonly reserved: number; readonly allocation_ratio: number;
   readonly min_unit: number; readonly max_unit: number; readonly step_size: number;
 }
 
-/** Placement as a compute service uses it; generations and conflicts are handled inside. */
+/** Placement as a compute service uses it; generations and conflicts are handled inside. What is known of a provider is kept and read again every 300 s. */
 export interface Placement {
-  /** Makes sure the provider exists. @throws IDENTITY when another uuid owns the name */
-  ensureProvider(uuid: string, name: string): Promise<void>;
-  inventories(provider: string): Promise<Readonly<Record<string, Inventory>>>;
-  /** PUTs if different. */
-  setInventories(provider: string, inventories: Readonly<Record<string, Inventory>>): Promise<void>;
+  /** Makes sure the provider exists. @throws IDENTITY when another uuid owns the name, or the uuid has another name */
+  ensureProvider(uuid: string, name: string, scope?: PlacementScope): Promise<void>;
+  inventories(provider: string, scope?: PlacementScope): Promise<Readonly<Record<string, Inventory>>>;
+  /** PUTs if different; classes with total 0 are left out. @throws REST_FAILED of type `placement.inventory.inuse` when a class that has allocations would go */
+  setInventories(provider: string, inventories: Readonly<Record<string, Inventory>>, scope?: PlacementScope): Promise<void>;
   /** Adds `present`, takes `absent` off, leaves foreign ones; creates missing CUSTOM_ traits. Unknown standard traits are left out and returned. */
-  setTraits(provider: string, present: readonly string[], absent: readonly string[]): Promise<readonly string[]>;
+  setTraits(provider: string, present: readonly string[], absent: readonly string[], scope?: PlacementScope): Promise<readonly string[]>;
   /** Allocations on a provider: consumer uuid to resources. */
-  allocationsOf(provider: string): Promise<Readonly<Record<string, Readonly<Record<string, number>>>>>;
+  allocationsOf(provider: string, scope?: PlacementScope): Promise<Readonly<Record<string, Readonly<Record<string, number>>>>>;
+  /** Moves all allocations of one consumer to another (contract E.2). @returns false if `from` has none */
+  moveAllocations(from: string, to: string, scope?: PlacementScope): Promise<boolean>;
+  /** Takes one provider's part out of a consumer's allocations (contract E.2, a failed or finished evacuation). */
+  removeProviderFromAllocations(consumer: string, provider: string, scope?: PlacementScope): Promise<void>;
   /** Deletes a consumer's allocations; 404 is fine. */
-  deleteAllocations(consumer: string): Promise<void>;
+  deleteAllocations(consumer: string, scope?: PlacementScope): Promise<void>;
 }
 
 /** A neutron port, the fields used here. */
@@ -69,6 +76,8 @@ export interface Neutron {
   networks(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly Network[]>;
   subnets(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly Subnet[]>;
   floatingIps(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly FloatingIp[]>;
+  /** Security groups of a project: id and name only (`fields=id&fields=name&tenant_id=`). */
+  securityGroups(scope: RequestScope, projectId: string): Promise<readonly { readonly id: string; readonly name: string }[]>;
   /** Extension aliases, cached for 10 minutes. */
   extensions(scope: RequestScope): Promise<ReadonlySet<string>>;
 }
@@ -83,6 +92,8 @@ export interface GlanceImage {
 export interface Glance {
   /** @throws IMAGE_NOT_FOUND */
   image(scope: RequestScope, id: string): Promise<GlanceImage>;
+  /** Deletes an image record; 404 is fine. */
+  deleteImage(scope: RequestScope, id: string): Promise<void>;
   /** The image's bytes. @throws IMAGE_NOT_FOUND, IMAGE_UNACCEPTABLE (no data) */
   download(scope: RequestScope, id: string): Promise<Readable>;
 }

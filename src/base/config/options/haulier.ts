@@ -1,0 +1,30 @@
+/** `[haulier]`: what nova-compute does not have. */
+import { integer, text, typed, type Section } from '../option.js';
+import { commandType, listenType, pathType } from '../own-types.js';
+
+const mebi = 1024 * 1024;
+
+/** The section. An unknown name in it is an error. */
+export const haulier = {
+  help: 'Haulier\'s own options. A name that is not in this list is an error.',
+  strict: true,
+  options: {
+    hypervisor_hostname: text({ default: '$host', help: 'Name of this host\'s node and resource provider. When Haulier takes over a host: the name that it has.' }),
+    run_path: typed(pathType, { default: '/run/haulier', help: 'Folder of what does not survive a boot of the host: runtime state, pid files, console sockets.' }),
+    runc: typed(commandType, { default: 'runc', help: 'The OCI runtime.' }),
+    conmon: typed(commandType, { default: 'conmon', help: 'The monitor beside each container.' }),
+    criu: typed(commandType, { default: 'criu', help: 'The checkpoint tool.' }),
+    ovs_vsctl: typed(commandType, { default: 'ovs-vsctl', help: 'The command for Open vSwitch.' }),
+    cgroup_parent: typed(pathType, { default: '/haulier', help: 'cgroup under which those of the containers are made.' }),
+    // From 0x70000000, 4094 ranges end at 0x7ffdffff. This lies above useradd's sub-uids (login.defs SUB_UID_MAX 600100000),
+    // Incus (1000000 + 10^9) and systemd-nspawn (to 1879048191), below systemd's foreign range (from 2147352576), podman's
+    // `containers` (from 2147483647) and 2^31, where some programs take an id for negative.
+    subid_base: integer({ default: 0x70000000, min: 65536, max: 0xffffffff, help: 'First host uid and gid for containers. The ids from there must be free on every host between which containers move.' }),
+    subid_ranges: integer({ default: 4094, min: 1, max: 65535, help: 'Ranges of 65536 from there, one for each container.' }),
+    default_root_gb: integer({ default: 10, min: 1, help: 'GiB of the root file system where the flavor has 0.' }),
+    image_max_bytes: integer({ default: 64 * 1024 * mebi, min: mebi, help: 'Bytes that an image may have when unpacked.' }),
+    console_log_bytes: integer({ default: mebi, min: 4096, help: 'Bytes of console output that are kept for each container.' }),
+    pids_limit: integer({ default: 4096, min: 1, max: 4194304, help: 'Processes and threads that a container may have.' }),
+    http_listen: typed(listenType, { default: '127.0.0.1:8790', help: 'Where health, metrics and progress are served: address:port, or off.' }),
+  },
+} satisfies Section;

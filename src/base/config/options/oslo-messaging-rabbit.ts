@@ -1,0 +1,48 @@
+/** `[oslo_messaging_rabbit]` (oslo.messaging impl_rabbit.py, amqp.py, base.py; Zed to 2026.2). Where the releases differ in a default, the newest's is taken and the difference is told. */
+import { boolean, choice, float, integer, text, type HostFacts, type Section } from '../option.js';
+
+/** The section. */
+export const oslo_messaging_rabbit = {
+  help: 'RabbitMQ. Whatever shapes exchanges and queues must be the same in every service of the cloud.',
+  options: {
+    amqp_durable_queues: boolean({ default: false, help: 'Queues and exchanges survive a restart of the broker.' }),
+    amqp_auto_delete: boolean({ default: false, deprecated: ['DEFAULT.amqp_auto_delete'], help: 'Queues and exchanges go with their last consumer.' }),
+    ssl: boolean({ default: false, deprecated: ['rabbit_use_ssl'], help: 'Connect over TLS.' }),
+    ssl_version: text({ default: '', deprecated: ['kombu_ssl_version'], help: 'TLS version; empty: what both sides can.' }),
+    ssl_key_file: text({ default: '', deprecated: ['kombu_ssl_keyfile'], help: 'PEM file with the client key.' }),
+    ssl_cert_file: text({ default: '', deprecated: ['kombu_ssl_certfile'], help: 'PEM file with the client certificate.' }),
+    ssl_ca_file: text({ default: '', deprecated: ['kombu_ssl_ca_certs'], help: 'PEM file with the certificate authorities to trust. Without it the broker\'s certificate is not verified.' }),
+    ssl_enforce_hostname_verification: boolean({ default: true, help: 'With ssl_ca_file: the certificate must be of the host in transport_url. False by default before 2026.2.' }),
+    ssl_enforce_fips_mode: boolean({ default: false, help: 'Refuse to run unless OpenSSL is in FIPS mode.' }),
+    // the maximum is 0.9 of amqpdriver.ACK_REQUEUE_EVERY_SECONDS_MAX
+    kombu_reconnect_delay: float({ default: 1.0, min: 0, max: 4.5, deprecated: ['DEFAULT.kombu_reconnect_delay'], help: 'Seconds to wait before reconnecting after the broker cancelled a consumer.' }),
+    kombu_reconnect_splay: float({ default: 0.0, min: 0, help: 'Longest random addition to that, in seconds.' }),
+    kombu_compression: text({ help: 'Compression of what is sent (gzip, bz2). Haulier sends uncompressed.' }),
+    kombu_missing_consumer_retry_timeout: integer({ default: 60, deprecated: ['kombu_reconnect_timeout'], help: 'Seconds during which a reply is retried when its queue is gone.' }),
+    kombu_failover_strategy: choice(['round-robin', 'shuffle'], { default: 'round-robin', help: 'Which broker is tried next.' }),
+    rabbit_login_method: choice(['PLAIN', 'AMQPLAIN', 'EXTERNAL', 'RABBIT-CR-DEMO'], { default: 'AMQPLAIN', deprecated: ['DEFAULT.rabbit_login_method'], help: 'SASL mechanism.' }),
+    rabbit_retry_interval: integer({ default: 1, min: 1, help: 'Seconds until the first new try to connect.' }),
+    rabbit_retry_backoff: integer({ default: 2, min: 0, deprecated: ['DEFAULT.rabbit_retry_backoff'], help: 'Seconds by which that grows with each try.' }),
+    rabbit_interval_max: integer({ default: 30, min: 1, help: 'Seconds at which it stops growing.' }),
+    rabbit_ha_queues: boolean({ default: false, deprecated: ['DEFAULT.rabbit_ha_queues'], help: 'Declare queues with x-ha-policy: all. Not together with rabbit_quorum_queue.' }),
+    rabbit_quorum_queue: boolean({ default: false, help: 'Declare the topic queues as quorum queues (always durable).' }),
+    rabbit_transient_quorum_queue: boolean({ default: false, help: 'Declare the reply and fanout queues as quorum queues too.' }),
+    rabbit_quorum_delivery_limit: integer({ default: 0, help: 'x-delivery-limit of quorum queues; 0: not sent.' }),
+    rabbit_quorum_max_memory_length: integer({ default: 0, deprecated: ['rabbit_quroum_max_memory_length'], help: 'x-max-in-memory-length of quorum queues; 0: not sent.' }),
+    rabbit_quorum_max_memory_bytes: integer({ default: 0, deprecated: ['rabbit_quroum_max_memory_bytes'], help: 'x-max-in-memory-bytes of quorum queues; 0: not sent.' }),
+    rabbit_transient_queues_ttl: integer({ default: 1800, min: 0, help: 'x-expires of reply and fanout queues, in seconds; 0: not sent (not before 2024.1). Of a fanout stream: x-max-age.' }),
+    rabbit_stream_fanout: boolean({ default: false, help: 'Fanout through one stream instead of a queue for each service. Needs rabbit_qos_prefetch_count and rabbit_transient_quorum_queue.' }),
+    rabbit_qos_prefetch_count: integer({ default: 0, help: 'Messages sent ahead of acknowledgement; 0: no limit.' }),
+    heartbeat_timeout_threshold: integer({ default: 60, help: 'Seconds of silence after which the broker counts as dead; 0: no heartbeat.' }),
+    heartbeat_rate: integer({ default: 3, help: 'Heartbeat checks during that time. 2 by default on Zed.' }),
+    heartbeat_in_pthread: boolean({ default: false, help: 'Accepted; means nothing here.' }),
+    direct_mandatory_flag: boolean({ default: true, help: 'Replies are sent mandatory, so that a missing queue is noticed.' }),
+    enable_cancel_on_failover: boolean({ default: false, help: 'Consume with x-cancel-on-ha-failover.' }),
+    use_queue_manager: boolean({ default: false, help: 'Name reply and fanout queues after host and process instead of at random.' }),
+    hostname: text({ default: (facts: HostFacts) => facts.hostName, sample: '<host name>', help: 'Host in these names.' }),
+    processname: text({ default: 'nova-compute', help: 'Process in these names.' }),
+    rpc_conn_pool_size: integer({ default: 30, min: 1, deprecated: ['DEFAULT.rpc_conn_pool_size'], help: 'Connections for sending, at most.' }),
+    conn_pool_min_size: integer({ default: 2, help: 'Connections for sending that are kept.' }),
+    conn_pool_ttl: integer({ default: 1200, help: 'Seconds after which an idle connection beyond these is closed.' }),
+  },
+} satisfies Section;

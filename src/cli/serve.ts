@@ -1,0 +1,71 @@
+/** `haulier`: runs the compute service until a signal ends it. */
+import { createWriteStream } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { basename, isAbsolute, join } from 'node:path';
+import { computeSettings, containerOptions, messagingOptions, openstackOptions } from './wiring.js';
+import type { Config, LoadedConfig } from '../base/config/load.js';
+import { isHaulierError, messageOf } from '../base/errors.js';
+import { createLog, type Log } from '../base/log.js';
+import { ComputeService } from '../compute/service.js';
+import { LocalContainerHost } from '../container/local-container-host.js';
+import { startHttp } from '../http/server.js';
+import { connectMessaging } from '../messaging/messaging.js';
+import { createOpenstack } from '../openstack/openstack.js';
+
+/** Where log records go: `log_file` under `log_dir`, else standard error (oslo_log). */
+async function openLog(config: Config): Promise<Log> {
+  const { log_file: file, log_dir: folder, debug, use_stderr: stderr } = config.DEFAULT;
+  const name = file ?? (folder ? `${basename(process.argv[1] ?? 'haulier', '.js')}.log` : undefined);
+  const level = debug ? 'debug' : 'info';
+  if (!name || stderr) return createLog({ level });
+  const path = folder && !isAbsolute(name) ? join(folder, name) : name;
+  if (folder) await mkdir(folder, { recursive: true });
+  return createLog({ level, out: createWriteStream(path, { flags: 'a', mode: 0o640 }) });
+}
+
+/** Runs until SIGTERM or SIGINT. @returns the exit code */
+export async function serve(loaded: LoadedConfig): Promise<number> {
+  const { config } = loaded;
+  const log = await openLog(config);
+  for (const warning of loaded.warnings) log.warn(warning);
+  const stopping = new AbortController();
+  const ended = new Promise<void>((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(name, () => {
+        log.info({ signal: name }, 'stopping');
+        stopping.abort(new Error(`stopped by ${name}`));
+        resolve();
+      });
+    }
+  });
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
+  const messaging = connectMessaging(messagingOptions(config), log);
+  const openstack = createOpenstack(openstackOptions(config), log);
+  const containers = new LocalContainerHost(containerOptions(config), log);
+  const service = new ComputeService({
+    settings: computeSettings(loaded), log, messaging, containers,
+    placement: openstack.placement, neutron: openstack.neutron, glance: openstack.glance,
+    prefetch: () => openstack.keystone.prefetch(stopping.signal),
+  });
+  const http = config.haulier.http_listen === 'off' ? undefined : await startHttp(config.haulier.http_listen, {
+    notReady: () => service.notReady,
+    containers: () => containers.list(),
+    operations: () => (service.compute?.operations.running ?? []).map((operation) => operation.view()),
+  }, log);
+  let code = 0;
+  try {
+    await service.start(stopping.signal);
+    await ended;
+  } catch (error) {
+    if (!stopping.signal.aborted) {
+      log.fatal({ err: error }, `cannot start: ${messageOf(error)}${isHaulierError(error) ? ` ${error.advice}` : ''}`);
+      code = 1;
+    }
+  }
+  await service.stop(config.DEFAULT.manager_shutdown_timeout * 1000);
+  await messaging.close();
+  await openstack.close();
+  await http?.close();
+  log.info('stopped');
+  return code;
+}

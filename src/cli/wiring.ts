@@ -1,0 +1,123 @@
+/** From the option table to the plain options of each room. */
+import { dirname } from 'node:path';
+import type { Config, LoadedConfig } from '../base/config/load.js';
+import { HaulierError } from '../base/errors.js';
+import type { ContainerHostOptions } from '../container/container-host.js';
+import type { ComputeSettings } from '../compute/settings.js';
+import type { MessagingOptions } from '../messaging/options.js';
+import type { AuthOptions } from '../openstack/auth-options.js';
+import type { OpenstackOptions } from '../openstack/openstack.js';
+
+/** Options of the messaging room. @throws CONFIG_INVALID without a transport_url */
+export function messagingOptions(config: Config): MessagingOptions {
+  const { DEFAULT } = config;
+  if (!DEFAULT.transport_url) throw new HaulierError('CONFIG_INVALID', { file: 'configuration', section: 'DEFAULT', option: 'transport_url', problem: 'is needed' });
+  return {
+    transportUrl: DEFAULT.transport_url,
+    controlExchange: DEFAULT.control_exchange,
+    rpcResponseTimeout: DEFAULT.rpc_response_timeout,
+    executorThreadPoolSize: DEFAULT.executor_thread_pool_size,
+    program: 'haulier',
+    rabbit: config.oslo_messaging_rabbit as MessagingOptions['rabbit'] & object,
+  };
+}
+
+/** Options of the container room. */
+export function containerOptions(config: Config): ContainerHostOptions {
+  const { haulier, DEFAULT, os_vif_ovs } = config;
+  return {
+    instancesPath: DEFAULT.instances_path,
+    runPath: haulier.run_path,
+    runc: haulier.runc,
+    conmon: haulier.conmon,
+    criu: haulier.criu,
+    ovsVsctl: haulier.ovs_vsctl,
+    ovsdbConnection: os_vif_ovs.ovsdb_connection,
+    cgroupParent: haulier.cgroup_parent,
+    subidBase: haulier.subid_base,
+    subidRanges: haulier.subid_ranges,
+    defaultRootGiB: haulier.default_root_gb,
+    imageMaxBytes: haulier.image_max_bytes,
+    consoleLogBytes: haulier.console_log_bytes,
+    networkMtu: os_vif_ovs.network_device_mtu,
+  };
+}
+
+type AuthSection = Config['neutron'] | Config['placement'] | Config['glance'];
+type Credentials = Omit<Config['service_user'], 'send_service_user_token'>;
+
+function credentials(section: string, values: Credentials): AuthOptions {
+  return {
+    section,
+    authType: values.auth_type, authUrl: values.auth_url, username: values.username, userId: values.user_id, password: values.password,
+    userDomainId: values.user_domain_id, userDomainName: values.user_domain_name, projectId: values.project_id, projectName: values.project_name,
+    projectDomainId: values.project_domain_id, projectDomainName: values.project_domain_name, defaultDomainId: values.default_domain_id,
+    defaultDomainName: values.default_domain_name, domainId: values.domain_id, domainName: values.domain_name, systemScope: values.system_scope,
+    cafile: values.cafile, certfile: values.certfile, keyfile: values.keyfile, insecure: values.insecure, timeout: values.timeout,
+  };
+}
+
+function endpoint(section: string, values: AuthSection): AuthOptions {
+  return {
+    ...credentials(section, values),
+    regionName: values.region_name, validInterfaces: values.valid_interfaces, endpointOverride: values.endpoint_override,
+    serviceType: values.service_type, retries: values.connect_retries,
+  };
+}
+
+/** Options of the openstack room. */
+export function openstackOptions(config: Config): OpenstackOptions {
+  const glance = endpoint('glance', config.glance);
+  return {
+    placement: endpoint('placement', config.placement),
+    neutron: endpoint('neutron', config.neutron),
+    glance: { ...glance, endpointOverride: config.glance.endpoint_override ?? config.glance.api_servers?.[0], retries: config.glance.num_retries },
+    serviceUser: credentials('service_user', config.service_user),
+    sendServiceUserToken: config.service_user.send_service_user_token,
+    associationRefreshSeconds: config.compute.resource_provider_association_refresh,
+  };
+}
+
+/** Settings of the compute room. */
+export function computeSettings(loaded: LoadedConfig): ComputeSettings {
+  const { DEFAULT, haulier, filter_scheduler, workarounds, api, neutron } = loaded.config;
+  return {
+    host: DEFAULT.host,
+    hypervisorHostname: haulier.hypervisor_hostname,
+    myIp: DEFAULT.my_ip,
+    statePath: DEFAULT.state_path,
+    instancesPath: DEFAULT.instances_path,
+    configDirs: loaded.files.map(dirname),
+    instanceNameTemplate: DEFAULT.instance_name_template,
+    reportInterval: DEFAULT.report_interval,
+    updateResourcesInterval: DEFAULT.update_resources_interval,
+    syncPowerStateInterval: DEFAULT.sync_power_state_interval,
+    healInfoCacheInterval: DEFAULT.heal_instance_info_cache_interval,
+    runningDeletedAction: DEFAULT.running_deleted_instance_action,
+    runningDeletedPollInterval: DEFAULT.running_deleted_instance_poll_interval,
+    runningDeletedTimeout: DEFAULT.running_deleted_instance_timeout,
+    instanceDeleteInterval: DEFAULT.instance_delete_interval,
+    reclaimInstanceInterval: DEFAULT.reclaim_instance_interval,
+    periodicFuzzyDelay: DEFAULT.periodic_fuzzy_delay,
+    resumeGuestsOnHostBoot: DEFAULT.resume_guests_state_on_host_boot,
+    reservedCpus: DEFAULT.reserved_host_cpus,
+    reservedMemoryMb: DEFAULT.reserved_host_memory_mb,
+    reservedDiskMb: DEFAULT.reserved_host_disk_mb,
+    cpuAllocationRatio: DEFAULT.cpu_allocation_ratio || undefined,
+    ramAllocationRatio: DEFAULT.ram_allocation_ratio || undefined,
+    diskAllocationRatio: DEFAULT.disk_allocation_ratio || undefined,
+    initialCpuAllocationRatio: DEFAULT.initial_cpu_allocation_ratio,
+    initialRamAllocationRatio: DEFAULT.initial_ram_allocation_ratio,
+    initialDiskAllocationRatio: DEFAULT.initial_disk_allocation_ratio,
+    vifPluggingTimeout: DEFAULT.vif_plugging_timeout,
+    vifPluggingIsFatal: DEFAULT.vif_plugging_is_fatal,
+    maxConcurrentBuilds: DEFAULT.max_concurrent_builds,
+    shutdownTimeout: DEFAULT.shutdown_timeout,
+    ovsBridge: neutron.ovs_bridge,
+    trackInstanceChanges: filter_scheduler.track_instance_changes,
+    disableGroupPolicyCheck: workarounds.disable_group_policy_check_upcall,
+    disableServiceVersionCheck: workarounds.disable_compute_service_check_for_ffu,
+    pidsLimit: haulier.pids_limit,
+    dhcpDomain: api.dhcp_domain,
+  };
+}

@@ -1,0 +1,38 @@
+/** The arguments of build_and_run_instance, unpacked (contract C.3). */
+import type { InstanceCall } from '../compute.js';
+import type { WireContext } from '../../messaging/types.js';
+import { NovaObject } from '../../nova/object.js';
+
+/** A build as it was asked for. `args` stays whole: a reschedule sends it on. */
+export interface BuildRequest {
+  readonly context: WireContext;
+  readonly instance: NovaObject;
+  readonly uuid: string;
+  readonly image: Readonly<Record<string, unknown>>;
+  readonly node: string;
+  readonly requestedNetworks: readonly NovaObject[];
+  /** Ports that the user brought. */
+  readonly requestedPorts: ReadonlySet<string>;
+  readonly securityGroups: readonly string[];
+  readonly filterProperties: Readonly<Record<string, unknown>>;
+  readonly args: Readonly<Record<string, unknown>>;
+}
+
+/** Reads the call's arguments. */
+export function buildRequest(call: InstanceCall): BuildRequest {
+  const { args } = call;
+  const requests = args['requested_networks'] instanceof NovaObject ? args['requested_networks'].objects() : [];
+  const groups = Array.isArray(args['security_groups']) ? args['security_groups'] : [];
+  return {
+    context: call.context,
+    instance: call.instance,
+    uuid: call.uuid,
+    image: (args['image'] ?? {}) as Record<string, unknown>,
+    node: String(args['node'] ?? ''),
+    requestedNetworks: requests,
+    requestedPorts: new Set(requests.flatMap((request) => request.text('port_id') ?? [])),
+    securityGroups: groups.filter((group): group is string => typeof group === 'string'),
+    filterProperties: (args['filter_properties'] ?? {}) as Record<string, unknown>,
+    args,
+  };
+}

@@ -1,0 +1,64 @@
+/**
+ * External events (contract C.14): waits that are registered before the action that triggers the event. Events are handled
+ * beside the instance's lock, since its holder is the one who waits.
+ */
+import { HaulierError } from '../base/errors.js';
+
+/** How an awaited event ended. */
+export type EventOutcome = 'completed' | 'failed' | 'in-progress';
+
+interface Waiter {
+  readonly resolve: (outcome: EventOutcome) => void;
+  readonly reject: (reason: Error) => void;
+}
+
+/** A registered wait. */
+export interface EventWait {
+  /** Resolves with the event's status. Rejects when the wait is cancelled. */
+  readonly outcome: Promise<EventOutcome>;
+  /** Forgets the wait. */
+  drop(): void;
+}
+
+const keyOf = (instance: string, name: string, tag: string): string => `${instance}/${name}-${tag}`;
+
+/** Waits by instance, event name and tag. */
+export class EventWaiters {
+  readonly #waiters = new Map<string, Set<Waiter>>();
+
+  /** Registers a wait for one event. */
+  expect(instance: string, name: string, tag: string): EventWait {
+    const key = keyOf(instance, name, tag);
+    let waiter!: Waiter;
+    const outcome = new Promise<EventOutcome>((resolve, reject) => { waiter = { resolve, reject }; });
+    outcome.catch(() => undefined); // whoever awaits it sees it; a dropped wait must not end the process
+    const set = this.#waiters.get(key) ?? new Set();
+    set.add(waiter);
+    this.#waiters.set(key, set);
+    return { outcome, drop: () => this.#remove(key, waiter) };
+  }
+
+  /** Wakes the waiters of an event. @returns how many there were */
+  deliver(instance: string, name: string, tag: string, outcome: EventOutcome): number {
+    const key = keyOf(instance, name, tag);
+    const set = this.#waiters.get(key);
+    this.#waiters.delete(key);
+    for (const waiter of set ?? []) waiter.resolve(outcome);
+    return set?.size ?? 0;
+  }
+
+  /** Ends every wait of an instance, as a delete does; without an instance all of them, as a stop of the service does. */
+  cancel(instance: string | undefined, reason: string): void {
+    for (const [key, set] of [...this.#waiters]) {
+      if (instance !== undefined && !key.startsWith(`${instance}/`)) continue;
+      this.#waiters.delete(key);
+      for (const waiter of set) waiter.reject(new HaulierError('CANCELLED', { what: `waiting for ${key.slice(key.indexOf('/') + 1)}`, reason }));
+    }
+  }
+
+  #remove(key: string, waiter: Waiter): void {
+    const set = this.#waiters.get(key);
+    set?.delete(waiter);
+    if (set?.size === 0) this.#waiters.delete(key);
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * Recovery at the start (nova/compute/manager.py `init_host`, `_init_instance`, contract D.5): what was half-done when the
+ * service ended is finished, or given up so that the user can go on. Runs before any message is consumed.
+ */
+import type { Compute, InstanceCall } from './compute.js';
+import { uuidOf } from './compute.js';
+import { isNova, recordFault } from './failure-report.js';
+import { rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
+import { completeDeletion, deleteInstance } from './methods/terminate.js';
+import { cachedVifs } from './network/info-cache.js';
+import { deallocateNetworks } from './network/deallocate.js';
+import { powerStateOf } from './states.js';
+import { HaulierError } from '../base/errors.js';
+import type { Operation } from '../base/operation.js';
+import type { WireContext } from '../messaging/types.js';
+import { adminContext, readingDeleted } from '../nova/context.js';
+import type { NovaObject } from '../nova/object.js';
+import { powerStates } from '../nova/states.js';
+
+const buildTasks = new Set(['scheduling', 'block_device_mapping', 'networking', 'spawning']);
+const rebuildTasks = new Set(['rebuilding', 'rebuild_block_device_mapping', 'rebuild_spawning']);
+const snapshotTasks = new Set(['image_snapshot_pending', 'image_snapshot', 'image_pending_upload', 'image_uploading', 'image_backup']);
+const rebootTasks = new Set(['reboot_pending', 'reboot_started', 'reboot_pending_hard', 'reboot_started_hard', 'rebooting', 'rebooting_hard']);
+const pendingReboots = new Set(['reboot_pending', 'reboot_pending_hard']);
+
+/** All instances of this host that the service found, for the scheduler. */
+export async function initHost(compute: Compute): Promise<readonly NovaObject[]> {
+  const context = adminContext();
+  const attributes = ['info_cache', 'metadata', 'numa_topology', 'system_metadata', 'flavor'];
+  const list = (await compute.conductor.classCall(context, 'InstanceList', 'get_by_host', [compute.settings.host], { expected_attrs: attributes })) as NovaObject;
+  await leaveEvacuated(compute, context);
+  // a few at a time: after a crash in a burst of boots there are many
+  const queue = [...list.objects()];
+  const worker = async (): Promise<void> => {
+    for (let instance = queue.shift(); instance; instance = queue.shift()) await initOne(compute, context, instance);
+  };
+  await Promise.all(Array.from({ length: 4 }, worker));
+  await failInterruptedBuilds(compute, context);
+  return list.objects();
+}
+
+async function initOne(compute: Compute, context: WireContext, instance: NovaObject): Promise<void> {
+  if (instance.text('host') !== compute.settings.host) return;
+  try {
+    await compute.operations.run({ name: 'init_instance', instance: uuidOf(instance) }, (operation) => recover(compute, context, instance, operation));
+  } catch (error) {
+    // one instance must not keep the host from starting
+    compute.log.error({ err: error, instance: uuidOf(instance) }, 'cannot recover the server');
+  }
+}
+
+async function save(compute: Compute, context: WireContext, instance: NovaObject, fields: Record<string, unknown>): Promise<void> {
+  for (const [field, value] of Object.entries(fields)) instance.set(field, value);
+  await compute.conductor.saveInstance(context, instance);
+}
+
+async function recover(compute: Compute, context: WireContext, instance: NovaObject, operation: Operation): Promise<void> {
+  const uuid = uuidOf(instance);
+  const vmState = instance.text('vm_state') ?? '';
+  const task = instance.text('task_state') ?? '';
+  const call = (method: string, args: Record<string, unknown>): InstanceCall => ({ method, context, args, operation, instance, uuid });
+  const { state } = await compute.containers.view(uuid);
+
+  if (task === 'deleting') return deleteInstance(compute, context, instance, operation);
+  if (vmState === 'soft-delete' || (vmState === 'error' && task !== 'resize_migrating')) return;
+  if (vmState === 'deleted') return completeDeletion(compute, context, instance);
+  if (vmState === 'building' || buildTasks.has(task)) return giveUpBuild(compute, context, instance, operation);
+  if (rebuildTasks.has(task) && (vmState === 'active' || vmState === 'stopped')) return save(compute, context, instance, { vm_state: 'error', task_state: null });
+  if (snapshotTasks.has(task) || task === 'resize_prep') return save(compute, context, instance, { task_state: null });
+  if (rebootTasks.has(task)) {
+    if (state === 'running' && !pendingReboots.has(task)) return save(compute, context, instance, { vm_state: 'active', task_state: null, power_state: powerStates.RUNNING });
+    const hard = task.endsWith('_hard');
+    instance.set('task_state', hard ? 'rebooting_hard' : 'rebooting');
+    await compute.conductor.saveInstance(context, instance);
+    return rebootInstance(compute, call('reboot_instance', { reboot_type: hard ? 'HARD' : 'SOFT' }));
+  }
+  if (task === 'pausing' || (task === 'unpausing' && state === 'running')) {
+    return save(compute, context, instance, { vm_state: state === 'paused' ? 'paused' : 'active', task_state: null, power_state: powerStateOf(state) });
+  }
+  if (task === 'unpausing' && state === 'paused') return unpauseInstance(compute, call('unpause_instance', {}));
+  if (task === 'powering-off') return stopInstance(compute, call('stop_instance', { clean_shutdown: true }));
+  if (task === 'powering-on') return startInstance(compute, call('start_instance', {}));
+  if (task === 'migrating' || task === 'resize_migrating') return save(compute, context, instance, { task_state: null });
+  await settle(compute, context, instance, call, state);
+}
+
+/** No task: the power states are compared. */
+async function settle(compute: Compute, context: WireContext, instance: NovaObject, call: (method: string, args: Record<string, unknown>) => InstanceCall, state: Parameters<typeof powerStateOf>[0]): Promise<void> {
+  const wasRunning = instance.number('power_state') === powerStates.RUNNING;
+  if (!wasRunning || state === 'running' || instance.text('vm_state') !== 'active' || !compute.settings.resumeGuestsOnHostBoot || state === 'missing') return;
+  compute.log.info({ instance: uuidOf(instance) }, 'starting the server again, as it ran before the host went down');
+  instance.set('task_state', 'powering-on');
+  await compute.conductor.saveInstance(context, instance);
+  await startInstance(compute, call('start_instance', {}));
+}
+
+/** A build that the service's end interrupted: nothing of it stays, the server is in error and can be deleted (contract D.5). */
+async function giveUpBuild(compute: Compute, context: WireContext, instance: NovaObject, operation: Operation): Promise<void> {
+  const uuid = uuidOf(instance);
+  await compute.containers.destroy(uuid, operation);
+  await deallocateNetworks(compute, context, instance, cachedVifs(instance));
+  await compute.placement.deleteAllocations(uuid);
+  await recordFault(compute, context, instance, new HaulierError('CANCELLED', { what: 'building the server', reason: `the compute service of ${compute.settings.host} ended in between` }));
+  await save(compute, context, instance, { vm_state: 'error', task_state: null });
+}
+
+/** Servers that were evacuated while this host was down run elsewhere: what is left here goes. */
+async function leaveEvacuated(compute: Compute, context: WireContext): Promise<void> {
+  const filters = { source_compute: compute.settings.host, status: ['accepted', 'pre-migrating', 'done'], migration_type: 'evacuation' };
+  const migrations = (await compute.conductor.classCall(readingDeleted(context), 'MigrationList', 'get_by_filters', [filters])) as NovaObject;
+  for (const migration of migrations.objects()) {
+    const uuid = migration.text('instance_uuid') ?? '';
+    try {
+      if (await evacuatedAway(compute, context, uuid)) {
+        await compute.operations.run({ name: 'leave_evacuated', instance: uuid }, (operation) => compute.containers.destroy(uuid, operation));
+        await compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid);
+      }
+      migration.set('status', 'completed');
+      await compute.conductor.objectCall(context, migration, 'save');
+    } catch (error) {
+      compute.log.error({ err: error, instance: uuid }, 'cannot clean up after an evacuation');
+    }
+  }
+}
+
+async function evacuatedAway(compute: Compute, context: WireContext, uuid: string): Promise<boolean> {
+  try {
+    const instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: [] })) as NovaObject;
+    return instance.text('host') !== compute.settings.host;
+  } catch (error) {
+    if (isNova(error, 'InstanceNotFound')) return true;
+    throw error;
+  }
+}
+
+/** Claimed here by the scheduler, but the message died with the service: building without a host, and an allocation on this provider. */
+async function failInterruptedBuilds(compute: Compute, context: WireContext): Promise<void> {
+  for (const uuid of Object.keys(await allocations(compute))) {
+    try {
+      const instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: ['info_cache'] })) as NovaObject;
+      if (instance.text('vm_state') !== 'building' || instance.text('host') !== undefined) continue;
+      // the message may still wait in the queue: it was sent less than a message's life ago
+      if (instance.text('task_state') === 'scheduling') continue;
+      await recordFault(compute, context, instance, new HaulierError('CANCELLED', { what: 'building the server', reason: 'the compute service ended in between' }));
+      await save(compute, context, instance, { vm_state: 'error', task_state: null });
+      await compute.placement.deleteAllocations(uuid);
+    } catch (error) {
+      if (!isNova(error, 'InstanceNotFound')) compute.log.warn({ err: error, instance: uuid }, 'cannot look at an allocation');
+    }
+  }
+}
+
+async function allocations(compute: Compute): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    return await compute.placement.allocationsOf(compute.node.uuid);
+  } catch (error) {
+    compute.log.debug({ err: error }, 'no allocations to look at'); // a new host has no provider yet
+    return {};
+  }
+}

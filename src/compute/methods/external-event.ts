@@ -1,0 +1,57 @@
+/** external_instance_event (contract C.14). Runs beside the instance's lock: its holder may be the one who waits. */
+import type { Call, Compute } from '../compute.js';
+import { uuidOf } from '../compute.js';
+import { refreshVifs, saveVifs, storedVifs } from '../network/info-cache.js';
+import { vifSpecs } from '../network/vif-spec.js';
+import type { EventOutcome } from '../events.js';
+import type { WireContext } from '../../messaging/types.js';
+import { NovaObject } from '../../nova/object.js';
+
+/** Delivers each event to its instance; a failure for one does not stop the others. */
+export async function externalInstanceEvent(compute: Compute, call: Call): Promise<void> {
+  const instances = objects(call.args['instances']);
+  await Promise.all(objects(call.args['events']).map(async (event) => {
+    const uuid = event.text('instance_uuid') ?? '';
+    const instance = instances.find((item) => uuidOf(item) === uuid);
+    if (!instance || instance.get('deleted') === true) return;
+    try {
+      await one(compute, call.context, uuid, event);
+    } catch (error) {
+      compute.log.warn({ err: error, instance: uuid, event: event.text('name') }, 'cannot handle the event');
+    }
+  }));
+}
+
+function objects(value: unknown): NovaObject[] {
+  return Array.isArray(value) ? value.filter((item): item is NovaObject => item instanceof NovaObject) : [];
+}
+
+async function one(compute: Compute, context: WireContext, uuid: string, event: NovaObject): Promise<void> {
+  const name = event.text('name') ?? '';
+  const tag = event.text('tag') ?? '';
+  switch (name) {
+    case 'network-changed':
+      await refreshVifs(compute, context, uuid, tag || undefined);
+      return;
+    case 'network-vif-deleted':
+      await vifDeleted(compute, context, uuid, tag);
+      return;
+    default: {
+      const woken = compute.events.deliver(uuid, name, tag, (event.text('status') ?? 'completed') as EventOutcome);
+      if (woken === 0) compute.log.debug({ instance: uuid, event: name, tag }, 'nobody waits for this event');
+    }
+  }
+}
+
+/** The port is gone in neutron: out of the cache, and off the host. */
+async function vifDeleted(compute: Compute, context: WireContext, uuid: string, port: string): Promise<void> {
+  await compute.cacheLocks.hold(uuid, async () => {
+    const vifs = await storedVifs(compute, context, uuid);
+    const gone = vifs.find((vif) => vif.id === port);
+    if (!gone) return;
+    const rest = vifs.filter((vif) => vif.id !== port);
+    await saveVifs(compute, context, uuid, rest);
+    await compute.containers.unplug(uuid, vifSpecs([gone])[0]!);
+    if (await compute.containers.spec(uuid)) await compute.containers.updateVifs(uuid, vifSpecs(rest));
+  });
+}

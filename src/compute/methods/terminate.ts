@@ -1,0 +1,118 @@
+/** terminate, soft delete, restore (contract C.4; nova/compute/manager.py `_delete_instance`). Idempotent: it comes again after a crash. */
+import type { Compute, InstanceCall } from '../compute.js';
+import { uuidOf } from '../compute.js';
+import { isNova } from '../failure-report.js';
+import { finishWith, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
+import { cachedVifs } from '../network/info-cache.js';
+import { deallocateNetworks } from '../network/deallocate.js';
+import { vifSpecs } from '../network/vif-spec.js';
+import { novaTime } from '../../nova/context.js';
+import { powerStates } from '../../nova/states.js';
+import { HaulierError, messageOf } from '../../base/errors.js';
+import { faultPoint } from '../../base/fault-points.js';
+import type { Operation } from '../../base/operation.js';
+import type { WireContext } from '../../messaging/types.js';
+import type { NovaObject } from '../../nova/object.js';
+
+/** Fault points of a delete, in order. */
+export const deleteFaultPoints = ['delete.begun', 'delete.destroyed', 'delete.deallocated', 'delete.saved', 'delete.allocation', 'delete.row'] as const;
+
+/** Ends what a delete need not wait for; called before the instance's lock is asked for. */
+export function prepareTerminate(compute: Compute, uuid: string): void {
+  compute.operations.abort(uuid, ['build_and_run_instance'], new HaulierError('CANCELLED', { what: 'building the server', reason: 'it is being deleted', by: 'delete' }));
+  compute.events.cancel(uuid, 'the server is being deleted');
+}
+
+/** terminate_instance. */
+export async function terminateInstance(compute: Compute, call: InstanceCall): Promise<void> {
+  await withAttribute(compute, call, 'info_cache');
+  await deleteInstance(compute, call.context, call.instance, call.operation);
+}
+
+/**
+ * Deletes a server: container, ports, allocation, row, in that order, each idempotent.
+ * On failure the server is in error and can be deleted again.
+ */
+export async function deleteInstance(compute: Compute, context: WireContext, instance: NovaObject, operation: Operation): Promise<void> {
+  const uuid = uuidOf(instance);
+  try {
+    compute.notifier.instance('delete.start', context, instance);
+    faultPoint('delete.begun');
+    operation.step('destroy');
+    const vifs = cachedVifs(instance);
+    await compute.containers.destroy(uuid, operation);
+    // ports of a cache that the container never had (a build that died in between)
+    await Promise.all(pluggable(vifs).map((vif) => compute.containers.unplug(uuid, vif)));
+    faultPoint('delete.destroyed');
+    operation.step('ports');
+    await deallocateNetworks(compute, context, instance, vifs);
+    faultPoint('delete.deallocated');
+    operation.step('save');
+    instance.set('vm_state', 'deleted');
+    instance.set('task_state', null);
+    instance.set('power_state', powerStates.NOSTATE);
+    instance.set('terminated_at', novaTime());
+    await compute.conductor.saveInstance(context, instance);
+    faultPoint('delete.saved');
+    await completeDeletion(compute, context, instance);
+    compute.notifier.instance('delete.end', context, instance);
+  } catch (error) {
+    if (isNova(error, 'InstanceNotFound')) {
+      compute.tracker.drop(uuid);
+      await compute.placement.deleteAllocations(uuid);
+      return;
+    }
+    await toError(compute, context, instance);
+    throw error;
+  }
+}
+
+function pluggable(vifs: ReturnType<typeof cachedVifs>): ReturnType<typeof vifSpecs> {
+  return vifs.flatMap((vif) => {
+    try {
+      return vifSpecs([vif]);
+    } catch {
+      return []; // a port that was never bound has nothing plugged
+    }
+  });
+}
+
+/** The end of a delete, also for one that was interrupted after the state was saved (contract D.5). The row goes only after the allocation. */
+export async function completeDeletion(compute: Compute, context: WireContext, instance: NovaObject): Promise<void> {
+  const uuid = uuidOf(instance);
+  compute.tracker.drop(uuid);
+  await Promise.all([
+    compute.placement.deleteAllocations(uuid),
+    compute.conductor.classCall(context, 'ConsoleAuthToken', 'clean_console_auths_for_instance', [uuid]),
+  ]);
+  compute.notifier.scheduler('delete_instance_info', context, instance);
+  faultPoint('delete.allocation');
+  await compute.conductor.objectCall(context, instance, 'destroy');
+  faultPoint('delete.row');
+}
+
+async function toError(compute: Compute, context: WireContext, instance: NovaObject): Promise<void> {
+  instance.set('vm_state', 'error');
+  try {
+    await compute.conductor.saveInstance(context, instance);
+  } catch (error) {
+    if (!isNova(error, 'InstanceNotFound')) compute.log.error({ err: error, instance: uuidOf(instance) }, `cannot put the server into error: ${messageOf(error)}`);
+  }
+}
+
+/** soft_delete_instance: the guest is stopped and kept until it is reclaimed. */
+export async function softDeleteInstance(compute: Compute, call: InstanceCall): Promise<void> {
+  compute.notifier.instance('soft_delete.start', call.context, call.instance);
+  await compute.containers.stopContainer(call.uuid, stopTiming(compute, call.instance, true), call.operation);
+  await finishWith(compute, call, { vmState: 'soft-delete', expected: ['soft-deleting'] });
+  compute.notifier.instance('soft_delete.end', call.context, call.instance);
+}
+
+/** restore_instance: a soft-deleted server runs again. */
+export async function restoreInstance(compute: Compute, call: InstanceCall): Promise<void> {
+  compute.notifier.instance('restore.start', call.context, call.instance);
+  await withAttribute(compute, call, 'info_cache');
+  await startFromCache(compute, call);
+  await finishWith(compute, call, { vmState: 'active', expected: ['restoring'] });
+  compute.notifier.instance('restore.end', call.context, call.instance);
+}

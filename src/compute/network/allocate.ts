@@ -1,0 +1,147 @@
+/**
+ * Ports for a new server: made with the user's rights, bound with the service's, entered into the info cache
+ * (nova/network/neutron.py `allocate_for_instance`, contract F.1). What does not depend on each other runs side by side.
+ */
+import type { Compute } from '../compute.js';
+import { uuidOf } from '../compute.js';
+import { fetchRecords, modelOptions, saveVifs } from './info-cache.js';
+import { vifModel } from './network-model.js';
+import { resolveRequested, securityGroupIds, type RequestedVif } from './requested.js';
+import { serviceScope, userScope } from '../scope.js';
+import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
+import { faultPoint } from '../../base/fault-points.js';
+import type { Operation } from '../../base/operation.js';
+import type { WireContext } from '../../messaging/types.js';
+import type { VifInfo } from '../../nova/network-info.js';
+import type { NovaObject } from '../../nova/object.js';
+import type { Network, Port } from '../../openstack/types.js';
+
+/** What `allocateNetworks` needs to know. */
+export interface NetworkDemand {
+  readonly context: WireContext;
+  readonly instance: NovaObject;
+  readonly requests: readonly NovaObject[];
+  readonly securityGroups: readonly string[];
+  readonly operation: Operation;
+}
+
+async function createPort(compute: Compute, demand: NetworkDemand, wanted: RequestedVif, groups: readonly string[]): Promise<Port> {
+  const { instance, context, operation } = demand;
+  const port = await compute.neutron.createPort(userScope(context, operation.signal), {
+    device_id: uuidOf(instance),
+    network_id: wanted.network.id,
+    admin_state_up: true,
+    tenant_id: instance.text('project_id'),
+    ...(groups.length > 0 && wanted.network.port_security_enabled !== false ? { security_groups: groups } : {}),
+    ...(wanted.address ? { fixed_ips: [{ ip_address: wanted.address }] } : {}),
+  });
+  operation.undo(`delete port ${port.id}`, () => compute.neutron.deletePort(serviceScope(context), port.id));
+  return port;
+}
+
+/** Binds a port to this host. @throws PORT_BINDING_FAILED */
+export async function bindPort(compute: Compute, context: WireContext, instance: NovaObject, port: Port, network: Network | undefined, signal?: AbortSignal): Promise<Port> {
+  const extensions = await compute.neutron.extensions(serviceScope(context, signal));
+  const bound = await compute.neutron.updatePort(serviceScope(context, signal), port.id, {
+    device_id: uuidOf(instance),
+    device_owner: `compute:${instance.text('availability_zone') ?? ''}`,
+    'binding:host_id': compute.settings.host,
+    ...(extensions.has('dns-integration') && !network?.dns_domain ? { dns_name: instance.text('hostname') } : {}),
+  });
+  if (bound['binding:vif_type'] === 'binding_failed') throw new HaulierError('PORT_BINDING_FAILED', { port: port.id });
+  return bound;
+}
+
+async function makePort(compute: Compute, demand: NetworkDemand, wanted: RequestedVif, groups: readonly string[], place: number, order: Promise<void>): Promise<Port> {
+  const { context, instance, operation } = demand;
+  const given = wanted.port;
+  if (given) operation.undo(`unbind port ${given.id}`, () => unbindPort(compute, context, given));
+  const port = given ?? (await createPort(compute, demand, wanted, groups));
+  faultPoint('boot.port-created');
+  // `address` is unique per network interface row, so it carries the port id; rows keep the order of the request (contract B.5)
+  const row = compute.conductor.create('VirtualInterface', { address: `${port.mac_address}/${port.id}`, instance_uuid: uuidOf(instance), uuid: port.id, tag: wanted.tag ?? null });
+  const [bound] = await Promise.all([
+    bindPort(compute, context, instance, port, wanted.network, operation.signal),
+    place === 0 ? compute.conductor.objectCall(context, row, 'create') : order.then(() => compute.conductor.objectCall(context, row, 'create')),
+  ]);
+  faultPoint('boot.port-bound');
+  return bound;
+}
+
+/** A port that the user brought goes back to him as it was: no owner, no host (contract F.2). */
+export async function unbindPort(compute: Compute, context: WireContext, port: Pick<Port, 'id' | 'binding:profile'>): Promise<void> {
+  const extensions = await compute.neutron.extensions(serviceScope(context));
+  const profile = Object.fromEntries(Object.entries(port['binding:profile'] ?? {}).filter(([key]) => !['migrating_to', 'allocation', 'pci_vendor_info', 'pci_slot', 'physical_network'].includes(key)));
+  try {
+    await compute.neutron.updatePort(serviceScope(context), port.id, {
+      device_id: '', device_owner: '', 'binding:host_id': null, 'binding:profile': profile,
+      ...(extensions.has('dns-integration') ? { dns_name: '' } : {}),
+    });
+  } catch (error) {
+    if (!isHaulierError(error, 'PORT_NOT_FOUND')) throw error;
+  }
+}
+
+function networkError(error: unknown): unknown {
+  if (isHaulierError(error, 'REST_FAILED') || isHaulierError(error, 'REST_UNREACHABLE')) return new HaulierError('NETWORK_FAILED', { reason: messageOf(error) }, { cause: error });
+  return error;
+}
+
+/**
+ * Makes, binds and records the server's ports.
+ * @returns the VIFs in the order of the request; the info cache holds them
+ * @throws NETWORK_FAILED and what `resolveRequested` throws; everything made is on the operation's undo stack
+ */
+export async function allocateNetworks(compute: Compute, demand: NetworkDemand): Promise<VifInfo[]> {
+  const { context, instance, operation, requests } = demand;
+  try {
+    const [wanted, groups] = await Promise.all([
+      resolveRequested(compute, context, instance, requests),
+      securityGroupIds(compute, context, instance.text('project_id') ?? '', demand.securityGroups),
+    ]);
+    operation.undo('delete the virtual interface rows and empty the cache', async () => {
+      await compute.conductor.classCall(context, 'VirtualInterface', 'delete_by_instance_uuid', [uuidOf(instance)]);
+      await compute.cacheLocks.hold(uuidOf(instance), () => saveVifs(compute, context, uuidOf(instance), [], instance));
+    });
+    return await compute.cacheLocks.hold(uuidOf(instance), async () => {
+      const ports = await inOrder(wanted, (item, place, order) => makePort(compute, demand, item, groups, place, order));
+      const records = await fetchRecords(compute, context, ports, operation.signal);
+      const preserved = new Set(wanted.flatMap((item) => item.port?.id ?? []));
+      const vifs = ports.map((port) => vifModel(port, records, modelOptions(compute, preserved)));
+      await saveVifs(compute, context, uuidOf(instance), vifs, instance);
+      return vifs;
+    });
+  } catch (error) {
+    throw networkError(error);
+  }
+}
+
+/** Runs `make` for all side by side; each gets a promise of its predecessor's end. Waits for all before it throws, so that every undo is pushed. */
+async function inOrder<T, R>(items: readonly T[], make: (item: T, place: number, order: Promise<void>) => Promise<R>): Promise<R[]> {
+  let before: Promise<void> = Promise.resolve();
+  const results = items.map((item, place) => {
+    const made = make(item, place, before);
+    before = made.then(() => undefined, () => undefined);
+    return made;
+  });
+  const settled = await Promise.allSettled(results);
+  const failed = settled.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+  return Promise.all(results);
+}
+
+/**
+ * Binds the ports that a server has already to this host: a reschedule whose first host left them
+ * (`system_metadata.network_allocated`), or a start after neutron lost the binding.
+ */
+export async function rebindNetworks(compute: Compute, demand: Omit<NetworkDemand, 'requests' | 'securityGroups'>, preserved: ReadonlySet<string>): Promise<VifInfo[]> {
+  const { context, instance, operation } = demand;
+  const ports = await compute.neutron.ports(serviceScope(context, operation.signal), { device_id: uuidOf(instance) });
+  return compute.cacheLocks.hold(uuidOf(instance), async () => {
+    const bound = await Promise.all(ports.map((port) => (port['binding:host_id'] === compute.settings.host && !['unbound', 'binding_failed'].includes(port['binding:vif_type'] ?? '') ? port : bindPort(compute, context, instance, port, undefined, operation.signal))));
+    const records = await fetchRecords(compute, context, bound, operation.signal);
+    const vifs = bound.map((port) => vifModel(port, records, modelOptions(compute, preserved)));
+    await saveVifs(compute, context, uuidOf(instance), vifs, instance);
+    return vifs;
+  });
+}

@@ -1,0 +1,85 @@
+/**
+ * The instance's network info cache: what the API shows and what unplugging uses. Changed only under the instance's cache
+ * lock, and always rebuilt on top of the stored one, which alone knows `preserve_on_delete` (contract F.3).
+ */
+import type { Compute } from '../compute.js';
+import { vifModel, type ModelOptions, type NetworkRecords } from './network-model.js';
+import { serviceScope } from '../scope.js';
+import type { WireContext } from '../../messaging/types.js';
+import type { VifInfo } from '../../nova/network-info.js';
+import type { NovaObject } from '../../nova/object.js';
+import type { Port } from '../../openstack/types.js';
+
+/** The VIFs in an instance's cache as it came; empty if there is none. */
+export function cachedVifs(instance: NovaObject): VifInfo[] {
+  return parseNetworkInfo(instance.object('info_cache')?.get('network_info'));
+}
+
+/** Parses the cache's text; null and unset are empty. */
+export function parseNetworkInfo(text: unknown): VifInfo[] {
+  return typeof text === 'string' && text !== '' ? (JSON.parse(text) as VifInfo[]) : [];
+}
+
+/** Reads the cache that is stored now. */
+export async function storedVifs(compute: Compute, context: WireContext, uuid: string): Promise<VifInfo[]> {
+  const cache = (await compute.conductor.classCall(context, 'InstanceInfoCache', 'get_by_instance_uuid', [uuid])) as NovaObject | null;
+  return parseNetworkInfo(cache?.get('network_info'));
+}
+
+/** Stores `vifs`, and puts them into `instance`'s copy. Call it under the cache lock. */
+export async function saveVifs(compute: Compute, context: WireContext, uuid: string, vifs: readonly VifInfo[], instance?: NovaObject): Promise<void> {
+  const text = JSON.stringify(vifs);
+  const cache = compute.conductor.create('InstanceInfoCache', { instance_uuid: uuid, network_info: text });
+  await compute.conductor.objectCall(context, cache, 'save', { update_cells: true });
+  instance?.object('info_cache')?.load('network_info', text);
+}
+
+/** Fetches what the model needs beside the ports, side by side. */
+export async function fetchRecords(compute: Compute, context: WireContext, ports: readonly Port[], signal?: AbortSignal): Promise<NetworkRecords> {
+  const scope = serviceScope(context, signal);
+  const networkIds = [...new Set(ports.map((port) => port.network_id))];
+  const subnetIds = [...new Set(ports.flatMap((port) => port.fixed_ips.map((ip) => ip.subnet_id)))];
+  if (networkIds.length === 0) return { networks: [], subnets: [], dhcpPorts: [], floatingIps: [] };
+  const [networks, subnets, dhcpPorts, floatingIps] = await Promise.all([
+    compute.neutron.networks(scope, { id: networkIds }),
+    subnetIds.length > 0 ? compute.neutron.subnets(scope, { id: subnetIds }) : [],
+    compute.neutron.ports(scope, { network_id: networkIds, device_owner: 'network:dhcp' }),
+    floatingIpsOf(compute, context, ports, signal),
+  ]);
+  return { networks, subnets, dhcpPorts, floatingIps };
+}
+
+async function floatingIpsOf(compute: Compute, context: WireContext, ports: readonly Port[], signal?: AbortSignal): Promise<NetworkRecords['floatingIps']> {
+  const scope = serviceScope(context, signal);
+  // a port that was made a moment ago cannot have one, and a neutron without routers answers 404
+  if (!(await compute.neutron.extensions(scope)).has('router')) return [];
+  return compute.neutron.floatingIps(scope, { port_id: ports.map((port) => port.id) });
+}
+
+/** How models are built on this control plane. */
+export function modelOptions(compute: Compute, preserved: ReadonlySet<string>): ModelOptions {
+  return { preserved, ovsBridge: compute.settings.ovsBridge, shouldCreateBridge: compute.conductor.release !== '2026.2' };
+}
+
+/**
+ * Brings the cache in step with neutron: the ports that the server has now, in the old order, new ones last.
+ * @param only refresh just this port
+ */
+export async function refreshVifs(compute: Compute, context: WireContext, uuid: string, only?: string): Promise<VifInfo[]> {
+  return compute.cacheLocks.hold(uuid, async () => {
+    const old = await storedVifs(compute, context, uuid);
+    const ports = await compute.neutron.ports(serviceScope(context), only === undefined ? { device_id: uuid } : { device_id: uuid, id: only });
+    const records = await fetchRecords(compute, context, ports);
+    const options = modelOptions(compute, new Set(old.filter((vif) => vif.preserve_on_delete).map((vif) => vif.id)));
+    const fresh = new Map(ports.map((port) => [port.id, vifModel(port, records, options)]));
+    const kept = old.flatMap((vif) => {
+      const now = fresh.get(vif.id);
+      fresh.delete(vif.id);
+      if (now) return [now];
+      return only !== undefined && vif.id !== only ? [vif] : [];
+    });
+    const vifs = only === undefined || old.some((vif) => vif.id === only) ? [...kept, ...(only === undefined ? fresh.values() : [])] : old;
+    if (JSON.stringify(vifs) !== JSON.stringify(old)) await saveVifs(compute, context, uuid, vifs);
+    return vifs;
+  });
+}

@@ -1,0 +1,106 @@
+/** Builds Nova's network info model out of neutron's records (nova/network/neutron.py `_build_vif_model`, contract F.3). */
+import { isInCidr } from './cidr.js';
+import type { FixedIpInfo, IpInfo, NetworkInfo, SubnetInfo, VifInfo } from '../../nova/network-info.js';
+import type { FloatingIp, Network, Port, Subnet } from '../../openstack/types.js';
+
+const deviceNameLength = 14;
+
+/** The records that a model is built from. */
+export interface NetworkRecords {
+  readonly networks: readonly Network[];
+  readonly subnets: readonly Subnet[];
+  readonly dhcpPorts: readonly Port[];
+  readonly floatingIps: readonly FloatingIp[];
+}
+
+/** What does not come from neutron. */
+export interface ModelOptions {
+  /** Ports that the user brought: they survive the server. Kept nowhere but in this model. */
+  readonly preserved: ReadonlySet<string>;
+  readonly ovsBridge: string;
+  /** Zed and 2025.1 have `should_create_bridge` in networks of type bridge. */
+  readonly shouldCreateBridge: boolean;
+}
+
+function ip(address: string | null, type: IpInfo['type']): IpInfo {
+  return { address, type, version: address === null ? null : address.includes(':') ? 6 : 4, meta: {} };
+}
+
+function fixedIp(port: Port, address: string, floatingIps: readonly FloatingIp[]): FixedIpInfo {
+  const floating = floatingIps
+    .filter((item) => item.port_id === port.id && item.fixed_ip_address === address)
+    .map((item) => ip(item.floating_ip_address, 'floating'));
+  return { ...ip(address, 'fixed'), floating_ips: floating };
+}
+
+function subnetModel(subnet: Subnet, port: Port, records: NetworkRecords): SubnetInfo {
+  const dhcp = records.dhcpPorts
+    .filter((item) => item.network_id === subnet.network_id)
+    .flatMap((item) => item.fixed_ips)
+    .find((item) => item.subnet_id === subnet.id)?.ip_address;
+  const dhcpServer = dhcp ?? (subnet.enable_dhcp ? subnet.gateway_ip : undefined);
+  return {
+    cidr: subnet.cidr,
+    dns: subnet.dns_nameservers.map((address) => ip(address, 'dns')),
+    gateway: ip(subnet.gateway_ip, 'gateway'),
+    ips: port.fixed_ips.filter((item) => isInCidr(item.ip_address, subnet.cidr)).map((item) => fixedIp(port, item.ip_address, records.floatingIps)),
+    routes: subnet.host_routes.map((route) => ({ cidr: route.destination, gateway: ip(route.nexthop, 'gateway'), interface: null, meta: {} })),
+    version: subnet.ip_version,
+    meta: {
+      ...(subnet.ipv6_address_mode ? { ipv6_address_mode: subnet.ipv6_address_mode } : {}),
+      ...(dhcpServer ? { dhcp_server: dhcpServer } : {}),
+    },
+  };
+}
+
+function bridgeOf(port: Port, ovsBridge: string): string | null {
+  const details = port['binding:vif_details'] ?? {};
+  const named = typeof details['bridge_name'] === 'string' ? details['bridge_name'] : undefined;
+  switch (port['binding:vif_type']) {
+    case 'ovs': return (named ?? ovsBridge).slice(0, deviceNameLength);
+    case 'bridge': return (named ?? `brq${port.network_id}`).slice(0, deviceNameLength);
+    default: return null;
+  }
+}
+
+function networkModel(port: Port, records: NetworkRecords, options: ModelOptions): NetworkInfo {
+  const network = records.networks.find((item) => item.id === port.network_id);
+  const physical = network?.['provider:physical_network'] ?? null;
+  const type = network?.['provider:network_type'];
+  return {
+    id: port.network_id,
+    bridge: bridgeOf(port, options.ovsBridge),
+    label: network?.name ?? '',
+    subnets: records.subnets.filter((subnet) => port.fixed_ips.some((item) => item.subnet_id === subnet.id)).map((subnet) => subnetModel(subnet, port, records)),
+    meta: {
+      injected: false,
+      tenant_id: network?.tenant_id ?? port.tenant_id,
+      mtu: network?.mtu ?? null,
+      physical_network: physical,
+      tunneled: type !== undefined && type !== null && ['vxlan', 'gre', 'geneve', 'stt'].includes(type),
+    },
+    ...(port['binding:vif_type'] === 'bridge' && options.shouldCreateBridge ? { should_create_bridge: true } : {}),
+  };
+}
+
+/** One port as Nova's cache has it. */
+export function vifModel(port: Port, records: NetworkRecords, options: ModelOptions): VifInfo {
+  const type = port['binding:vif_type'] ?? 'unbound';
+  return {
+    id: port.id,
+    address: port.mac_address,
+    network: networkModel(port, records, options),
+    type,
+    details: { ...(port['binding:vif_details'] ?? {}) },
+    devname: `tap${port.id}`.slice(0, deviceNameLength),
+    ovs_interfaceid: type === 'ovs' ? port.id : null,
+    qbh_params: null,
+    qbg_params: null,
+    active: port.status === 'ACTIVE' || !port.admin_state_up,
+    vnic_type: port['binding:vnic_type'] ?? 'normal',
+    profile: { ...(port['binding:profile'] ?? {}) },
+    preserve_on_delete: options.preserved.has(port.id),
+    delegate_create: true,
+    meta: {},
+  };
+}

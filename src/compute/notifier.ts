@@ -1,0 +1,43 @@
+/** Tells the outside: notifications (off unless configured) and the scheduler's instance cache (contract J). Never in an operation's way. */
+import type { Log } from '../base/log.js';
+import type { WireContext } from '../messaging/types.js';
+import { NovaObject } from '../nova/object.js';
+import type { Conductor } from '../nova/types.js';
+
+/** What happened to an instance, as `create.start`. */
+export type InstanceEvent = `${string}.${'start' | 'end' | 'error'}`;
+
+/** Sends in the background; failures are logged. */
+export class Notifier {
+  constructor(
+    private readonly log: Log,
+    private readonly conductor: Conductor,
+    private readonly host: string,
+    /** `[filter_scheduler] track_instance_changes`. */
+    private readonly trackChanges: boolean,
+    private readonly notifyInstance: ((event: InstanceEvent, context: WireContext, instance: NovaObject, error?: unknown) => Promise<void>) | undefined,
+  ) {}
+
+  /** Emits the notifications of an instance event. */
+  instance(event: InstanceEvent, context: WireContext, instance: NovaObject, error?: unknown): void {
+    this.#quietly(this.notifyInstance?.(event, context, instance, error), `notify ${event}`);
+  }
+
+  /** Tells the schedulers of one changed or gone instance. */
+  scheduler(method: 'update_instance_info' | 'delete_instance_info', context: WireContext, instance: NovaObject): void {
+    if (!this.trackChanges) return;
+    const what = method === 'delete_instance_info' ? { instance_uuid: instance.text('uuid') } : { instance_info: this.conductor.create('InstanceList', { objects: [instance] }) };
+    this.#quietly(this.conductor.schedulerFanout(context, method, { host_name: this.host, ...what }), method);
+  }
+
+  /** Tells the schedulers of all instances: at the start whole, later their uuids. */
+  schedulerAll(context: WireContext, instances: readonly NovaObject[], how: 'whole' | 'uuids'): void {
+    if (!this.trackChanges) return;
+    if (how === 'whole') this.#quietly(this.conductor.schedulerFanout(context, 'update_instance_info', { host_name: this.host, instance_info: this.conductor.create('InstanceList', { objects: instances }) }), 'update_instance_info');
+    else this.#quietly(this.conductor.schedulerFanout(context, 'sync_instance_info', { host_name: this.host, instance_uuids: instances.map((instance) => instance.text('uuid')) }), 'sync_instance_info');
+  }
+
+  #quietly(sent: Promise<void> | undefined, what: string): void {
+    sent?.catch((error: unknown) => this.log.warn({ err: error }, `cannot ${what}`));
+  }
+}

@@ -1,0 +1,60 @@
+/** Refuses a method that Haulier does not do, and takes back what its sender prepared, so that the server stays usable. */
+import type { Compute } from './compute.js';
+import type { Refusal } from './method-table.js';
+import { userScope } from './scope.js';
+import { HaulierError, type NovaClass } from '../base/errors.js';
+import { RemoteFailure, type RpcRequest } from '../messaging/types.js';
+import { NovaObject } from '../nova/object.js';
+
+/** Thrown for a refused method: carries the exception that its row names. */
+export class RefusedMethod extends HaulierError {
+  readonly #nova: NovaClass | undefined;
+  constructor(method: string, nova: NovaClass | undefined) {
+    super('UNSUPPORTED', { what: method });
+    this.#nova = nova;
+  }
+  override get nova(): NovaClass {
+    return this.#nova ?? super.nova;
+  }
+}
+
+/** Repairs and throws. @throws RefusedMethod always */
+export async function refuse(compute: Compute, request: RpcRequest, args: Readonly<Record<string, unknown>>, refusal: Refusal): Promise<never> {
+  try {
+    await repair(compute, request, args, refusal.repair);
+  } catch (error) {
+    compute.log.error({ err: error, method: request.method }, `cannot ${refusal.repair} after a refusal`);
+  }
+  throw new RefusedMethod(request.method, refusal.error);
+}
+
+async function repair(compute: Compute, request: RpcRequest, args: Readonly<Record<string, unknown>>, what: Refusal['repair']): Promise<void> {
+  const instance = args['instance'] instanceof NovaObject ? args['instance'] : undefined;
+  const migration = args['migration'] instanceof NovaObject ? args['migration'] : undefined;
+  const uuid = instance?.text('uuid');
+  switch (what) {
+    case undefined:
+      return;
+    case 'restore allocation from migration': {
+      const from = migration?.text('uuid');
+      if (from && uuid) await compute.placement.moveAllocations(from, uuid);
+      return;
+    }
+    case 'drop allocation':
+      if (uuid) await compute.placement.deleteAllocations(uuid);
+      return;
+    case 'drop allocation of this host':
+      // an evacuation to here: the allocation covers both hosts, and only this part is ours (contract E.2)
+      if (uuid && args['recreate'] === true) await compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid);
+      return;
+    case 'delete image': {
+      const image = args['image_id'];
+      if (typeof image === 'string') await compute.glance.deleteImage(userScope(request.context), image);
+      return;
+    }
+    case 'detach volume': {
+      const device = args['bdm'] instanceof NovaObject ? args['bdm'] : undefined;
+      if (device) await compute.conductor.objectCall(request.context, device, 'destroy').catch((error: unknown) => { if (!(error instanceof RemoteFailure)) throw error; });
+    }
+  }
+}

@@ -1,0 +1,209 @@
+/**
+ * What this host offers and what of it is used: the ComputeNode record, the placement inventories, the audit
+ * (nova/compute/resource_tracker.py, contract D.4). Claims are kept here in memory; the scheduler counts in placement.
+ */
+import type { Node } from './compute.js';
+import { cpuTraits, hostTraits, managedTraits } from './traits.js';
+import type { ComputeSettings } from './settings.js';
+import { inventoriesOf } from './inventories.js';
+import { KeyedLock } from '../base/lock.js';
+import type { Log } from '../base/log.js';
+import type { ContainerHost } from '../container/container-host.js';
+import type { HostResources } from '../container/spec.js';
+import type { WireContext } from '../messaging/types.js';
+import { createComputeNode, updateComputeNode, computeNodeByUuid, type ComputeNodeValues } from '../nova/compute-node.js';
+import { adminContext, readingDeleted } from '../nova/context.js';
+import { isNova } from './failure-report.js';
+import { NovaObject } from '../nova/object.js';
+import type { Conductor } from '../nova/types.js';
+import type { Placement } from '../openstack/types.js';
+import { packageVersion } from '../base/package-root.js';
+
+/** What one instance takes. */
+interface Usage { readonly vcpus: number; readonly memoryMb: number; readonly diskGb: number; vmState: string; taskState: string; readonly project: string; readonly osType: string }
+
+const saveDelayMs = 1000;
+/** Reported to Nova as `hypervisor_type`; the same on all Haulier hosts, as live migration demands (contract D.4). */
+export const hypervisorType = 'haulier';
+
+function usageOf(instance: NovaObject): Usage {
+  const flavor = instance.object('flavor');
+  const size = (field: string): number => flavor?.number(field) ?? instance.number(field) ?? 0;
+  return {
+    vcpus: size('vcpus'), memoryMb: size('memory_mb'), diskGb: size('root_gb') + size('ephemeral_gb') + Math.ceil(size('swap') / 1024),
+    vmState: instance.text('vm_state') ?? '', taskState: instance.text('task_state') ?? 'None', project: instance.text('project_id') ?? '', osType: instance.text('os_type') ?? 'None',
+  };
+}
+
+const uncounted = new Set(['deleted', 'shelved_offloaded']);
+
+/** The doors that the tracker works through. */
+export interface TrackerParts {
+  readonly settings: ComputeSettings;
+  readonly log: Log;
+  readonly conductor: Conductor;
+  readonly containers: ContainerHost;
+  readonly placement: Placement;
+  readonly node: Node;
+  /** `Service.id` and whether the service is disabled now. */
+  readonly service: () => { readonly id: number; readonly disabled: boolean };
+}
+
+/** One host's tracker. */
+export class ResourceTracker {
+  readonly #usage = new Map<string, Usage>();
+  readonly #lock = new KeyedLock();
+  #record: NovaObject | undefined;
+  #failedBuilds = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly parts: TrackerParts) {}
+
+  /** Counts an instance that is being built here. */
+  claim(uuid: string, instance: NovaObject): void {
+    this.update(uuid, instance);
+  }
+  /** Takes over an instance's new states. */
+  update(uuid: string, instance: NovaObject): void {
+    if (uncounted.has(instance.text('vm_state') ?? '')) this.#usage.delete(uuid);
+    else this.#usage.set(uuid, usageOf(instance));
+    this.#saveSoon();
+  }
+  drop(uuid: string): void {
+    if (this.#usage.delete(uuid)) this.#saveSoon();
+  }
+  built(uuid: string, instance: NovaObject): void {
+    this.#failedBuilds = 0;
+    this.update(uuid, instance);
+  }
+  /** Lowers this host's weight at the scheduler (`stats.failed_builds`). */
+  buildFailed(): void {
+    this.#failedBuilds++;
+    this.#saveSoon();
+  }
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /**
+   * The periodic audit: reads the instances anew, writes the record and placement.
+   * @throws IDENTITY when the provider's name belongs to another uuid
+   */
+  async audit(context: WireContext): Promise<void> {
+    await this.#lock.hold('audit', async () => {
+      const { conductor, settings, node } = this.parts;
+      const instances = (await conductor.classCall(context, 'InstanceList', 'get_by_host_and_node', [settings.host, node.hypervisorHostname], {
+        expected_attrs: ['system_metadata', 'numa_topology', 'flavor', 'migration_context', 'resources'],
+      })) as NovaObject;
+      const seen = new Set<string>();
+      for (const instance of instances.objects()) {
+        const uuid = instance.text('uuid') ?? '';
+        seen.add(uuid);
+        if (!uncounted.has(instance.text('vm_state') ?? '')) this.#usage.set(uuid, usageOf(instance));
+      }
+      // a claim of this moment is not in the database yet; the build that holds it drops it itself
+      for (const [uuid, usage] of this.#usage) if (!seen.has(uuid) && usage.vmState !== 'building') this.#usage.delete(uuid);
+      const resources = await this.parts.containers.resources();
+      await this.#writeRecord(context, resources);
+      await this.#writePlacement(resources);
+      await this.#dropOrphanedAllocations(context, seen);
+    });
+  }
+
+  #saveSoon(): void {
+    if (!this.#record || this.#timer) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#lock.hold('audit', async () => this.#writeRecord(adminContext(), await this.parts.containers.resources()))
+        .catch((error: unknown) => this.parts.log.warn({ err: error }, 'cannot save the ComputeNode record'));
+    }, saveDelayMs);
+    this.#timer.unref();
+  }
+
+  async #writeRecord(context: WireContext, resources: HostResources): Promise<void> {
+    const { conductor, settings, node } = this.parts;
+    this.#record ??= await computeNodeByUuid(conductor, context, node.uuid);
+    const values = this.#values(resources);
+    if (this.#record) await updateComputeNode(conductor, context, this.#record, values);
+    else {
+      this.#record = await createComputeNode(conductor, context, { uuid: node.uuid, host: settings.host, serviceId: this.parts.service().id }, values, {
+        cpu_allocation_ratio: settings.cpuAllocationRatio ?? settings.initialCpuAllocationRatio,
+        ram_allocation_ratio: settings.ramAllocationRatio ?? settings.initialRamAllocationRatio,
+        disk_allocation_ratio: settings.diskAllocationRatio ?? settings.initialDiskAllocationRatio,
+      });
+    }
+    node.id = this.#record.number('id') ?? node.id;
+  }
+
+  #values(resources: HostResources): ComputeNodeValues {
+    const { settings, node } = this.parts;
+    const all = [...this.#usage.values()];
+    const sum = (pick: (usage: Usage) => number): number => all.reduce((total, usage) => total + pick(usage), 0);
+    const memoryUsed = settings.reservedMemoryMb + sum((usage) => usage.memoryMb);
+    const diskUsed = Math.ceil(settings.reservedDiskMb / 1024) + sum((usage) => usage.diskGb);
+    return {
+      hypervisor_type: hypervisorType,
+      hypervisor_version: packageVersion.split('.').reduce((number, part) => number * 1000 + (Number.parseInt(part, 10) || 0), 0),
+      hypervisor_hostname: node.hypervisorHostname,
+      host_ip: settings.myIp,
+      vcpus: resources.cpus,
+      vcpus_used: settings.reservedCpus + sum((usage) => usage.vcpus),
+      memory_mb: resources.memoryMiB,
+      memory_mb_used: memoryUsed,
+      local_gb: resources.diskGiB,
+      local_gb_used: diskUsed,
+      free_ram_mb: resources.memoryMiB - memoryUsed,
+      free_disk_gb: resources.diskGiB - diskUsed,
+      disk_available_least: resources.diskFreeGiB,
+      current_workload: all.filter((usage) => usage.taskState !== 'None').length,
+      running_vms: all.length,
+      cpu_info: JSON.stringify({ arch: resources.architecture, model: resources.cpuModel, vendor: resources.cpuVendor, features: resources.cpuFlags, topology: { sockets: 1, cores: resources.cpus, threads: 1 } }),
+      stats: this.#stats(all, resources),
+      supported: [{ arch: resources.architecture, hv_type: 'lxc', vm_mode: 'exe' }],
+    };
+  }
+
+  #stats(all: readonly Usage[], resources: HostResources): Record<string, string> {
+    const counts = new Map<string, number>();
+    const count = (key: string): void => void counts.set(key, (counts.get(key) ?? 0) + 1);
+    for (const usage of all) {
+      count('num_instances');
+      count(`num_vm_${usage.vmState}`);
+      count(`num_task_${usage.taskState}`);
+      count(`num_os_type_${usage.osType}`);
+      count(`num_proj_${usage.project}`);
+    }
+    return {
+      failed_builds: String(this.#failedBuilds),
+      ...(all.length > 0 ? { io_workload: String(all.filter((usage) => usage.taskState !== 'None').length) } : {}),
+      ...(this.parts.conductor.release === '2026.2' ? { uptime: resources.uptime } : {}),
+      ...Object.fromEntries([...counts].map(([key, number]) => [key, String(number)])),
+    };
+  }
+
+  async #writePlacement(resources: HostResources): Promise<void> {
+    const { placement, node, settings, conductor } = this.parts;
+    await placement.ensureProvider(node.uuid, node.hypervisorHostname);
+    await placement.setInventories(node.uuid, inventoriesOf(resources, settings, await placement.inventories(node.uuid)));
+    const present = [...hostTraits(conductor.release), ...cpuTraits(resources), ...(this.parts.service().disabled ? ['COMPUTE_STATUS_DISABLED'] : [])];
+    const unknown = await placement.setTraits(node.uuid, present, managedTraits.filter((trait) => !present.includes(trait)));
+    if (unknown.length > 0) this.parts.log.info({ traits: unknown }, 'this placement does not know these traits');
+  }
+
+  /** Allocations of instances that were deleted behind our back; never of any other (contract E.2). */
+  async #dropOrphanedAllocations(context: WireContext, ours: ReadonlySet<string>): Promise<void> {
+    const { placement, conductor, node, log } = this.parts;
+    for (const consumer of Object.keys(await placement.allocationsOf(node.uuid))) {
+      if (ours.has(consumer) || this.#usage.has(consumer)) continue;
+      try {
+        const instance = (await conductor.classCall(readingDeleted(context), 'Instance', 'get_by_uuid', [consumer], { expected_attrs: [] })) as NovaObject;
+        if (instance.get('deleted') !== true) continue;
+        log.warn({ instance: consumer }, 'deleting the allocation of a deleted instance');
+        await placement.deleteAllocations(consumer);
+      } catch (error) {
+        if (!isNova(error, 'InstanceNotFound')) throw error; // not found: a migration's, or being scheduled
+      }
+    }
+  }
+}

@@ -1,0 +1,160 @@
+/** The compute service's life: start, run, graceful stop (nova/cmd/compute.py, nova/service.py; contract D.1, D.7). */
+import type { Compute } from './compute.js';
+import { computeEndpoint } from './endpoint.js';
+import { EventWaiters } from './events.js';
+import { Heartbeat } from './heartbeat.js';
+import { initHost } from './init-host.js';
+import { nodeIdentity } from './node-identity.js';
+import { Notifier, type InstanceEvent } from './notifier.js';
+import { Operations } from './operations.js';
+import { baseEndpoint, v5Endpoint } from './other-endpoints.js';
+import { PeriodicTasks } from './periodic.js';
+import { handleExit, syncPowerStates } from './power-sync.js';
+import { reapDeleted, reclaimDeleted, tellSchedulers } from './reaper.js';
+import { healInfoCaches } from './network/heal.js';
+import { ResourceTracker } from './resource-tracker.js';
+import type { ComputeSettings } from './settings.js';
+import { HaulierError } from '../base/errors.js';
+import { KeyedLock, Semaphore } from '../base/lock.js';
+import type { Log } from '../base/log.js';
+import type { ContainerHost } from '../container/container-host.js';
+import type { Messaging } from '../messaging/messaging.js';
+import type { RpcServer, WireContext } from '../messaging/types.js';
+import { NovaConductor } from '../nova/conductor.js';
+import { adminContext } from '../nova/context.js';
+import type { NovaObject } from '../nova/object.js';
+import { findService, minimumComputeVersion } from '../nova/service.js';
+import type { Glance, Neutron, Placement } from '../openstack/types.js';
+
+/** What the service is made of. */
+export interface ServiceParts {
+  readonly settings: ComputeSettings;
+  readonly log: Log;
+  readonly messaging: Messaging;
+  readonly containers: ContainerHost;
+  readonly placement: Placement;
+  readonly neutron: Neutron;
+  readonly glance: Glance;
+  readonly notifyInstance?: (event: InstanceEvent, context: WireContext, instance: NovaObject, error?: unknown) => Promise<void>;
+  /** Logs in ahead of the first request. */
+  readonly prefetch?: () => Promise<unknown>;
+}
+
+const schedulerSyncSeconds = 120;
+const retryMs = 2000;
+
+/** Methods that never wait behind others: what a running operation waits for, and reads. */
+const unlimited = new Set(['external_instance_event', 'terminate_instance', 'get_console_output', 'get_host_uptime', 'set_host_enabled']);
+
+/** One host's compute service. */
+export class ComputeService {
+  readonly #parts: ServiceParts;
+  readonly #conductor: NovaConductor;
+  readonly #heartbeat: Heartbeat;
+  #compute: Compute | undefined;
+  #server: RpcServer | undefined;
+  #periodic: PeriodicTasks | undefined;
+  #ready = false;
+
+  constructor(parts: ServiceParts) {
+    this.#parts = parts;
+    this.#conductor = new NovaConductor(parts.messaging.client, parts.log);
+    this.#heartbeat = new Heartbeat(this.#conductor, parts.settings.host, parts.settings.reportInterval, parts.log);
+  }
+
+  /** Undefined until the node is known. */
+  get compute(): Compute | undefined {
+    return this.#compute;
+  }
+  /** Why it is not ready; empty when it is. */
+  get notReady(): readonly string[] {
+    return [
+      ...(this.#ready ? [] : ['still starting']),
+      ...(this.#parts.messaging.healthy ? [] : ['no connection to the message broker']),
+    ];
+  }
+
+  /**
+   * Starts in Nova's order: conductor, records, recovery, audit, and only then the RPC server.
+   * @throws IDENTITY, CONFIG_INVALID, UNSUPPORTED, KEYSTONE_REFUSED: what waiting does not cure; the signal's reason
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    const { settings, log, containers, messaging } = this.#parts;
+    void this.#parts.prefetch?.().catch((error: unknown) => log.warn({ err: error }, 'keystone does not answer yet'));
+    await Promise.all([this.#conductor.connect(signal), containers.start()]);
+    const context = adminContext();
+    const [minimum, service] = await Promise.all([minimumComputeVersion(this.#conductor, context), findService(this.#conductor, context, settings.host)]);
+    if (minimum > this.#conductor.serviceVersion) log.warn({ minimum, ours: this.#conductor.serviceVersion }, 'every other nova-compute of this cell is newer than its conductor');
+    const node = await nodeIdentity(this.#conductor, context, settings, service, (await containers.list()).length);
+    const compute = this.#makeCompute(node);
+    this.#compute = compute;
+    containers.onExit((exit) => {
+      void handleExit(compute, exit).catch((error: unknown) => log.error({ err: error, instance: exit.id }, 'cannot follow the end of a container'));
+    });
+    await this.#heartbeat.register(service);
+    await untilItWorks(() => compute.tracker.audit(context), signal, log, 'the first audit');
+    const instances = await initHost(compute);
+    const current = computeEndpoint(compute);
+    this.#server = await messaging.serve({ topics: ['compute', 'compute-alt'], server: settings.host, endpoints: [current, v5Endpoint(current), baseEndpoint], unlimited, signal });
+    this.#heartbeat.start();
+    compute.notifier.schedulerAll(context, instances, 'whole');
+    this.#periodic = new PeriodicTasks(periodicTasks(compute, this.#heartbeat), settings.periodicFuzzyDelay, log);
+    this.#periodic.start();
+    this.#ready = true;
+    log.info({ host: settings.host, node: node.uuid, release: this.#conductor.release, serviceVersion: this.#conductor.serviceVersion, instances: instances.length }, 'ready');
+  }
+
+  #makeCompute(node: Compute['node']): Compute {
+    const { settings, log, containers, placement, neutron, glance, messaging } = this.#parts;
+    const conductor = this.#conductor;
+    const tracker = new ResourceTracker({ settings, log, conductor, containers, placement, node, service: () => this.#heartbeat.service });
+    return {
+      settings, log, conductor, rpc: messaging.client, containers, placement, neutron, glance, node, tracker,
+      locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(settings.maxConcurrentBuilds),
+      events: new EventWaiters(), operations: new Operations(log),
+      notifier: new Notifier(log, conductor, settings.host, settings.trackInstanceChanges, this.#parts.notifyInstance),
+    };
+  }
+
+  /** Stops taking work, lets what runs finish for `graceMs`, gives the rest up cleanly. Containers run on. */
+  async stop(graceMs: number): Promise<void> {
+    this.#ready = false;
+    this.#periodic?.stop();
+    this.#heartbeat.stop();
+    this.#compute?.tracker.stop();
+    const gone = new HaulierError('CANCELLED', { what: 'the operation', reason: `the compute service of ${this.#parts.settings.host} is stopping`, by: 'stop' });
+    // nobody brings events any more: a boot that waits for one is given to another host
+    this.#compute?.events.cancel(undefined, `the compute service of ${this.#parts.settings.host} is stopping`);
+    // the server stops consuming at once; its handlers end with the operations
+    await Promise.all([this.#server?.stop(graceMs + 12_000), this.#compute?.operations.drain(graceMs, gone)]);
+    await this.#parts.containers.stop();
+  }
+}
+
+function periodicTasks(compute: Compute, heartbeat: Heartbeat): ConstructorParameters<typeof PeriodicTasks>[0] {
+  const { settings } = compute;
+  return [
+    { name: 'update_available_resource', spacing: settings.updateResourcesInterval, run: async () => { await heartbeat.refresh(); await compute.tracker.audit(adminContext()); } },
+    { name: 'sync_power_states', spacing: settings.syncPowerStateInterval, immediately: true, run: () => syncPowerStates(compute) },
+    { name: 'heal_instance_info_cache', spacing: settings.healInfoCacheInterval, run: () => healInfoCaches(compute) },
+    { name: 'cleanup_running_deleted_instances', spacing: settings.runningDeletedPollInterval, immediately: true, run: () => reapDeleted(compute) },
+    { name: 'reclaim_queued_deletes', spacing: settings.reclaimInstanceInterval > 0 ? 0 : -1, run: () => reclaimDeleted(compute) },
+    { name: 'cleanup_expired_console_auth_tokens', spacing: settings.instanceDeleteInterval, run: async () => void (await compute.conductor.classCall(adminContext(), 'ConsoleAuthToken', 'clean_expired_console_auths', [])) },
+    { name: 'sync_scheduler_instance_info', spacing: settings.trackInstanceChanges ? schedulerSyncSeconds : -1, run: () => tellSchedulers(compute) },
+  ];
+}
+
+/** Tries again while a service of the control plane is away; gives up on what waiting does not cure. */
+async function untilItWorks(work: () => Promise<void>, signal: AbortSignal, log: Log, what: string): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (error instanceof HaulierError && ['IDENTITY', 'CONFIG_INVALID', 'KEYSTONE_REFUSED'].includes(error.code)) throw error;
+      log.warn({ err: error }, `${what} failed; trying again`);
+      await new Promise((resolve) => setTimeout(resolve, retryMs));
+    }
+  }
+}

@@ -1,0 +1,42 @@
+/** The options of this room, plain; `main.ts` fills them from the option table. Seconds unless the name says otherwise. */
+export interface ComputeSettings {
+  readonly host: string;
+  readonly hypervisorHostname: string;
+  readonly myIp: string;
+  readonly statePath: string;
+  readonly instancesPath: string;
+  /** Directories of the config files: `compute_id` is looked for there too (nova/virt/node.py). */
+  readonly configDirs: readonly string[];
+  readonly instanceNameTemplate: string;
+  readonly reportInterval: number;
+  readonly updateResourcesInterval: number;
+  readonly syncPowerStateInterval: number;
+  readonly healInfoCacheInterval: number;
+  readonly runningDeletedAction: 'reap' | 'log' | 'shutdown' | 'noop';
+  readonly runningDeletedPollInterval: number;
+  readonly runningDeletedTimeout: number;
+  readonly instanceDeleteInterval: number;
+  readonly reclaimInstanceInterval: number;
+  readonly periodicFuzzyDelay: number;
+  readonly resumeGuestsOnHostBoot: boolean;
+  readonly reservedCpus: number;
+  readonly reservedMemoryMb: number;
+  readonly reservedDiskMb: number;
+  /** Fixed ratios; undefined: the provider's present value, else the initial one. */
+  readonly cpuAllocationRatio: number | undefined;
+  readonly ramAllocationRatio: number | undefined;
+  readonly diskAllocationRatio: number | undefined;
+  readonly initialCpuAllocationRatio: number;
+  readonly initialRamAllocationRatio: number;
+  readonly initialDiskAllocationRatio: number;
+  readonly vifPluggingTimeout: number;
+  readonly vifPluggingIsFatal: boolean;
+  readonly maxConcurrentBuilds: number;
+  readonly shutdownTimeout: number;
+  readonly ovsBridge: string;
+  readonly trackInstanceChanges: boolean;
+  readonly disableGroupPolicyCheck: boolean;
+  readonly disableServiceVersionCheck: boolean;
+  readonly pidsLimit: number;
+  readonly dhcpDomain: string;
+}

@@ -1,0 +1,93 @@
+/** Takes away what a container is made of at run time, whatever is left of it. */
+import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../base/errors.js';
+import { run } from '../base/run.js';
+import { cgroupPids, isFrozen, removeCgroups } from './cgroup.js';
+import { cgroupsPath, type HostParts } from './parts.js';
+import { identify, pidsWithArgument, waitGone } from './process.js';
+
+const monitorWaitMs = 3000;
+const cgroupTries = 40;
+const cgroupPauseMs = 25;
+
+/**
+ * Kills the container if it runs and removes the runtime's record, its monitor, its cgroups.
+ * @param options.inFlight a service may have died while a runtime was being started: look for such processes too
+ */
+export async function removeRuntime(parts: HostParts, id: string, options: { readonly inFlight: boolean }): Promise<void> {
+  if (options.inFlight) await killStarters(parts, id);
+  try {
+    await parts.runc.delete(id);
+  } catch (error) {
+    parts.log.warn({ err: error, instance: id }, `runc cannot delete its record: ${messageOf(error)}`);
+    await parts.runc.forget(id);
+  }
+  await killCgroup(parts, id);
+  await endMonitor(parts, id);
+  await parts.store.clearRunning(id);
+}
+
+/** Processes that carry the id as an argument: conmon, and the runtime while it creates. */
+async function killStarters(parts: HostParts, id: string): Promise<void> {
+  const monitor = await monitorPid(parts, id);
+  const running = await parts.store.running(id);
+  for (const pid of await pidsWithArgument(id)) {
+    if (pid === monitor && running) continue; // the monitor of a whole container ends by itself, after its exit file
+    const target = identify(pid);
+    if (!target) continue;
+    kill(pid);
+    await waitGone(target, monitorWaitMs);
+  }
+}
+
+/** Kills processes that the runtime did not know of, until the groups are empty and gone. */
+async function killCgroup(parts: HostParts, id: string): Promise<void> {
+  const path = cgroupsPath(parts, id);
+  for (let attempt = 0; attempt < cgroupTries; attempt++) {
+    for (const pid of await cgroupPids(parts.cgroups, path)) kill(pid);
+    if ((await removeCgroups(parts.cgroups, path)).length === 0) return;
+    await sleep(cgroupPauseMs);
+  }
+  const frozen = await isFrozen(parts.cgroups, path);
+  parts.log.error({ instance: id, frozen }, `cgroups of ${id} cannot be removed`);
+}
+
+async function monitorPid(parts: HostParts, id: string): Promise<number | undefined> {
+  const pid = Number(await readFile(parts.store.paths(id).conmonPidFile, 'utf8').catch(() => ''));
+  if (!(pid > 0)) return undefined;
+  const arguments_ = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  return arguments_.split('\0').includes(id) ? pid : undefined;
+}
+
+/** The monitor ends when its container has; one that does not is killed. */
+async function endMonitor(parts: HostParts, id: string): Promise<void> {
+  const pid = await monitorPid(parts, id);
+  const monitor = pid === undefined ? undefined : identify(pid);
+  if (!monitor || (await waitGone(monitor, monitorWaitMs))) return;
+  parts.log.warn({ instance: id, pid }, 'killing a monitor that did not end');
+  kill(monitor.pid);
+  await waitGone(monitor, monitorWaitMs);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // it ended in between
+  }
+}
+
+/** Mount points at and below a folder, deepest first, from the text of `/proc/self/mountinfo`. */
+export function mountsBelow(mountinfo: string, folder: string): string[] {
+  return mountinfo
+    .split('\n')
+    .map((line) => (line.split(' ')[4] ?? '').replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))))
+    .filter((point) => point === folder || point.startsWith(`${folder}/`))
+    .reverse();
+}
+
+/** Unmounts everything below a folder that is about to be removed: a recursive removal must never reach through a mount. */
+export async function unmountBelow(folder: string): Promise<void> {
+  for (const point of mountsBelow(await readFile('/proc/self/mountinfo', 'utf8'), folder)) await run('umount', [point]);
+}

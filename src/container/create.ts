@@ -1,0 +1,34 @@
+/** Makes a container without starting it. */
+import { mkdir } from 'node:fs/promises';
+import { HaulierError } from '../base/errors.js';
+import type { Operation } from '../base/operation.js';
+import { destroyContainer } from './destroy.js';
+import { checkVif } from './network/plug.js';
+import type { HostParts } from './parts.js';
+import type { ContainerSpec } from './spec.js';
+import { beginStep } from './steps.js';
+
+/** Directory, id range, disk, spec. The operation's rollback destroys it. @throws INSTANCE_STATE if it is there already */
+export async function createContainer(parts: HostParts, spec: ContainerSpec, operation: Operation): Promise<void> {
+  const { store, storage } = parts;
+  spec.vifs.forEach(checkVif);
+  const before = await store.readState(spec.id).catch(() => undefined);
+  if (before?.phase === 'ready' || before?.phase === 'starting') throw new HaulierError('INSTANCE_STATE', { instance: spec.id, state: before.phase, action: 'create' });
+  if (await store.exists(spec.id)) await destroyContainer(parts, spec.id, operation); // the rest of an earlier try
+  operation.undo(`create container ${spec.id}`, () => destroyContainer(parts, spec.id, operation));
+
+  beginStep(operation, 'container.create.directory');
+  await mkdir(parts.options.instancesPath, { recursive: true, mode: 0o755 });
+  const idBase = await storage.allocateIds(spec.id);
+  await store.makeFolders(spec.id);
+  beginStep(operation, 'container.create.state');
+  const state = { version: 1, idBase, wanted: 'stopped', startedAt: undefined, exit: undefined, guestFiles: false } as const;
+  await store.writeState(spec.id, { ...state, phase: 'creating' });
+  await store.writeSpec(spec);
+
+  beginStep(operation, 'container.create.disk');
+  await storage.prepare(spec.id, { imageId: spec.imageId, rootGiB: spec.limits.rootGiB }, operation);
+  beginStep(operation, 'container.create.record');
+  await store.writeState(spec.id, { ...state, phase: 'ready' });
+  beginStep(operation, 'container.create.done');
+}

@@ -1,0 +1,78 @@
+/**
+ * Paths inside a container's tree, which is hostile: a guest may have put a symbolic link anywhere. Nothing here follows a link of
+ * the tree on the host. Node has no openat, but `/proc/self/fd/N/name` is resolved from the opened folder, which comes to the same.
+ */
+import { constants } from 'node:fs';
+import { lstat, open, readlink, unlink, type FileHandle } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+
+const maxLinks = 40;
+
+/**
+ * Finds where `path` leads inside the tree `root`, following links as the container itself would.
+ * Only good for questions ("is there an init?"): the guest may change the tree at any time.
+ * @returns the path on the host, or undefined if it leads nowhere
+ */
+export async function resolveInside(root: string, path: string): Promise<string | undefined> {
+  const left = path.split('/').filter(Boolean);
+  let at: string[] = [];
+  for (let links = 0; left.length > 0;) {
+    const name = left.shift() as string;
+    if (name === '.') continue;
+    if (name === '..') {
+      at = at.slice(0, -1);
+      continue;
+    }
+    const here = join(root, ...at, name);
+    const info = await lstat(here).catch(() => undefined);
+    if (!info) return undefined;
+    if (!info.isSymbolicLink()) {
+      at.push(name);
+      continue;
+    }
+    if (++links > maxLinks) return undefined;
+    const target = await readlink(here);
+    if (posix.isAbsolute(target)) at = [];
+    left.unshift(...target.split('/').filter(Boolean));
+  }
+  return join(root, ...at);
+}
+
+/** Opens the folder `names` below `root` step by step. @throws ELOOP or ENOTDIR where a step is a link or no folder */
+async function openFolder(root: string, names: readonly string[]): Promise<FileHandle> {
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  let handle = await open(root, flags);
+  for (const name of names) {
+    const parent = handle;
+    try {
+      handle = await open(`/proc/self/fd/${parent.fd}/${name}`, flags);
+    } finally {
+      await parent.close();
+    }
+  }
+  return handle;
+}
+
+/**
+ * Writes a new file in the folder `folder` (names below `root`), in the place of whatever non-folder was there.
+ * @throws ELOOP, ENOTDIR, EISDIR, EPERM where the tree has another shape
+ */
+export async function writeInside(root: string, folder: readonly string[], name: string, text: string, owner: { uid: number; gid: number }, mode = 0o644): Promise<void> {
+  const parent = await openFolder(root, folder);
+  try {
+    const path = `/proc/self/fd/${parent.fd}/${name}`;
+    await unlink(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+    });
+    const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode);
+    try {
+      await file.writeFile(text);
+      await file.chmod(mode);
+      await file.chown(owner.uid, owner.gid);
+    } finally {
+      await file.close();
+    }
+  } finally {
+    await parent.close();
+  }
+}

@@ -1,0 +1,221 @@
+/**
+ * The images of this host, unpacked once each: `<instancesPath>/_base/<image id>-<checksum>/{rootfs/,image.json}`.
+ *
+ * Trees are stored as the image has them, with ids 0..65535 and set-uid bits, so `_base` is closed to everyone but root (0700): a
+ * set-uid file of a hostile image must never be within reach of the host's own users. Containers see the trees through idmapped
+ * mounts only. Every instance that was made from an image has a symbolic link `base` to it: those links are the use count.
+ */
+import { randomBytes } from 'node:crypto';
+import { chmod, chown, lstat, mkdir, readdir, readlink, rename, symlink, unlink, utimes } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+import { syncDirectory } from '../../base/atomic.js';
+import { HaulierError } from '../../base/errors.js';
+import { faultPoint } from '../../base/fault-points.js';
+import { KeyedLock } from '../../base/lock.js';
+import type { Log } from '../../base/log.js';
+import type { Operation } from '../../base/operation.js';
+import { run } from '../../base/run.js';
+import type { ImageSource } from '../spec.js';
+import { asDiskFull, unacceptable } from './image-error.js';
+import { cacheKey, readRecord, writeRecord, type ImageRecord } from './image-record.js';
+import { SharedWork } from './shared-work.js';
+import { unpackImage } from './unpack.js';
+
+/** How the cache is set up. */
+export interface ImageStoreOptions {
+  readonly instancesPath: string;
+  /** Most bytes an image may unpack to. */
+  readonly maxBytes: number;
+  /** Most entries an image may have; 2 million by default. */
+  readonly maxEntries?: number;
+  readonly log: Log;
+}
+
+const baseLink = 'base';
+const temporaryPrefix = '.tmp-';
+
+/** The image cache. Call `start` once before anything else. */
+export class ImageStore {
+  readonly path: string;
+  readonly #options: ImageStoreOptions;
+  readonly #images = new Map<string, ImageRecord>();
+  readonly #downloads = new SharedWork<void>();
+  readonly #lock = new KeyedLock();
+
+  constructor(options: ImageStoreOptions) {
+    this.#options = options;
+    this.path = join(options.instancesPath, '_base');
+  }
+
+  /** Makes the cache's folder, throws away what a crash left in it, and reads what it has. Idempotent. */
+  async start(): Promise<void> {
+    await mkdir(this.path, { recursive: true, mode: 0o700 });
+    await chmod(this.path, 0o700);
+    this.#images.clear();
+    for (const name of await readdir(this.path)) {
+      const folder = join(this.path, name);
+      if (name.startsWith(temporaryPrefix)) {
+        this.#options.log.warn({ folder }, 'removing what an interrupted download left');
+        await removeTree(folder);
+        continue;
+      }
+      const record = await readRecord(folder, name);
+      if (record) this.#images.set(name, record);
+    }
+  }
+
+  /**
+   * Makes sure that the image is here, unpacked and verified. Concurrent callers share one download; one that aborts leaves the
+   * others' running.
+   * @returns true if it was here already
+   * @throws IMAGE_UNACCEPTABLE, DISK_FULL, the source's error, or the operation's abort reason; nothing is left behind
+   */
+  async ensure(source: ImageSource, operation: Operation): Promise<boolean> {
+    const key = cacheKey(source);
+    if (key === undefined) throw unacceptable(source.id, 'its id or checksum is not of a usable form');
+    operation.step('image');
+    if (this.#images.has(key)) {
+      await this.#touch(key);
+      return true;
+    }
+    await this.#downloads.join(key, operation.signal, (share) => { operation.progress = share; }, async (signal, progress) => {
+      if (this.#images.has(key)) return;
+      const began = performance.now();
+      const record = await this.#download(source, key, signal, progress);
+      this.#options.log.info({ image: source.id, ms: Math.round(performance.now() - began), bytes: record.unpackedBytes, entries: record.entries }, 'image unpacked');
+    });
+    operation.progress = undefined;
+    return false;
+  }
+
+  async #download(source: ImageSource, key: string, signal: AbortSignal, progress: (share: number) => void): Promise<ImageRecord> {
+    const temporary = join(this.path, `${temporaryPrefix}${key}-${randomBytes(4).toString('hex')}`);
+    const rootfs = join(temporary, 'rootfs');
+    if (!source.checksum) this.#options.log.warn({ image: source.id }, 'image has no checksum: its bytes cannot be verified');
+    try {
+      await mkdir(temporary, { mode: 0o700 });
+      await mkdir(rootfs, { mode: 0o755 });
+      faultPoint('image.download');
+      const limits = { maxBytes: this.#options.maxBytes, maxEntries: this.#options.maxEntries ?? 2_000_000 };
+      const unpacked = await unpackImage(source, rootfs, limits, signal, (bytes) => { if (source.size) progress(Math.min(1, bytes / source.size)); });
+      // the archive's own `./` entry may have said anything; an overlay shows the upper folder's attributes for `/` anyway
+      await chown(rootfs, 0, 0);
+      await chmod(rootfs, 0o755);
+      await mkdir(join(rootfs, 'dev')).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'EEXIST') throw error; });
+      await writeRecord(temporary, source, key, unpacked);
+      faultPoint('image.unpacked');
+      await run('sync', ['-f', temporary], { timeoutMs: 600_000, signal });
+      const folder = join(this.path, key);
+      await removeTree(folder); // an entry without a good record is none
+      signal.throwIfAborted();
+      await rename(temporary, folder);
+      await syncDirectory(this.path);
+      faultPoint('image.renamed');
+      const record = await readRecord(folder, key);
+      if (!record) throw new HaulierError('STATE_DAMAGED', { path: folder, reason: 'image.json is gone' });
+      this.#images.set(key, record);
+      return record;
+    } catch (error) {
+      await removeTree(temporary).catch((problem: unknown) => this.#options.log.error({ err: problem }, `cannot remove ${temporary}`));
+      throw asDiskFull(error, this.path);
+    }
+  }
+
+  /** Ids of the images that are here. */
+  list(): readonly string[] {
+    return [...new Set([...this.#images.values()].map((record) => record.id))];
+  }
+
+  /** All that is known of the images that are here. */
+  records(): readonly ImageRecord[] {
+    return [...this.#images.values()];
+  }
+
+  /**
+   * The image's newest entry.
+   * @throws IMAGE_NOT_FOUND if it is not in the cache
+   */
+  record(imageId: string): ImageRecord {
+    const found = [...this.#images.values()].filter((record) => record.id === imageId).sort((a, b) => (a.unpackedAt < b.unpackedAt ? 1 : -1))[0];
+    if (!found) throw new HaulierError('IMAGE_NOT_FOUND', { image: imageId });
+    return found;
+  }
+
+  /** Path of the image's tree. @throws IMAGE_NOT_FOUND */
+  rootfs(imageId: string): string {
+    return join(this.path, this.record(imageId).key, 'rootfs');
+  }
+
+  /** Ties an instance to the image: from now on the tree stays. Idempotent. @throws IMAGE_NOT_FOUND */
+  async attach(imageId: string, instanceDir: string): Promise<void> {
+    const { key } = this.record(imageId);
+    await this.#lock.hold(key, async () => {
+      const tree = this.rootfs(imageId); // again, now that nobody can take it away
+      const link = join(instanceDir, baseLink);
+      await unlink(link).catch(ignoreMissing);
+      await symlink(relative(instanceDir, tree), link);
+    });
+  }
+
+  /** Unties it. Idempotent. */
+  async detach(instanceDir: string): Promise<void> {
+    await unlink(join(instanceDir, baseLink)).catch(ignoreMissing);
+  }
+
+  /** The tree that the instance was made from. @throws IMAGE_NOT_FOUND if it was not, or the tree is gone */
+  async attached(instanceDir: string): Promise<string> {
+    const target = await readlink(join(instanceDir, baseLink)).catch(() => undefined);
+    const key = target === undefined ? undefined : basename(dirname(target));
+    if (key === undefined || !this.#images.has(key)) throw new HaulierError('IMAGE_NOT_FOUND', { image: key ?? `of ${basename(instanceDir)}` });
+    return join(this.path, key, 'rootfs');
+  }
+
+  /** How many instances of this host were made from each cache entry, by key; counted from their links. */
+  async uses(): Promise<ReadonlyMap<string, number>> {
+    const counts = new Map<string, number>();
+    for (const entry of await readdir(this.#options.instancesPath, { withFileTypes: true })) {
+      if (!entry.isDirectory() || entry.name.startsWith('_')) continue;
+      const target = await readlink(join(this.#options.instancesPath, entry.name, baseLink)).catch(() => undefined);
+      if (target === undefined) continue;
+      const key = basename(dirname(target));
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  /**
+   * Removes the images that no instance was made from and that nobody asked for within the last `idleMs` milliseconds.
+   * @returns their ids
+   */
+  async removeUnused(idleMs: number): Promise<readonly string[]> {
+    const removed: string[] = [];
+    for (const record of this.records()) {
+      await this.#lock.hold(record.key, async () => {
+        const folder = join(this.path, record.key);
+        if (((await this.uses()).get(record.key) ?? 0) > 0) return;
+        const touched = (await lstat(folder)).mtimeMs;
+        if (Date.now() - touched < idleMs) return;
+        this.#images.delete(record.key);
+        const doomed = join(this.path, `${temporaryPrefix}${record.key}-${randomBytes(4).toString('hex')}`);
+        await rename(folder, doomed);
+        await removeTree(doomed);
+        removed.push(record.id);
+      });
+    }
+    return removed;
+  }
+
+  async #touch(key: string): Promise<void> {
+    const now = new Date();
+    await utimes(join(this.path, key), now, now);
+  }
+}
+
+/** Removes a tree that may be hostile: rm walks by descriptors, follows no link and crosses no mount. */
+async function removeTree(path: string): Promise<void> {
+  await run('rm', ['-rf', '--one-file-system', '--', path], { timeoutMs: 600_000 });
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error;
+}

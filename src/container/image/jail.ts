@@ -1,0 +1,46 @@
+/**
+ * The jail in which tools read hostile bytes: bubblewrap with no network, its own PID, IPC and UTS namespaces, an empty root that
+ * holds only the host's /usr (read-only) and at most one folder, no /proc, no /dev, no_new_privs, and only the capabilities named.
+ * A tool in it that is taken over can harm that folder and nothing else; it dies with the service.
+ */
+import { lstatSync, readlinkSync } from 'node:fs';
+
+/** What a jailed tool may do. */
+export interface JailOptions {
+  /** The one folder of the host it sees, at `/target`, which is also its working directory. */
+  readonly folder?: { readonly path: string; readonly writable: boolean };
+  /** Capabilities kept, as `CAP_CHOWN`; none by default. */
+  readonly capabilities?: readonly string[];
+  /** Largest file it may write, bytes (RLIMIT_FSIZE). */
+  readonly maxFileBytes?: number;
+}
+
+/** Address space of a jailed tool, bytes: more than xz -9 or zstd --long=27 need to unpack, less than hurts a host. */
+const maxMemoryBytes = 2 * 1024 ** 3;
+
+/** `/bin`, `/lib`... of a merged-/usr host are symlinks into /usr; on others they are folders. */
+function systemFolders(): string[] {
+  const args = ['--ro-bind', '/usr', '/usr'];
+  for (const path of ['/bin', '/sbin', '/lib', '/lib32', '/lib64']) {
+    const stat = lstatSync(path, { throwIfNoEntry: false });
+    if (stat?.isSymbolicLink()) args.push('--symlink', readlinkSync(path), path);
+    else if (stat?.isDirectory()) args.push('--ro-bind', path, path);
+  }
+  return args;
+}
+
+/** The command line that runs `command` in a jail: the first item is the program. */
+export function jailed(command: readonly string[], options: JailOptions = {}): readonly [string, ...string[]] {
+  const folder = options.folder;
+  return [
+    'bwrap',
+    '--unshare-ipc', '--unshare-pid', '--unshare-net', '--unshare-uts', '--unshare-cgroup-try',
+    '--die-with-parent', '--new-session', '--clearenv', '--setenv', 'PATH', '/usr/bin:/bin', '--setenv', 'LC_ALL', 'C',
+    '--cap-drop', 'ALL', ...(options.capabilities ?? []).flatMap((capability) => ['--cap-add', capability]),
+    ...systemFolders(),
+    ...(folder ? [folder.writable ? '--bind' : '--ro-bind', folder.path, '/target', '--chdir', '/target'] : ['--chdir', '/']),
+    '--remount-ro', '/',
+    'prlimit', `--as=${maxMemoryBytes}`, '--core=0', ...(options.maxFileBytes === undefined ? [] : [`--fsize=${options.maxFileBytes}`]), '--',
+    ...command,
+  ];
+}

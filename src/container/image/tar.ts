@@ -1,0 +1,42 @@
+/**
+ * GNU tar in the jail, and what its exit means. Tar itself drops leading `/`, refuses `..`, and makes absolute or climbing symbolic
+ * links only after everything else; the jail holds whatever it may get wrong.
+ */
+import { saysDiskFull } from './image-error.js';
+import { jailed } from './jail.js';
+import type { ProcessEnd } from './piped-process.js';
+
+/** What it takes to give files their owners, modes and file capabilities. Not MKNOD: device nodes are left out. */
+const capabilities = ['CAP_CHOWN', 'CAP_FOWNER', 'CAP_FSETID', 'CAP_DAC_OVERRIDE', 'CAP_SETFCAP'];
+
+/** The command line that unpacks an archive from its standard input into `folder`, one listing line an entry on standard output. */
+export function tarExtract(folder: string, maxFileBytes: number): readonly [string, ...string[]] {
+  return jailed(
+    ['tar', '--extract', '--file=-', '--verbose', '--quoting-style=escape',
+      '--numeric-owner', '--same-owner', '--preserve-permissions', '--delay-directory-restore',
+      '--xattrs', '--xattrs-include=security.capability', '--xattrs-include=user.*',
+      // the runtime makes /dev; `*` matches `/` too, and only from the name's beginning
+      '--anchored', '--exclude=./dev/*', '--exclude=dev/*', '--exclude=/dev/*',
+      '--warning=no-timestamp', '--warning=no-unknown-keyword'],
+    { folder: { path: folder, writable: true }, capabilities, maxFileBytes },
+  );
+}
+
+/** A device node that tar could not make is one that we do not want. */
+const tolerated = /: Cannot mknod: Operation not permitted$/;
+const noise = /^tar: (Exiting with failure status due to previous errors|Removing leading .* from (member names|hard link targets))$/;
+
+/** What became of an archive. */
+export type TarVerdict = { readonly ok: true } | { readonly ok: false; readonly diskFull: boolean; readonly reason: string };
+
+/** Reads tar's exit code and error output (locale C). */
+export function tarVerdict(end: ProcessEnd): TarVerdict {
+  if (end.code === 0) return { ok: true };
+  // `prlimit` execs tar, bubblewrap passes a fatal signal on as 128 + number: SIGXFSZ is 25
+  if (end.signal === 'SIGXFSZ' || end.code === 128 + 25) return { ok: false, diskFull: false, reason: 'it holds a file larger than the limit' };
+  const complaints = end.stderr.split('\n').map((line) => line.trim()).filter((line) => line !== '' && !tolerated.test(line) && !noise.test(line));
+  if (end.code === 2 && complaints.length === 0) return { ok: true };
+  const diskFull = saysDiskFull(end.stderr) || /: Wrote only \d+ of \d+ bytes$/m.test(end.stderr);
+  const first = complaints[0]?.replace(/^tar: /, '') ?? `tar ended with ${end.signal ?? `exit code ${end.code}`}`;
+  return { ok: false, diskFull, reason: first.slice(0, 300) };
+}

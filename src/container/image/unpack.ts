@@ -1,0 +1,175 @@
+/**
+ * Unpacks an image while it downloads: source -> count and hash -> decompressor (jailed) -> cap -> tar (jailed) -> folder. All run
+ * side by side; a slow end slows the download down. Verified only when the last byte has come, so the folder must be a throw-away
+ * one until then: the caller removes it if this throws.
+ */
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { HaulierError } from '../../base/errors.js';
+import type { ImageSource } from '../spec.js';
+import { detect, headBytes, isTar, nameForeign, type Packing } from './format.js';
+import { readHead, type Headed } from './head.js';
+import { unacceptable } from './image-error.js';
+import { jailed } from './jail.js';
+import { ArchiveMeter, EntryMeter, StoredMeter } from './meters.js';
+import { startPiped, type PipedProcess } from './piped-process.js';
+import { tarExtract, tarVerdict } from './tar.js';
+import { checkTree, type TreeSize } from './tree-check.js';
+
+/** Caps on what an image may unpack to. */
+export interface UnpackLimits {
+  /** Bytes of the archive, and of the files' apparent sizes together. */
+  readonly maxBytes: number;
+  readonly maxEntries: number;
+}
+
+/** What was unpacked. */
+export interface Unpacked extends TreeSize {
+  readonly packing: Packing;
+  /** Bytes as stored in Glance. */
+  readonly storedBytes: number;
+}
+
+/** Compressed archives, how to unpack each to standard output. The memory caps admit `xz -9` and `zstd --long=29`. */
+const decompressors: Readonly<Record<Exclude<Packing, 'tar'>, readonly string[]>> = {
+  gzip: ['gzip', '-dc'],
+  xz: ['xz', '-dc', '--memlimit-decompress=1GiB'],
+  zstd: ['zstd', '-dcq', '--memory=1024MB'],
+};
+
+/**
+ * Unpacks `source` into the empty folder `folder`.
+ * @param progress told the stored bytes that have come so far
+ * @throws IMAGE_UNACCEPTABLE with the reason, DISK_FULL, the source's own error, or the signal's reason
+ */
+export async function unpackImage(source: ImageSource, folder: string, limits: UnpackLimits, signal: AbortSignal, progress: (bytes: number) => void): Promise<Unpacked> {
+  if (source.diskFormat !== 'raw' || source.containerFormat !== 'bare') {
+    throw unacceptable(source.id, `its formats are ${source.diskFormat}/${source.containerFormat}; a root file system tarball is raw/bare`);
+  }
+  signal.throwIfAborted();
+  const stored = new StoredMeter(source);
+  const stream = await source.open(signal) as Readable;
+  const onError = (): void => undefined; // the reader gets it; without a listener a late one would end the process
+  stream.on('error', onError);
+  const close = (): void => { stream.destroy(); }; // frees a read that waits
+  signal.addEventListener('abort', close, { once: true });
+  try {
+    const headed = await readHead(stream, headBytes);
+    const detected = detect(headed.head);
+    if ('packing' in detected) {
+      const archive = await flow(source, headed, detected.packing, stored, folder, limits, signal, progress);
+      if (!archive.whole) throw unacceptable(source.id, 'its archive is cut off: the end-of-archive mark is missing');
+      const size = await checkTree(source.id, folder, limits.maxBytes, signal);
+      return { ...size, packing: detected.packing, storedBytes: stored.bytes };
+    }
+    const cut = headed.head.length < headBytes && source.size !== undefined && source.size !== headed.head.length;
+    throw unacceptable(source.id, cut ? `it ends after ${headed.head.length} of ${source.size} bytes` : refusal(detected.foreign));
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    signal.removeEventListener('abort', close);
+    close();
+  }
+}
+
+const refusal = (what: string): string => `it is ${what}; Haulier takes a root file system as tar, tar.gz, tar.xz or tar.zst`;
+
+/** What came out of a decompressor is no tar archive. */
+class NoArchive extends Error {
+  constructor(readonly what: string) {
+    super(what);
+  }
+}
+
+/** Lets the bytes flow to their end, and explains the first thing that went wrong. All processes are gone when it returns or throws. */
+async function flow(source: ImageSource, headed: Headed, packing: Packing, stored: StoredMeter, folder: string, limits: UnpackLimits, signal: AbortSignal, progress: (bytes: number) => void): Promise<ArchiveMeter> {
+  const archive = new ArchiveMeter(source.id, limits.maxBytes);
+  const entries = new EntryMeter(source.id, limits.maxEntries);
+  const stop = new AbortController();
+  const stopped = AbortSignal.any([signal, stop.signal]);
+  let sourceEnded = false;
+  async function* storedBytes(): AsyncGenerator<Buffer> {
+    for await (const chunk of unbroken(source, headed.all, stored)) {
+      stored.add(chunk);
+      progress(stored.bytes);
+      yield chunk;
+    }
+    sourceEnded = true;
+  }
+
+  const unpacker = packing === 'tar' ? undefined : startPiped(jailed(decompressors[packing]));
+  const tar = startPiped(tarExtract(folder, limits.maxBytes));
+  const kill = (): void => { unpacker?.kill(); tar.kill(); };
+  stopped.addEventListener('abort', kill, { once: true });
+  let failure: { readonly error: unknown } | undefined;
+  const work: Promise<void>[] = [countEntries(tar, entries)];
+  if (unpacker) work.push(feed(storedBytes(), unpacker, stopped));
+  work.push(feed(archiveBytes(unpacker, unpacker ? unpacker.stdout : storedBytes(), archive), tar, stopped));
+  try {
+    await Promise.all(work.map((part) => part.catch((error: unknown) => {
+      failure ??= { error };
+      stop.abort(error);
+    })));
+    const unpackerEnd = await unpacker?.ended;
+    const tarEnd = await tar.ended;
+    signal.throwIfAborted();
+    const first = failure?.error;
+    if (first !== undefined && !(first instanceof NoArchive)) throw first;
+    const wrong = sourceEnded ? stored.verdict() : undefined;
+    if (wrong !== undefined) throw unacceptable(source.id, wrong);
+    const verdict = tarVerdict(tarEnd);
+    // a decompressor that lost its reader ends badly too: then tar's reason is the one
+    if (unpackerEnd && unpackerEnd.code !== 0 && sourceEnded) throw unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd.stderr)}`);
+    if (first instanceof NoArchive) throw unacceptable(source.id, refusal(`${packing} of something else: ${first.what}`));
+    if (!verdict.ok && verdict.diskFull) throw new HaulierError('DISK_FULL', { path: folder, reason: verdict.reason });
+    if (!verdict.ok) throw unacceptable(source.id, `tar: ${verdict.reason}`);
+    if (unpackerEnd && unpackerEnd.code !== 0) throw unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd.stderr)}`);
+    if (!sourceEnded) throw unacceptable(source.id, 'tar stopped reading before its end');
+    return archive;
+  } finally {
+    stopped.removeEventListener('abort', kill);
+    kill();
+    await Promise.allSettled([unpacker?.ended, tar.ended]);
+  }
+}
+
+/** The source's bytes; a connection that just closes is told as what it is. */
+async function* unbroken(source: ImageSource, bytes: AsyncIterable<Buffer>, stored: StoredMeter): AsyncGenerator<Buffer> {
+  try {
+    yield* bytes;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+    throw unacceptable(source.id, `its download broke off after ${stored.bytes} of ${source.size ?? 'unknown'} bytes`, error);
+  }
+}
+
+/** The archive's bytes on their way to tar, counted; refused at once if they do not begin like an archive. */
+async function* archiveBytes(unpacker: PipedProcess | undefined, bytes: AsyncIterable<Buffer>, meter: ArchiveMeter): AsyncGenerator<Buffer> {
+  const headed = await readHead(bytes, headBytes);
+  if (!isTar(headed.head)) {
+    if (headed.head.length < headBytes) await unpacker?.ended; // the output is over: its exit code says if it was damaged
+    throw new NoArchive(nameForeign(headed.head));
+  }
+  for await (const chunk of headed.all) {
+    meter.add(chunk);
+    yield chunk;
+  }
+}
+
+async function countEntries(tar: PipedProcess, entries: EntryMeter): Promise<void> {
+  for await (const chunk of tar.stdout) entries.add(chunk as Buffer);
+}
+
+/** Writes `bytes` into a process's standard input. Its early end is no error here: its exit code tells why. */
+async function feed(bytes: AsyncIterable<Buffer>, into: PipedProcess, signal: AbortSignal): Promise<void> {
+  try {
+    await pipeline(bytes, into.stdin, { signal });
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== 'EPIPE' && code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+  }
+}
+
+function lastLine(stderr: string): string {
+  return stderr.trim().split('\n').at(-1)?.trim().slice(0, 300) || 'no reason given';
+}

@@ -1,0 +1,242 @@
+/** The door's implementation: the containers of this host, made with runc, conmon and the storage half of this room. */
+import { mkdir } from 'node:fs/promises';
+import { HaulierError, messageOf } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+import type { Operation } from '../base/operation.js';
+import { readCgroupLayout } from './cgroup.js';
+import { keepConsole, readConsole } from './console.js';
+import type { ContainerExit, ContainerHost, ContainerHostOptions } from './container-host.js';
+import { createContainer } from './create.js';
+import { destroyContainer } from './destroy.js';
+import { LocalStorage } from './local-storage.js';
+import { checkVif } from './network/plug.js';
+import { makeParts, type HostParts } from './parts.js';
+import { isAlive, type ProcessId } from './process.js';
+import { reconcile } from './reconcile.js';
+import { classifyExit, ExitWatcher } from './runtime/exits.js';
+import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import { startContainer } from './start.js';
+import { InstanceStore } from './state.js';
+import { readStats } from './stats.js';
+import { stopContainer } from './stop.js';
+import type { ContainerStorage } from './storage-port.js';
+import { viewContainer } from './view.js';
+
+/** How often living containers are looked at, in case a monitor died and will never write an exit file. */
+const watchMs = 5000;
+/** Exit code on record for a container whose end nobody saw. */
+const unknownExit = 255;
+
+/** One host's containers. Call `start` before anything else. */
+export class LocalContainerHost implements ContainerHost {
+  readonly #options: ContainerHostOptions;
+  readonly #log: Log;
+  readonly #storage: ContainerStorage;
+  readonly #listeners: ((exit: ContainerExit) => void)[] = [];
+  readonly #watched = new Map<string, ProcessId>();
+  readonly #vanished = new Set<string>();
+  #parts: HostParts | undefined;
+  #exits: ExitWatcher | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param storage another storage than the one under `instancesPath`, for tests */
+  constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
+    this.#options = options;
+    this.#log = log;
+    this.#storage = storage ?? new LocalStorage(options, new InstanceStore(options.instancesPath, options.runPath), log);
+  }
+
+  /** The parts, for the room above that moves containers. @throws RUNTIME_FAILED before `start` */
+  get parts(): HostParts {
+    if (!this.#parts) throw new HaulierError('RUNTIME_FAILED', { action: 'be used', reason: 'the container host was not started' });
+    return this.#parts;
+  }
+
+  get #watcher(): ExitWatcher {
+    if (!this.#exits) throw new HaulierError('RUNTIME_FAILED', { action: 'be used', reason: 'the container host was not started' });
+    return this.#exits;
+  }
+
+  async start(): Promise<void> {
+    if (this.#exits) return;
+    await mkdir(this.#options.runPath, { recursive: true, mode: 0o711 });
+    await this.#storage.start();
+    const parts = makeParts(this.#options, this.#storage, await readCgroupLayout(), this.#log);
+    this.#parts = parts;
+    const found = await reconcile(parts);
+    this.#log.info({ running: found.running.length, halfMade: found.halfMade, damaged: found.damaged }, 'containers found');
+    for (const id of found.running) await this.watch(id);
+    this.#exits = new ExitWatcher(parts.exitFolder, (id, code) => this.#onExitFile(id, code));
+    await this.#exits.start();
+    for (const id of await parts.store.ids()) await this.#noticeVanished(id);
+    this.#timer = setInterval(() => void this.#look(), watchMs);
+    this.#timer.unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#exits?.stop();
+    this.#exits = undefined;
+    this.#watched.clear();
+  }
+
+  ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
+    return this.#storage.ensureImage(source, operation);
+  }
+
+  images(): Promise<readonly string[]> {
+    return this.#storage.images();
+  }
+
+  async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
+    this.parts.store.paths(instance); // checks the id
+    operation.undo(`plug port ${vif.id}`, () => this.unplug(instance, vif));
+    await this.parts.plugger.plug(instance, vif, (await this.parts.store.running(instance)) !== undefined, operation.signal);
+  }
+
+  async unplug(instance: string, vif: VifSpec): Promise<void> {
+    this.parts.store.paths(instance);
+    await this.parts.plugger.unplug(instance, vif);
+  }
+
+  async create(spec: ContainerSpec, operation: Operation): Promise<void> {
+    await createContainer(this.parts, spec, operation);
+  }
+
+  async startContainer(id: string, operation: Operation, ready?: Promise<unknown>): Promise<void> {
+    this.#watched.delete(id);
+    await startContainer(this.parts, id, operation, ready);
+    await this.watch(id);
+    const code = await this.#watcher.read(id);
+    if (code !== undefined) await this.#onExitFile(id, code); // it ended before it was on record
+  }
+
+  async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
+    this.#watched.delete(id);
+    await stopContainer(this.parts, this.#watcher, id, timing, operation);
+  }
+
+  async pause(id: string, operation: Operation): Promise<void> {
+    const view = await this.#existing(id);
+    if (view.state === 'paused') return;
+    if (view.state !== 'running') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'pause' });
+    await this.parts.runc.pause(id, operation.signal);
+    await this.parts.store.update(id, { wanted: 'paused' });
+  }
+
+  async unpause(id: string, operation: Operation): Promise<void> {
+    const view = await this.#existing(id);
+    if (view.state === 'running') return;
+    if (view.state !== 'paused') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'unpause' });
+    await this.parts.runc.resume(id, operation.signal);
+    await this.parts.store.update(id, { wanted: 'running' });
+  }
+
+  async destroy(id: string, operation: Operation): Promise<void> {
+    this.#watched.delete(id);
+    await destroyContainer(this.parts, id, operation);
+    await this.#watcher.clear(id);
+  }
+
+  async updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void> {
+    vifs.forEach(checkVif);
+    const spec = await this.spec(id);
+    if (!spec) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+    await this.parts.store.writeSpec({ ...spec, vifs });
+  }
+
+  spec(id: string): Promise<ContainerSpec | undefined> {
+    return this.parts.store.readSpec(id);
+  }
+
+  view(id: string): Promise<ContainerView> {
+    return viewContainer(this.parts, id);
+  }
+
+  async list(): Promise<readonly ContainerView[]> {
+    return await Promise.all((await this.parts.store.ids()).map((id) => this.view(id)));
+  }
+
+  async stats(id: string): Promise<ContainerStats> {
+    return await readStats(this.parts, id);
+  }
+
+  async consoleLog(id: string, lines: number | undefined): Promise<string> {
+    const path = this.parts.store.paths(id).console;
+    await keepConsole(path, this.#options.consoleLogBytes);
+    return await readConsole(path, lines, this.#options.consoleLogBytes);
+  }
+
+  onExit(listener: (exit: ContainerExit) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  resources(): Promise<HostResources> {
+    return this.#storage.resources();
+  }
+
+  /** Looks after a container's PID 1 from now on; also called by whoever restores one. */
+  async watch(id: string): Promise<void> {
+    const running = await this.parts.store.running(id);
+    if (running) this.#watched.set(id, running);
+  }
+
+  async #existing(id: string): Promise<ContainerView> {
+    const view = await this.view(id);
+    if (view.state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+    return view;
+  }
+
+  /** An exit file is there. Ends that somebody waits for are left to them. */
+  async #onExitFile(id: string, code: number): Promise<void> {
+    try {
+      const { store } = this.parts;
+      const state = await store.readState(id);
+      if (!state) return await this.#watcher.clear(id);
+      if (state.phase !== 'ready') return;
+      if (state.wanted === 'stopped') {
+        if (!state.exit) await store.update(id, { exit: { code, at: new Date().toISOString(), wanted: true } });
+        return;
+      }
+      this.#watched.delete(id);
+      await store.update(id, { wanted: 'stopped', exit: { code, at: new Date().toISOString(), wanted: false } });
+      await store.clearRunning(id);
+      await this.#watcher.clear(id);
+      this.#emit({ id, exitCode: code, ...classifyExit(code) });
+    } catch (error) {
+      this.#log.error({ err: error, instance: id }, `cannot record the end of ${id}: ${messageOf(error)}`);
+    }
+  }
+
+  #emit(exit: ContainerExit): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(exit);
+      } catch (error) {
+        this.#log.error({ err: error, instance: exit.id }, `a listener failed: ${messageOf(error)}`);
+      }
+    }
+  }
+
+  /** The timer: a process that is gone twice in a row, and no exit file, means that its monitor died too. */
+  async #look(): Promise<void> {
+    for (const [id, process] of this.#watched) {
+      if (isAlive(process)) continue;
+      if (this.#vanished.delete(id)) await this.#noticeVanished(id);
+      else this.#vanished.add(id);
+    }
+  }
+
+  async #noticeVanished(id: string): Promise<void> {
+    try {
+      const { store } = this.parts;
+      const state = await store.readState(id);
+      if (state?.phase !== 'ready' || state.wanted === 'stopped') return;
+      if ((await store.running(id)) || !(await store.lastRunning(id))) return; // lives, or ended with the machine
+      if ((await this.#watcher.read(id)) !== undefined) return;
+      await this.#onExitFile(id, unknownExit);
+    } catch (error) {
+      this.#log.error({ err: error, instance: id }, `cannot look after ${id}: ${messageOf(error)}`);
+    }
+  }
+}

@@ -1,0 +1,89 @@
+/** The storage half of this room as the life of a container uses it: image cache, loop disks with overlays, id ranges. */
+import { mkdir } from 'node:fs/promises';
+import { readJson } from '../base/atomic.js';
+import { KeyedLock } from '../base/lock.js';
+import type { Log } from '../base/log.js';
+import type { Operation } from '../base/operation.js';
+import type { ContainerHostOptions } from './container-host.js';
+import { readHostResources } from './host-resources.js';
+import { ImageStore } from './image/image-store.js';
+import type { OciConfig } from './oci/config.js';
+import type { HostResources, ImageSource } from './spec.js';
+import type { InstanceStore } from './state.js';
+import type { ContainerStorage } from './storage-port.js';
+import { lowestFreeRange } from './storage/id-ranges.js';
+import { RootFs } from './storage/root-fs.js';
+
+/** Storage under `instances_path`. */
+export class LocalStorage implements ContainerStorage {
+  readonly #store: InstanceStore;
+  readonly #options: ContainerHostOptions;
+  readonly #images: ImageStore;
+  readonly #rootFs: RootFs;
+  readonly #ranges = new Map<string, number>();
+  readonly #lock = new KeyedLock();
+
+  constructor(options: ContainerHostOptions, store: InstanceStore, log: Log) {
+    this.#options = options;
+    this.#store = store;
+    this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, log });
+    this.#rootFs = new RootFs({ images: this.#images, defaultRootGiB: options.defaultRootGiB, log });
+  }
+
+  async start(): Promise<void> {
+    await mkdir(this.#options.instancesPath, { recursive: true, mode: 0o755 });
+    await this.#images.start();
+    for (const id of await this.#store.ids()) {
+      const base = await this.#rangeOnDisk(id);
+      if (base !== undefined) this.#ranges.set(id, base);
+    }
+  }
+
+  ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
+    return this.#images.ensure(source, operation);
+  }
+
+  async images(): Promise<readonly string[]> {
+    return this.#images.list();
+  }
+
+  async allocateIds(id: string): Promise<number> {
+    return await this.#lock.hold('ranges', async () => {
+      const base = this.#ranges.get(id) ?? lowestFreeRange({ base: this.#options.subidBase, ranges: this.#options.subidRanges }, this.#ranges.values());
+      this.#ranges.set(id, base);
+      return base;
+    });
+  }
+
+  async releaseIds(id: string): Promise<void> {
+    this.#ranges.delete(id);
+  }
+
+  async prepare(id: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void> {
+    await this.#rootFs.prepare(this.#store.paths(id).folder, disk.imageId, disk.rootGiB, operation);
+  }
+
+  mount(id: string, idBase: number): Promise<string> {
+    return this.#rootFs.mount(this.#store.paths(id).folder, idBase);
+  }
+
+  unmount(id: string): Promise<void> {
+    return this.#rootFs.unmount(this.#store.paths(id).folder);
+  }
+
+  async remove(id: string): Promise<void> {
+    if (await this.#store.exists(id)) await this.#rootFs.remove(this.#store.paths(id).folder);
+  }
+
+  resources(): Promise<HostResources> {
+    return readHostResources(this.#options.instancesPath);
+  }
+
+  /** The range that an instance has; where its state is damaged, from its last bundle, so that nobody else gets it. */
+  async #rangeOnDisk(id: string): Promise<number | undefined> {
+    const state = await this.#store.readState(id).catch(() => undefined);
+    if (state) return state.idBase;
+    const config = (await readJson(this.#store.paths(id).config).catch(() => undefined)) as OciConfig | undefined;
+    return config?.linux?.uidMappings?.[0]?.hostID;
+  }
+}

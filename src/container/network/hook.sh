@@ -1,0 +1,32 @@
+#!/bin/sh
+# Network hook of a container: hook.sh FOLDER, with the OCI state on standard input.
+#
+# The runtime runs it (createRuntime) when it has made the container's namespaces, before PID 1 starts; and again at a restore,
+# before criu brings the sockets back. FOLDER holds two files of `ip -batch` lines: `move` puts the waiting guest ends into the
+# network namespace of @PID@, `inside` gives them addresses and routes there. `quiet` lists devices that skip duplicate address
+# detection: their addresses come from neutron, and a restored socket cannot wait for it.
+set -eu
+
+fail() {
+  echo "haulier network hook: $*" >&2
+  exit 1
+}
+
+[ $# = 1 ] || fail "usage: hook.sh FOLDER"
+folder=$1
+for file in move inside quiet; do
+  [ -r "$folder/$file" ] || fail "$folder/$file is missing"
+done
+
+pid=$(tr -d '\n' | sed -n 's/.*"pid"[[:space:]]*:[[:space:]]*\([0-9][0-9]*\).*/\1/p')
+[ -n "$pid" ] || fail "no pid in the state that the runtime gave"
+[ -e "/proc/$pid/ns/net" ] || fail "process $pid is gone"
+
+problem=$(sed "s/@PID@/$pid/" "$folder/move" | ip -batch - 2>&1) || fail "cannot move the interfaces: $problem"
+
+# shellcheck disable=SC2016 # expanded by the inner shell
+problem=$(nsenter --net="/proc/$pid/ns/net" sh -c '
+  while read -r device; do
+    [ ! -e "/proc/sys/net/ipv6/conf/$device" ] || echo 0 >"/proc/sys/net/ipv6/conf/$device/accept_dad"
+  done <"$1/quiet"
+  exec ip -batch "$1/inside"' sh "$folder" 2>&1) || fail "cannot configure the interfaces: $problem"

@@ -1,0 +1,152 @@
+/** Plugs and unplugs ports, whatever their kind; remembers what was plugged, so that nothing stays behind after a crash. */
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readJson, writeJsonAtomic } from '../../base/atomic.js';
+import { HaulierError, isHaulierError } from '../../base/errors.js';
+import type { VifSpec } from '../spec.js';
+import { deleteDevice, deviceExists, ipBatch } from './ip.js';
+import { enslave, ensureBridge, removeBridge } from './linux-bridge.js';
+import type { Ovs } from './ovs.js';
+import { ensureVeth, mtuOf, removeVeth } from './veth.js';
+
+/** Devices of a hybrid port: a Linux bridge between the container and the switch, named as os-vif does. */
+export function hybridDevices(vif: Pick<VifSpec, 'id'>): { readonly bridge: string; readonly bridgeEnd: string; readonly switchEnd: string } {
+  const short = vif.id.slice(0, 11);
+  return { bridge: `qbr${short}`, bridgeEnd: `qvb${short}`, switchEnd: `qvo${short}` };
+}
+
+const device = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/;
+const mac = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i;
+const address = /^[0-9a-f.:]+$/i;
+
+/** Refuses a port whose names could be anything but names: they become lines of `ip -batch`. @throws VIF_PLUG_FAILED */
+export function checkVif(vif: VifSpec): void {
+  const bad = (what: string, value: string): never => {
+    throw new HaulierError('VIF_PLUG_FAILED', { reason: `port ${vif.id}: ${what} ${JSON.stringify(value)} is not acceptable` });
+  };
+  if (!/^[\w-]{1,64}$/.test(vif.id)) bad('id', vif.id);
+  for (const name of [vif.hostDevice, vif.guestDevice, vif.plug.bridge]) if (!device.test(name)) bad('device name', name);
+  if (!mac.test(vif.mac)) bad('MAC', vif.mac);
+  for (const item of vif.addresses) if (!address.test(item.address) || !Number.isInteger(item.prefixLength)) bad('address', item.address);
+  for (const route of vif.routes) {
+    if (!/^[0-9a-f.:]+\/\d{1,3}$/i.test(route.destination)) bad('route', route.destination);
+    if (route.gateway !== undefined && !address.test(route.gateway)) bad('gateway', route.gateway);
+  }
+  for (const server of vif.dns) if (!address.test(server)) bad('DNS server', server);
+}
+
+/** The ports of one host. */
+export class Plugger {
+  readonly #records: string;
+  /** @param mtu MTU of ports that name none */
+  constructor(private readonly ovs: Ovs, runPath: string, private readonly mtu: number) {
+    this.#records = join(runPath, 'ports');
+  }
+
+  /**
+   * Plugs a port: record, veth pair, bridge or switch. Idempotent.
+   * @param inUse the container runs and may hold the guest end
+   * @throws VIF_PLUG_FAILED
+   */
+  async plug(instance: string, vif: VifSpec, inUse: boolean, signal?: AbortSignal): Promise<void> {
+    checkVif(vif);
+    await mkdir(join(this.#records, instance), { recursive: true, mode: 0o700 });
+    await writeJsonAtomic(this.#record(instance, vif.id), vif);
+    try {
+      await ensureVeth(vif, { inUse, mtu: this.mtu }, signal);
+      await this.#connect(instance, vif, signal);
+    } catch (error) {
+      if (signal?.aborted || !isHaulierError(error, 'COMMAND_FAILED', 'COMMAND_TIMEOUT')) throw error;
+      throw new HaulierError('VIF_PLUG_FAILED', { reason: error.message }, { cause: error });
+    }
+  }
+
+  async #connect(instance: string, vif: VifSpec, signal?: AbortSignal): Promise<void> {
+    const { plug } = vif;
+    const port = { portId: vif.id, mac: vif.mac, instance, mtu: mtuOf(vif, this.mtu) };
+    switch (plug.type) {
+      case 'bridge':
+        if (plug.createBridge) await ensureBridge(plug.bridge, { mtu: vif.mtu }, signal);
+        await enslave(vif.hostDevice, plug.bridge, signal);
+        return;
+      case 'ovs':
+        if (plug.hybrid) {
+          await this.#connectHybrid(vif, signal);
+          await this.ovs.addPort({ ...port, bridge: plug.bridge, device: hybridDevices(vif).switchEnd, datapathType: plug.datapathType }, signal);
+          return;
+        }
+        if (plug.createPort) await this.ovs.addPort({ ...port, bridge: plug.bridge, device: vif.hostDevice, datapathType: plug.datapathType }, signal);
+        await ipBatch([`link set dev ${vif.hostDevice} up`], signal);
+    }
+  }
+
+  async #connectHybrid(vif: VifSpec, signal?: AbortSignal): Promise<void> {
+    const { bridge, bridgeEnd, switchEnd } = hybridDevices(vif);
+    const mtu = mtuOf(vif, this.mtu);
+    await ensureBridge(bridge, { mtu, ageing: 0 }, signal);
+    if (!deviceExists(bridgeEnd)) {
+      await ipBatch([
+        `link add name ${bridgeEnd} mtu ${mtu} type veth peer name ${switchEnd} mtu ${mtu}`,
+        `link set dev ${bridgeEnd} addrgenmode none`,
+        `link set dev ${switchEnd} addrgenmode none`,
+      ], signal);
+    }
+    await enslave(bridgeEnd, bridge, signal);
+    await ipBatch([`link set dev ${switchEnd} up`], signal);
+    await enslave(vif.hostDevice, bridge, signal);
+  }
+
+  /** Takes everything of a port away, whatever is left of it. Idempotent. */
+  async unplug(instance: string, vif: VifSpec): Promise<void> {
+    checkVif(vif);
+    const { plug } = vif;
+    if (plug.type === 'ovs') {
+      const { bridge, bridgeEnd, switchEnd } = hybridDevices(vif);
+      if (plug.hybrid) {
+        await this.ovs.deletePort(switchEnd);
+        await deleteDevice(bridgeEnd);
+        await removeBridge(bridge);
+      } else if (plug.createPort) await this.ovs.deletePort(vif.hostDevice);
+    }
+    await removeVeth(vif);
+    await rm(this.#record(instance, vif.id), { force: true });
+  }
+
+  /**
+   * Takes all ports of an instance away: those given, those on record, and, where it has or had a switch port, those that the
+   * switch knows by its uuid (they survive a reboot of the host, the records do not).
+   */
+  async unplugAll(instance: string, vifs: readonly VifSpec[]): Promise<void> {
+    const all = new Map([...vifs, ...(await this.plugged(instance))].map((vif) => [vif.id, vif]));
+    for (const vif of all.values()) await this.unplug(instance, vif);
+    if (all.size === 0 || [...all.values()].some((vif) => vif.plug.type === 'ovs')) await this.#sweepSwitch(instance, all.size > 0);
+    await rm(join(this.#records, instance), { recursive: true, force: true });
+  }
+
+  /** Ports of an instance that are on record. */
+  async plugged(instance: string): Promise<VifSpec[]> {
+    const names = await readdir(join(this.#records, instance)).catch(() => []);
+    const found: VifSpec[] = [];
+    for (const name of names.filter((entry) => entry.endsWith('.json'))) {
+      const vif = (await readJson(join(this.#records, instance, name))) as VifSpec | undefined;
+      if (vif) found.push(vif);
+    }
+    return found;
+  }
+
+  /** @param must a switch that does not answer is an error */
+  async #sweepSwitch(instance: string, must: boolean): Promise<void> {
+    try {
+      for (const name of await this.ovs.portsOf(instance)) {
+        await this.ovs.deletePort(name);
+        if (device.test(name)) await deleteDevice(name);
+      }
+    } catch (error) {
+      if (must) throw error; // without any port of ours a host without Open vSwitch is in order
+    }
+  }
+
+  #record(instance: string, portId: string): string {
+    return join(this.#records, instance, `${portId}.json`);
+  }
+}

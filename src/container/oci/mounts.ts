@@ -1,0 +1,40 @@
+/** What is mounted into a container. */
+import type { OciMount } from './config.js';
+
+/** Host side of a container's mounts. */
+export interface MountInputs {
+  /** True if the host has only cgroup v2; false for v1 controllers with the v2 tree at `unified`. */
+  readonly pureCgroup2: boolean;
+  /** Host folder bound read-only on `/run/systemd/system.conf.d`. */
+  readonly systemdConfFolder: string;
+}
+
+/**
+ * The mounts of a system container, in order.
+ *
+ * `/sys` is read-only: systemd-udevd stays off then, whose netlink socket criu could not dump. `/run` is a tmpfs as on any
+ * machine. The only thing bound from the host is the folder that switches systemd's PSI watches off, which criu cannot carry
+ * (criu-and-runtimes.md section 5); a guest without systemd sees an unused folder.
+ */
+export function ociMounts(inputs: MountInputs): OciMount[] {
+  return [
+    { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
+    { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
+    { destination: '/dev/pts', type: 'devpts', source: 'devpts', options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'] },
+    { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'noexec', 'nodev', 'mode=1777'] },
+    { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
+    { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
+    { destination: '/sys/fs/cgroup', type: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', source: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', options: ['nosuid', 'noexec', 'nodev', 'rw'] },
+    { destination: '/run', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=755'] },
+    { destination: '/run/systemd/system.conf.d', type: 'bind', source: inputs.systemdConfFolder, options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] },
+  ];
+}
+
+/** `system.conf.d` drop-in: without it every service with its own mount namespace binds `memory.pressure`, which criu cannot restore. */
+export const systemdConf = '# Written by haulier: criu cannot carry PSI triggers to another host.\n[Manager]\nDefaultMemoryPressureWatch=off\n';
+
+/** Hidden from the container, although in a user namespace most are unreadable anyway. */
+export const maskedPaths: readonly string[] = ['/proc/acpi', '/proc/asound', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/sched_debug', '/proc/scsi', '/proc/timer_list', '/proc/timer_stats', '/sys/firmware'];
+
+/** Read-only in the container. `/proc/sys` is not among them: its network part is the guest's own, the rest refuses its root. */
+export const readonlyPaths: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sysrq-trigger'];

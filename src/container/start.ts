@@ -1,0 +1,161 @@
+/** Starts a container: tree, ports, bundle, runtime; in that order, undone in the other if anything fails. */
+import { existsSync } from 'node:fs';
+import { chmod, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeAtomic, writeJsonAtomic } from '../base/atomic.js';
+import { HaulierError, messageOf } from '../base/errors.js';
+import type { Operation } from '../base/operation.js';
+import { delegateCgroups, removeCgroups } from './cgroup.js';
+import { removeRuntime } from './cleanup.js';
+import { rotateConsole } from './console.js';
+import { writeGuestFiles } from './guest-files.js';
+import { resolveInside } from './guest-tree.js';
+import { hookScript, writeHookFiles } from './network/hook-files.js';
+import { systemdConf } from './oci/mounts.js';
+import { defaultInit, ociConfig } from './oci/spec.js';
+import { cgroupsPath, type HostParts } from './parts.js';
+import { identify } from './process.js';
+import { startMonitor, type MonitorOptions } from './runtime/conmon.js';
+import type { ContainerSpec } from './spec.js';
+import type { InstanceState } from './state.js';
+import { beginStep } from './steps.js';
+
+/**
+ * Starts it. Does nothing if it runs already.
+ * @param ready awaited between create and start: PID 1 runs only then
+ * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, IMAGE_UNACCEPTABLE (no init), VIF_PLUG_FAILED, RUNTIME_FAILED
+ */
+export async function startContainer(parts: HostParts, id: string, operation: Operation, ready: Promise<unknown> | undefined): Promise<void> {
+  const { store } = parts;
+  ready?.catch(() => undefined); // awaited below, maybe long after it failed
+  const [spec, state] = await Promise.all([store.readSpec(id), store.readState(id)]);
+  if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+  if (state.phase === 'creating' || state.phase === 'removing') throw new HaulierError('INSTANCE_STATE', { instance: id, state: state.phase, action: 'start' });
+  if (state.phase === 'ready' && (await store.running(id))) return;
+
+  beginStep(operation, 'container.start.record');
+  if (state.phase === 'starting' || existsSync(join(parts.runc.root, id))) await removeRuntime(parts, id, { inFlight: state.phase === 'starting' });
+  await store.update(id, { phase: 'starting', wanted: 'stopped', exit: undefined });
+  try {
+    await bringUp(parts, spec, state, operation, ready);
+  } catch (error) {
+    await takeDown(parts, spec, operation);
+    throw error;
+  }
+}
+
+async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceState, operation: Operation, ready: Promise<unknown> | undefined): Promise<void> {
+  const { store, storage, plugger, runc } = parts;
+  const paths = store.paths(spec.id);
+  beginStep(operation, 'container.start.mount');
+  const rootfs = await storage.mount(spec.id, state.idBase);
+  await requireInit(spec, rootfs);
+  if (!state.guestFiles) {
+    await writeGuestFiles(spec, rootfs, state.idBase, operation.log);
+    await store.update(spec.id, { guestFiles: true });
+  }
+
+  beginStep(operation, 'container.start.plug');
+  for (const vif of spec.vifs) await plugger.plug(spec.id, vif, false, operation.signal);
+
+  beginStep(operation, 'container.start.bundle');
+  await writeBundle(parts, spec, state.idBase, rootfs);
+  await removeCgroups(parts.cgroups, cgroupsPath(parts, spec.id));
+  await rotateConsole(paths.console, parts.options.consoleLogBytes);
+  await rm(join(parts.exitFolder, spec.id), { force: true });
+
+  beginStep(operation, 'container.start.monitor');
+  const pid = await startMonitor(parts.options.conmon, runc, monitorOptions(parts, spec), operation.signal);
+  const process = identify(pid);
+  if (!process) throw new HaulierError('RUNTIME_FAILED', { action: 'create the container', reason: 'it ended before it was started' });
+  const startedAt = new Date().toISOString();
+  await store.writeRunning(spec.id, process, startedAt);
+
+  beginStep(operation, 'container.start.delegate');
+  await delegateCgroups(parts.cgroups, cgroupsPath(parts, spec.id), state.idBase);
+  beginStep(operation, 'container.start.ready');
+  if (ready) await untilAborted(ready, operation.signal);
+  beginStep(operation, 'container.start.run');
+  await runc.start(spec.id, operation.signal);
+  beginStep(operation, 'container.start.recorded');
+  await store.update(spec.id, { phase: 'ready', wanted: 'running', startedAt });
+  beginStep(operation, 'container.start.done');
+}
+
+/** After a failure: nothing of it runs, its ports are gone, its tree is unmounted. Never throws. */
+async function takeDown(parts: HostParts, spec: ContainerSpec, operation: Operation): Promise<void> {
+  const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
+    ['remove its runtime', () => removeRuntime(parts, spec.id, { inFlight: true })],
+    ['unplug its ports', () => parts.plugger.unplugAll(spec.id, spec.vifs)],
+    ['unmount its tree', () => parts.storage.unmount(spec.id)],
+    ['record it', () => parts.store.update(spec.id, { phase: 'ready', wanted: 'stopped' })],
+  ];
+  for (const [what, work] of steps) {
+    try {
+      await work();
+    } catch (error) {
+      operation.log.error({ err: error }, `after a failed start of ${spec.id}: cannot ${what}: ${messageOf(error)}`);
+    }
+  }
+}
+
+/** @throws IMAGE_UNACCEPTABLE if there is nothing to run as PID 1 */
+async function requireInit(spec: ContainerSpec, rootfs: string): Promise<void> {
+  const init = spec.init?.[0] ?? defaultInit;
+  if (init.startsWith('/') && !(await resolveInside(rootfs, init))) {
+    throw new HaulierError('IMAGE_UNACCEPTABLE', { image: spec.imageId, reason: `it has no ${init}, and a server needs an init system` });
+  }
+}
+
+/** nftables: criu's default runs iptables, which is slower and not on every host. A haul that locks the network itself writes `skip`. */
+const criuConfig = 'network-lock nftables\n';
+
+/** Writes `config.json`, the hook's batch files and systemd's drop-in; all anew at every start. */
+export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase: number, rootfs: string): Promise<void> {
+  const paths = parts.store.paths(spec.id);
+  await parts.store.makeFolders(spec.id);
+  const dropIn = join(paths.systemdConf, '50-haulier.conf');
+  await Promise.all([
+    writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu),
+    writeAtomic(paths.criuConfig, criuConfig),
+    writeAtomic(dropIn, systemdConf, 0o644).then(() => chmod(dropIn, 0o644)),
+    writeJsonAtomic(paths.config, ociConfig(spec, {
+      idBase,
+      rootfs,
+      cgroupsPath: cgroupsPath(parts, spec.id),
+      pureCgroup2: parts.cgroups.pureCgroup2,
+      swapLimits: parts.cgroups.swapLimits,
+      arch: process.arch,
+      maxOpenFiles: parts.maxOpenFiles,
+      systemdConfFolder: paths.systemdConf,
+      criuConfig: paths.criuConfig,
+      hook: { script: hookScript, folder: paths.network },
+    })),
+  ]);
+}
+
+/** How this container's monitor is started; `restore` is added by whoever restores. */
+export function monitorOptions(parts: HostParts, spec: Pick<ContainerSpec, 'id' | 'name'>): MonitorOptions {
+  const paths = parts.store.paths(spec.id);
+  return {
+    id: spec.id,
+    name: spec.name,
+    bundle: paths.bundle,
+    console: paths.console,
+    consoleBytes: parts.options.consoleLogBytes,
+    exitFolder: parts.exitFolder,
+    runFolder: paths.run,
+    pidFile: paths.pidFile,
+    conmonPidFile: paths.conmonPidFile,
+    conmonLog: paths.conmonLog,
+  };
+}
+
+async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    work.then(() => resolve(), reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

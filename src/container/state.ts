@@ -1,0 +1,194 @@
+/**
+ * What this host remembers of each container: `<instancesPath>/<uuid>/` with `spec.json`, `state.json`, `bundle/`, `net/`, the disk
+ * and `console.log`; and, in a tmpfs because it ends with the machine, which process is PID 1.
+ */
+import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readJson, writeJsonAtomic } from '../base/atomic.js';
+import { HaulierError, messageOf } from '../base/errors.js';
+import { KeyedLock } from '../base/lock.js';
+import { bootId, isAlive, type ProcessId } from './process.js';
+import type { ContainerSpec } from './spec.js';
+
+/** How far a container's making or unmaking has come. `creating`, `starting` and `removing` are found after a crash. */
+export type Phase = 'creating' | 'ready' | 'starting' | 'removing';
+
+/** How PID 1 ended. */
+export interface ExitRecord {
+  /** Exit code, or 128 and the signal's number. */
+  readonly code: number;
+  readonly at: string;
+  /** True if the service had asked for it. */
+  readonly wanted: boolean;
+}
+
+/** `state.json`. */
+export interface InstanceState {
+  readonly version: 1;
+  readonly phase: Phase;
+  /** First host id of its user namespace. */
+  readonly idBase: number;
+  /** What was last asked for. */
+  readonly wanted: 'running' | 'paused' | 'stopped';
+  readonly startedAt: string | undefined;
+  readonly exit: ExitRecord | undefined;
+  /** /etc/hosts and so on were written, which happens once: afterwards the tree belongs to the guest. */
+  readonly guestFiles: boolean;
+}
+
+/** `running.json`: PID 1 of a container that was started since the machine booted. */
+export interface RunningRecord extends ProcessId {
+  readonly bootId: string;
+  readonly startedAt: string;
+}
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const thisBoot = bootId();
+
+/** Paths of one container. */
+export interface InstancePaths {
+  readonly folder: string;
+  readonly spec: string;
+  readonly state: string;
+  readonly bundle: string;
+  readonly config: string;
+  /** Batch files of the network hook. */
+  readonly network: string;
+  /** systemd's drop-in, bound into the container. */
+  readonly systemdConf: string;
+  /** criu's options for this container, read by the runtime at checkpoint and restore (annotation `org.criu.config`). */
+  readonly criuConfig: string;
+  readonly console: string;
+  /** tmpfs: pid files. */
+  readonly run: string;
+  readonly running: string;
+  readonly pidFile: string;
+  readonly conmonPidFile: string;
+  readonly conmonLog: string;
+}
+
+/** The instance directories of one host. */
+export class InstanceStore {
+  readonly #lock = new KeyedLock();
+  constructor(readonly instancesPath: string, readonly runPath: string) {}
+
+  /** @throws BAD_ARGUMENT if `id` is no uuid: it becomes part of paths */
+  paths(id: string): InstancePaths {
+    if (!uuid.test(id)) throw new HaulierError('BAD_ARGUMENT', { method: 'container', argument: 'id', problem: `${id} is no uuid` });
+    const folder = join(this.instancesPath, id);
+    const run = join(this.runPath, 'containers', id);
+    return {
+      folder,
+      spec: join(folder, 'spec.json'),
+      state: join(folder, 'state.json'),
+      bundle: join(folder, 'bundle'),
+      config: join(folder, 'bundle', 'config.json'),
+      network: join(folder, 'net'),
+      systemdConf: join(folder, 'systemd'),
+      criuConfig: join(folder, 'criu.conf'),
+      console: join(folder, 'console.log'),
+      run,
+      running: join(run, 'running.json'),
+      pidFile: join(run, 'pid'),
+      conmonPidFile: join(run, 'conmon.pid'),
+      conmonLog: join(run, 'conmon.log'),
+    };
+  }
+
+  /** Ids of all instance directories, also of half-made ones. */
+  async ids(): Promise<string[]> {
+    const entries = await readdir(this.instancesPath, { withFileTypes: true }).catch(() => []);
+    return entries.filter((entry) => entry.isDirectory() && uuid.test(entry.name)).map((entry) => entry.name).sort();
+  }
+
+  async exists(id: string): Promise<boolean> {
+    return await stat(this.paths(id).folder).then(() => true, () => false);
+  }
+
+  /** Makes the directory and its folders; the mapped root needs to pass through, but not to list. */
+  async makeFolders(id: string): Promise<void> {
+    const paths = this.paths(id);
+    for (const folder of [paths.folder, paths.bundle]) {
+      await mkdir(folder, { recursive: true });
+      await chmod(folder, 0o711);
+    }
+    await mkdir(paths.network, { recursive: true, mode: 0o700 });
+    await mkdir(paths.systemdConf, { recursive: true, mode: 0o755 });
+  }
+
+  /** @returns undefined if there is none @throws STATE_DAMAGED */
+  async readState(id: string): Promise<InstanceState | undefined> {
+    const path = this.paths(id).state;
+    const value = await readJson(path);
+    if (value === undefined) return undefined;
+    if (!isState(value)) throw new HaulierError('STATE_DAMAGED', { path, reason: 'not a state record' });
+    return value;
+  }
+
+  /** Writes a first state. */
+  async writeState(id: string, state: InstanceState): Promise<void> {
+    await this.#lock.hold(id, () => writeJsonAtomic(this.paths(id).state, state));
+  }
+
+  /** Changes the state; does nothing if there is none. */
+  async update(id: string, change: Partial<InstanceState>): Promise<void> {
+    await this.#lock.hold(id, async () => {
+      const state = await this.readState(id);
+      if (state) await writeJsonAtomic(this.paths(id).state, { ...state, ...change });
+    });
+  }
+
+  /** @returns undefined if there is none @throws STATE_DAMAGED */
+  async readSpec(id: string): Promise<ContainerSpec | undefined> {
+    const path = this.paths(id).spec;
+    const value = await readJson(path);
+    if (value === undefined) return undefined;
+    if (!isSpec(value)) throw new HaulierError('STATE_DAMAGED', { path, reason: 'not a container spec' });
+    return value;
+  }
+
+  async writeSpec(spec: ContainerSpec): Promise<void> {
+    await writeJsonAtomic(this.paths(spec.id).spec, spec);
+  }
+
+  /** Notes which process is PID 1. */
+  async writeRunning(id: string, process: ProcessId, startedAt: string): Promise<void> {
+    const record: RunningRecord = { ...process, bootId: thisBoot, startedAt };
+    await writeJsonAtomic(this.paths(id).running, record);
+  }
+
+  /** PID 1, if it lives. */
+  async running(id: string): Promise<RunningRecord | undefined> {
+    const record = await this.lastRunning(id);
+    return record && isAlive(record) ? record : undefined;
+  }
+
+  /** The last PID 1 of this boot, dead or alive; undefined if none was started or its end has been seen. */
+  async lastRunning(id: string): Promise<RunningRecord | undefined> {
+    try {
+      const value = (await readJson(this.paths(id).running)) as RunningRecord | undefined;
+      return value && value.bootId === thisBoot && Number.isInteger(value.pid) ? value : undefined;
+    } catch (error) {
+      if (error instanceof HaulierError) return undefined;
+      throw new HaulierError('STATE_DAMAGED', { path: this.paths(id).running, reason: messageOf(error) });
+    }
+  }
+
+  /** Forgets PID 1. */
+  async clearRunning(id: string): Promise<void> {
+    await rm(this.paths(id).running, { force: true });
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isState(value: unknown): value is InstanceState {
+  return isObject(value) && value['version'] === 1 && typeof value['phase'] === 'string' && Number.isInteger(value['idBase']) && typeof value['wanted'] === 'string';
+}
+
+function isSpec(value: unknown): value is ContainerSpec {
+  return isObject(value) && typeof value['id'] === 'string' && typeof value['name'] === 'string' && typeof value['hostname'] === 'string'
+    && isObject(value['limits']) && Array.isArray(value['vifs']) && isObject(value['env']) && isObject(value['labels']);
+}

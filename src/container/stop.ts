@@ -1,0 +1,67 @@
+/** Stops a container: asks, then kills, then takes its runtime, ports and mounts away. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HaulierError } from '../base/errors.js';
+import type { Operation } from '../base/operation.js';
+import { isFrozen } from './cgroup.js';
+import { removeRuntime } from './cleanup.js';
+import { cgroupsPath, type HostParts } from './parts.js';
+import { isAlive, waitGone, type ProcessId } from './process.js';
+import type { ExitWatcher } from './runtime/exits.js';
+import { askToShutDown } from './shutdown.js';
+import { beginStep, cleanupStep } from './steps.js';
+
+const killWaitMs = 15_000;
+const exitFileWaitMs = 1000;
+const pollMs = 5;
+
+/**
+ * Idempotent, also for a container that ended by itself.
+ * @param timing.timeoutMs how long PID 1 may take to shut down; 0 kills at once
+ * @throws INSTANCE_NOT_FOUND; RUNTIME_FAILED if it survives SIGKILL
+ */
+export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: string, timing: { readonly timeoutMs: number; readonly retryMs: number }, operation: Operation): Promise<void> {
+  const { store } = parts;
+  const state = await store.readState(id);
+  const spec = await store.readSpec(id);
+  if (!state || !spec) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+  beginStep(operation, 'container.stop.record');
+  const running = await store.running(id);
+  const wanted = running ? true : (state.exit?.wanted ?? state.wanted === 'stopped');
+  await store.update(id, { wanted: 'stopped' });
+  if (running) await end(parts, id, running, timing, operation);
+
+  cleanupStep(operation, 'container.stop.runtime');
+  const code = running || (await store.lastRunning(id)) ? await exitCode(exits, id) : undefined;
+  await removeRuntime(parts, id, { inFlight: state.phase === 'starting' });
+  cleanupStep(operation, 'container.stop.unplug');
+  await parts.plugger.unplugAll(id, spec.vifs);
+  cleanupStep(operation, 'container.stop.unmount');
+  await parts.storage.unmount(id);
+  await store.update(id, { ...(state.phase === 'starting' ? { phase: 'ready' } : {}), ...(code === undefined ? {} : { exit: { code, at: new Date().toISOString(), wanted } }) });
+  await exits.clear(id);
+  cleanupStep(operation, 'container.stop.done');
+}
+
+async function end(parts: HostParts, id: string, process: ProcessId, timing: { readonly timeoutMs: number; readonly retryMs: number }, operation: Operation): Promise<void> {
+  const frozen = (): Promise<boolean> => isFrozen(parts.cgroups, cgroupsPath(parts, id));
+  if (timing.timeoutMs > 0) {
+    beginStep(operation, 'container.stop.ask');
+    if (await frozen()) await parts.runc.resume(id);
+    if (await askToShutDown(parts.runc, id, process, timing, operation.log, operation.signal)) return;
+    operation.log.info({ timeoutMs: timing.timeoutMs }, 'did not shut down in time, killing it');
+  }
+  cleanupStep(operation, 'container.stop.kill');
+  await parts.runc.kill(id, 'KILL'); // the end of PID 1 ends its whole PID namespace
+  if (isAlive(process) && (await frozen())) await parts.runc.resume(id).catch(() => undefined);
+  if (!(await waitGone(process, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'kill the container', reason: `process ${process.pid} survives SIGKILL` });
+}
+
+/** conmon writes the exit file a moment after PID 1's end. */
+async function exitCode(exits: ExitWatcher, id: string): Promise<number | undefined> {
+  const deadline = performance.now() + exitFileWaitMs;
+  for (;;) {
+    const code = await exits.read(id);
+    if (code !== undefined || performance.now() >= deadline) return code;
+    await sleep(pollMs);
+  }
+}

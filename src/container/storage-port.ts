@@ -1,0 +1,23 @@
+/** What the life of a container needs from the storage half of this room: an image, a range of ids, a mounted tree. */
+import type { Operation } from '../base/operation.js';
+import type { HostResources, ImageSource } from './spec.js';
+
+/** Images and root file systems of one host. Every method is idempotent. */
+export interface ContainerStorage {
+  /** Makes what it needs on the host; called once at the service's start. */
+  start(): Promise<void>;
+  /** @returns true if the image was in the cache already */
+  ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
+  images(): Promise<readonly string[]>;
+  /** A range of host ids for this instance, the same one if it has one. @returns its first id */
+  allocateIds(id: string): Promise<number>;
+  releaseIds(id: string): Promise<void>;
+  /** Makes the disk of an instance in its directory. */
+  prepare(id: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void>;
+  /** Mounts it. @returns the folder of the tree, owned by the range's ids */
+  mount(id: string, idBase: number): Promise<string>;
+  unmount(id: string): Promise<void>;
+  /** Removes the disk, also a half-made one. */
+  remove(id: string): Promise<void>;
+  resources(): Promise<HostResources>;
+}

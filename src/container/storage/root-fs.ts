@@ -1,0 +1,169 @@
+/**
+ * A container's root file system. In its instance folder:
+ *
+ *     base -> ../_base/<image>/rootfs   which tree it was made from (see ImageStore)
+ *     disk                              ext4 image of the flavor's size: layer/upper and layer/work
+ *     lower/                            the tree, read-only, idmapped to the container's range
+ *     layer/                            the disk, loop-mounted, idmapped to the container's range
+ *     rootfs/                           overlay of the two: what the runtime gets
+ *
+ * Tree and disk hold ids 0..65535; only the idmapped mounts shift them, so instances share a tree and a disk can move to another
+ * range. Host root's own files on a disk (overlay's whiteouts and work folders) have the id 65536 there.
+ */
+import { mkdir, rm, rmdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HaulierError } from '../../base/errors.js';
+import { faultPoint } from '../../base/fault-points.js';
+import type { Log } from '../../base/log.js';
+import type { Operation } from '../../base/operation.js';
+import { run } from '../../base/run.js';
+import type { ImageStore } from '../image/image-store.js';
+import { baseIdmap, makeDisk, mountDisk, upperFolder, workFolder } from './disk.js';
+import { listMounts, mountsUnder, unmountAll, type Mount } from './mounts.js';
+
+/** Paths of one instance's root file system. */
+export interface RootFsPaths {
+  readonly disk: string;
+  readonly lower: string;
+  readonly layer: string;
+  /** The overlay's upper folder, visible while the disk is mounted. */
+  readonly upper: string;
+  readonly work: string;
+  /** The runtime's root path. */
+  readonly rootfs: string;
+}
+
+/** Where the parts lie for the instance folder `instanceDir` (absolute). */
+export function rootFsPaths(instanceDir: string): RootFsPaths {
+  const layer = join(instanceDir, 'layer');
+  return { disk: join(instanceDir, 'disk'), lower: join(instanceDir, 'lower'), layer, upper: join(layer, upperFolder), work: join(layer, workFolder), rootfs: join(instanceDir, 'rootfs') };
+}
+
+/** What is mounted of an instance. `part`: some of it, as after a failure. */
+export type RootFsState = 'mounted' | 'part' | 'unmounted';
+
+/** Makes, mounts and removes root file systems. Never two calls at once for one instance; different ones side by side. */
+export class RootFs {
+  readonly #images: ImageStore;
+  readonly #defaultRootGiB: number;
+  readonly #log: Log;
+
+  constructor(options: { readonly images: ImageStore; readonly defaultRootGiB: number; readonly log: Log }) {
+    this.#images = options.images;
+    this.#defaultRootGiB = options.defaultRootGiB;
+    this.#log = options.log;
+  }
+
+  /**
+   * Makes the disk and the folders in `instanceDir` (must exist; absolute path) and ties the instance to the image, which must be in
+   * the cache. Mounts nothing. The operation's rollback removes all of it.
+   * @param rootGiB size of the disk in GiB; 0: the operator's default
+   * @throws IMAGE_NOT_FOUND, DISK_FULL, STATE_DAMAGED if there is a disk already (it is never overwritten)
+   */
+  async prepare(instanceDir: string, imageId: string, rootGiB: number, operation: Operation): Promise<void> {
+    operation.step('rootfs.prepare');
+    const paths = rootFsPaths(instanceDir);
+    if (/[,:\\]/.test(instanceDir)) throw new HaulierError('BAD_ARGUMENT', { method: 'prepare', argument: 'instanceDir', problem: `overlayfs cannot take a path with , : or \\: ${instanceDir}` });
+    if (await exists(paths.disk)) throw new HaulierError('STATE_DAMAGED', { path: paths.disk, reason: 'a root disk is there already' });
+    operation.undo('root file system', () => this.remove(instanceDir));
+    await this.#images.attach(imageId, instanceDir);
+    for (const folder of [paths.lower, paths.layer, paths.rootfs]) await mkdir(folder, { recursive: true, mode: 0o755 });
+    await makeDisk(paths.disk, rootGiB > 0 ? rootGiB : this.#defaultRootGiB, operation.signal);
+    faultPoint('rootfs.prepared');
+  }
+
+  /**
+   * Mounts only the disk, for what must be written into `upper` before the overlay exists (a hauled container's files). Idempotent.
+   * @returns the paths
+   */
+  async mountLayer(instanceDir: string, idBase: number, operation: Operation): Promise<RootFsPaths> {
+    const paths = rootFsPaths(instanceDir);
+    if (find(await listMounts(), paths.layer)) return paths;
+    operation.undo('disk mount', () => unmountAll(paths.layer, this.#log));
+    await mountDisk(paths.disk, paths.layer, idBase, operation.signal);
+    return paths;
+  }
+
+  /**
+   * Mounts what is not mounted yet; idempotent, and so also what a service does after its own or its host's restart. The operation's
+   * rollback unmounts what this call has mounted; without an operation, this call does it itself when it fails.
+   * @param idBase first host id of the container's range
+   * @returns path of the root file system
+   * @throws IMAGE_NOT_FOUND if the tree is gone, COMMAND_FAILED, RUNTIME_FAILED if overlayfs came up crippled
+   */
+  async mount(instanceDir: string, idBase: number, operation?: Operation): Promise<string> {
+    operation?.step('rootfs.mount');
+    const paths = rootFsPaths(instanceDir);
+    const before = await listMounts();
+    if (isWhole(before, paths)) return paths.rootfs;
+    const undo = async (): Promise<void> => {
+      for (const path of [paths.rootfs, paths.lower, paths.layer]) if (!find(before, path)) await unmountAll(path, this.#log);
+    };
+    operation?.undo('root file system mounts', undo);
+    try {
+      const tree = await this.#images.attached(instanceDir);
+      const signal = operation?.signal;
+      // settled, not raced: nothing may still be mounting when the undo runs
+      const layers = await Promise.allSettled([
+        find(before, paths.lower) ? undefined : run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', tree, paths.lower], { signal }),
+        find(before, paths.layer) ? undefined : mountDisk(paths.disk, paths.layer, idBase, signal),
+      ]);
+      for (const layer of layers) if (layer.status === 'rejected') throw layer.reason;
+      faultPoint('rootfs.layers-mounted');
+      await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,lowerdir=${paths.lower},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });
+      // overlayfs says what it could not do in the kernel log only
+      if (!isWhole(await listMounts(), paths)) throw new HaulierError('RUNTIME_FAILED', { action: 'mount the root file system', reason: 'overlayfs refused index, nfs_export or writing (see dmesg)' });
+      faultPoint('rootfs.mounted');
+      return paths.rootfs;
+    } catch (error) {
+      if (!operation) await undo();
+      throw error;
+    }
+  }
+
+  /** What is mounted of it now. */
+  async state(instanceDir: string): Promise<RootFsState> {
+    const mounts = await listMounts();
+    const paths = rootFsPaths(instanceDir);
+    if (isWhole(mounts, paths)) return 'mounted';
+    return [paths.rootfs, paths.lower, paths.layer].some((path) => find(mounts, path)) ? 'part' : 'unmounted';
+  }
+
+  /** Unmounts all of it, also what is only partly there; idempotent. Busy mounts: see `unmountAll`. */
+  async unmount(instanceDir: string): Promise<void> {
+    const paths = rootFsPaths(instanceDir);
+    const own = [paths.rootfs, paths.lower, paths.layer];
+    const mounts = await mountsUnder(instanceDir);
+    // also whatever somebody mounted inside, deepest first
+    for (const mount of mounts) if (own.some((path) => mount.path === path || mount.path.startsWith(`${path}/`))) await unmountAll(mount.path, this.#log);
+  }
+
+  /** Unmounts and removes all of it, the guest's data too; leaves the instance folder and what is not of this class. Idempotent. */
+  async remove(instanceDir: string): Promise<void> {
+    await this.unmount(instanceDir);
+    const paths = rootFsPaths(instanceDir);
+    await rm(paths.disk, { force: true });
+    await rm(`${paths.disk}.tmp`, { force: true });
+    await rm(`${paths.disk}.seed`, { recursive: true, force: true });
+    // rmdir, never a recursive removal: what is not an empty folder is not ours to throw away
+    for (const folder of [paths.rootfs, paths.lower, paths.layer]) {
+      await rmdir(folder).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error; });
+    }
+    await this.#images.detach(instanceDir);
+  }
+}
+
+function find(mounts: readonly Mount[], path: string): Mount | undefined {
+  return mounts.findLast((mount) => mount.path === path);
+}
+
+/** True if all three are mounted and the overlay can do what a later checkpoint needs. */
+function isWhole(mounts: readonly Mount[], paths: RootFsPaths): boolean {
+  const overlay = find(mounts, paths.rootfs);
+  return overlay?.type === 'overlay' && overlay.superOptions.has('nfs_export=on') && overlay.superOptions.has('index=on') && overlay.superOptions.has('rw')
+    && (find(mounts, paths.lower)?.options.has('idmapped') ?? false) && (find(mounts, paths.layer)?.options.has('idmapped') ?? false);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await stat(path).then(() => true, () => false);
+}

@@ -1,0 +1,36 @@
+/** How the host sees a container, from its files and /proc alone: no runtime is started for a look. */
+import type { ContainerState, ContainerView } from './spec.js';
+import { isFrozen } from './cgroup.js';
+import { cgroupsPath, type HostParts } from './parts.js';
+import { classifyExit } from './runtime/exits.js';
+import type { ExitRecord, InstanceState } from './state.js';
+
+/** State of a container that does not run: what its last end means. */
+export function restingState(exit: ExitRecord | undefined): ContainerState {
+  return exit && !exit.wanted ? classifyExit(exit.code).state : 'stopped';
+}
+
+/** @returns state `missing` for an unknown id; a damaged file is logged, and what the other files say is shown */
+export async function viewContainer(parts: HostParts, id: string): Promise<ContainerView> {
+  const { store, log } = parts;
+  const none = { id, name: '', state: 'missing', pid: undefined, exitCode: undefined, startedAt: undefined } as const;
+  if (!(await store.exists(id))) return none;
+  const report = (error: unknown): undefined => {
+    log.error({ err: error, instance: id }, 'damaged file in the instance directory');
+    return undefined;
+  };
+  const [state, spec, running] = await Promise.all([store.readState(id).catch(report), store.readSpec(id).catch(report), store.running(id).catch(report)]);
+  const name = spec?.name ?? '';
+  if (running && state?.phase !== 'starting' && state?.phase !== 'creating') {
+    const paused = await isFrozen(parts.cgroups, cgroupsPath(parts, id));
+    return { id, name, state: paused ? 'paused' : 'running', pid: running.pid, exitCode: undefined, startedAt: running.startedAt };
+  }
+  const exit = state?.exit ?? (await unseenExit(parts, id, state));
+  return { id, name, state: restingState(exit), pid: undefined, exitCode: exit?.code, startedAt: state?.startedAt };
+}
+
+/** A container that ended a moment ago, before its exit file was handled, counts as crashed until that says otherwise. */
+async function unseenExit(parts: HostParts, id: string, state: InstanceState | undefined): Promise<ExitRecord | undefined> {
+  if (!state || state.wanted === 'stopped' || !(await parts.store.lastRunning(id))) return undefined;
+  return { code: 255, at: '', wanted: false };
+}

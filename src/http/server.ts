@@ -1,0 +1,58 @@
+/** The HTTP side (Koa): health, readiness with reasons, what runs here. On loopback unless the operator says otherwise. */
+import type { Server } from 'node:http';
+import Koa from 'koa';
+import { messageOf } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+import type { OperationView } from '../base/operation.js';
+import type { ContainerView } from '../container/spec.js';
+
+/** What can be asked. */
+export interface HttpSources {
+  /** Reasons why the service is not ready; empty when it is. */
+  readonly notReady: () => readonly string[];
+  readonly containers: () => Promise<readonly ContainerView[]>;
+  readonly operations: () => readonly OperationView[];
+}
+
+/** A running HTTP server. */
+export interface HttpServer {
+  /** The port that it listens on. */
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** Starts it; a port that is taken is an error in the log, not the service's end. */
+export async function startHttp(listen: { readonly host: string; readonly port: number }, sources: HttpSources, log: Log): Promise<HttpServer | undefined> {
+  const app = new Koa();
+  app.silent = true;
+  const routes: Readonly<Record<string, (context: Koa.Context) => Promise<void> | void>> = {
+    '/healthz': (context) => { context.body = { status: 'ok' }; },
+    '/readyz': (context) => {
+      const reasons = sources.notReady();
+      context.status = reasons.length === 0 ? 200 : 503;
+      context.body = { ready: reasons.length === 0, reasons };
+    },
+    '/containers': async (context) => { context.body = { containers: await sources.containers() }; },
+    '/operations': (context) => { context.body = { operations: sources.operations() }; },
+  };
+  app.use(async (context) => {
+    const route = routes[context.path];
+    if (!route) context.throw(404);
+    else if (context.method !== 'GET' && context.method !== 'HEAD') context.throw(405);
+    else await route(context);
+  });
+  const server = await new Promise<Server | undefined>((resolve) => {
+    const started = app.listen(listen.port, listen.host);
+    started.once('listening', () => resolve(started));
+    started.once('error', (error) => {
+      log.error({ err: error }, `cannot serve HTTP on ${listen.host}:${listen.port}: ${messageOf(error)}`);
+      resolve(undefined);
+    });
+  });
+  if (!server) return undefined;
+  const address = server.address();
+  return {
+    port: typeof address === 'object' && address ? address.port : listen.port,
+    close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(() => resolve()); }),
+  };
+}

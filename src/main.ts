@@ -1,0 +1,48 @@
+#!/usr/bin/env node
+/** The command: `haulier [--config-file F]...` runs the service; `haulier config` and `haulier check` look. */
+import { readArguments } from './base/config/arguments.js';
+import { loadConfig } from './base/config/load.js';
+import { showConfig } from './base/config/show.js';
+import { isHaulierError, messageOf } from './base/errors.js';
+import { packageVersion } from './base/package-root.js';
+
+const usage = `usage: haulier [COMMAND] [--config-file FILE]... [--config-dir DIR]... [--debug]
+
+commands:
+  serve    run the compute service (the default)
+  config   print the effective configuration, secrets hidden
+  check    say what this host and its control plane lack
+`;
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { sources, overrides, rest } = readArguments(argv);
+  const [command = 'serve', ...extra] = rest;
+  if (rest.includes('--help') || rest.includes('-h') || command === 'help') {
+    process.stdout.write(usage);
+    return 0;
+  }
+  if (command === '--version') {
+    process.stdout.write(`haulier ${packageVersion}\n`);
+    return 0;
+  }
+  if (!['serve', 'config', 'check'].includes(command) || extra.length > 0) {
+    process.stderr.write(`haulier: unknown argument ${['serve', 'config', 'check'].includes(command) ? extra[0] : command}\n${usage}`);
+    return 2;
+  }
+  const loaded = await loadConfig({ sources, overrides });
+  if (command === 'config') {
+    process.stdout.write(showConfig(loaded.settings));
+    return 0;
+  }
+  if (command === 'check') return (await import('./cli/check.js')).check(loaded, (line) => process.stdout.write(`${line}\n`));
+  return (await import('./cli/serve.js')).serve(loaded);
+}
+
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    const advice = isHaulierError(error) ? `\n${error.advice}` : '';
+    process.stderr.write(`haulier: ${messageOf(error)}${advice}\n`);
+    process.exit(1);
+  },
+);
