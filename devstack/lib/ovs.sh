@@ -10,7 +10,8 @@ ovs_start() {
   svc_start "$name" ovsdb-server ovsdb-server /var/lib/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock \
     --remote=ptcp:6640:127.0.0.1 --pidfile=/run/openvswitch/ovsdb-server.pid --unixctl=/run/openvswitch/ovsdb-server.ctl
   svc_wait 10 "$name" ovsdb-server port_open "$name" 6640
-  cmd_exec_sub "$name" ovs-vsctl --no-wait init -- set Open_vSwitch . "external_ids:system-id=$name" "external_ids:hostname=$name"
+  cmd_exec_sub "$name" ovs-vsctl --no-wait init -- set Open_vSwitch . "external_ids:system-id=$name" "external_ids:hostname=$name" \
+    other_config:userspace-tso-enable=true
   svc_start "$name" ovs-vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock --pidfile=/run/openvswitch/ovs-vswitchd.pid \
     --unixctl=/run/openvswitch/ovs-vswitchd.ctl
   cmd_exec_sub "$name" ovs-vsctl --timeout=10 -- --may-exist add-br br-int -- set bridge br-int datapath_type=netdev fail_mode=secure \

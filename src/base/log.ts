@@ -14,7 +14,7 @@ const maxDepth = 6;
 export function maskSecrets(value: unknown, depth = 0): unknown {
   if (typeof value === 'string') return value.replace(urlPassword, '$1***@');
   if (value === null || typeof value !== 'object' || depth > maxDepth) return value;
-  if (value instanceof Error) return value;
+  if (value instanceof Error || value instanceof Date) return value;
   if (Array.isArray(value)) return value.map((item) => maskSecrets(item, depth + 1));
   return Object.fromEntries(
     Object.entries(value).map(([key, item]) => [

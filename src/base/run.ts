@@ -1,5 +1,7 @@
 /** Runs external commands: an argument array (never a shell), a time-out, and the tail of its error output in the error. */
 import { spawn, type StdioOptions } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { HaulierError } from './errors.js';
 
 const tailBytes = 2000;
@@ -63,4 +65,18 @@ export function run(command: string, args: readonly string[], options: RunOption
       else resolve({ code, stdout: Buffer.concat(out).toString('utf8'), stderr });
     });
   });
+}
+
+/** The absolute path of a command by PATH; the name itself where it is a path already or is not found. */
+export function findCommand(name: string): string {
+  if (name.includes('/')) return name;
+  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
+    try {
+      accessSync(join(folder, name), constants.X_OK);
+      return join(folder, name);
+    } catch {
+      // not in this folder
+    }
+  }
+  return name;
 }

@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import type { Config, LoadedConfig } from '../base/config/load.js';
 import { HaulierError } from '../base/errors.js';
+import { findCommand } from '../base/run.js';
 import type { ContainerHostOptions } from '../container/container-host.js';
 import type { ComputeSettings } from '../compute/settings.js';
 import type { MessagingOptions } from '../messaging/options.js';
@@ -28,7 +29,7 @@ export function containerOptions(config: Config): ContainerHostOptions {
   return {
     instancesPath: DEFAULT.instances_path,
     runPath: haulier.run_path,
-    runc: haulier.runc,
+    runc: findCommand(haulier.runc), // conmon takes only a path
     conmon: haulier.conmon,
     criu: haulier.criu,
     ovsVsctl: haulier.ovs_vsctl,

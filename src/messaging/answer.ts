@@ -7,8 +7,8 @@ import { encodeEnvelope } from './envelope.js';
 import { encodeFailure, toFailure } from './failure.js';
 import { encodeReply, hexId, type ReplyAddress } from './message.js';
 import type { Settings } from './options.js';
-import { MessageUndeliverable, type Publisher } from './publisher.js';
-import type { Failure } from './types.js';
+import type { Publisher } from './publisher.js';
+import { MessageUndeliverable, type Failure } from './types.js';
 
 /** What every answer of a server needs. */
 export interface AnswerDesk {

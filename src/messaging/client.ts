@@ -36,7 +36,7 @@ export class AmqpRpcClient implements RpcClient {
       const waited = (): number => performance.now() - began;
       // a message that waited long must not outlive its caller's patience in a queue
       const expirationMs = (): number => (waited() < noWaitMs ? timeoutMs : Math.max(1, timeoutMs - waited()));
-      await deliver(this.publisher, { ...this.#publication(target, method, args, context, reply), expirationMs, signal }, timeoutMs);
+      await deliver(this.publisher, { ...this.#publication(target, method, args, context, reply), expirationMs, signal }, Infinity); // the signal ends it
     };
     try {
       // the answer can be here before the broker has confirmed the question

@@ -4,7 +4,7 @@
  */
 import { HaulierError, messageOf } from '../base/errors.js';
 import { maskSecrets } from '../base/log.js';
-import { MessagingTimeout, RemoteFailure, type Failure } from './types.js';
+import { MessageUndeliverable, MessagingTimeout, RemoteFailure, type Failure } from './types.js';
 import { DispatchError } from './version.js';
 
 const rebuiltModules = ['nova.exception', 'builtins', 'exceptions'];
@@ -22,7 +22,7 @@ export function toFailure(error: unknown): Failure {
     return { class: className, module, ...plain, kwargs: module === 'nova.exception' ? { code } : {} };
   }
   if (error instanceof DispatchError) return { class: error.className, module: error.module, ...plain };
-  if (error instanceof MessagingTimeout) return { class: 'MessagingTimeout', module: 'oslo_messaging.exceptions', ...plain };
+  if (error instanceof MessagingTimeout || error instanceof MessageUndeliverable) return { class: error.name, module: 'oslo_messaging.exceptions', ...plain };
   return { class: 'Exception', module: 'builtins', ...plain };
 }
 

@@ -100,7 +100,8 @@ export class Link {
       await model.close().catch(() => undefined); // already gone is as good
       clearTimeout(timer);
     }
-    await this.#running;
+    // a handshake that hangs in the dark needs no waiting for: its connection is dropped when it comes
+    await Promise.race([this.#running, sleep(1000, undefined, { ref: false })]);
   }
 
   async #run(): Promise<void> {

@@ -11,6 +11,7 @@ import { messageProperties } from './envelope.js';
 import { Link, type LinkState } from './link.js';
 import type { Settings } from './options.js';
 import type { ExchangeSpec, QueueSpec } from './topology.js';
+import { MessageUndeliverable } from './types.js';
 
 /** One message to send. */
 export interface Publication {
@@ -25,14 +26,6 @@ export interface Publication {
   /** Declared and bound before the first use (notifications). */
   readonly queue?: QueueSpec;
   readonly signal?: AbortSignal;
-}
-
-/** No queue took a mandatory message. */
-export class MessageUndeliverable extends Error {
-  constructor(exchange: string, routingKey: string) {
-    super(`No queue takes messages for ${exchange ? `${exchange}/` : ''}${routingKey}`);
-    this.name = 'MessageUndeliverable';
-  }
 }
 
 interface Session {

@@ -98,6 +98,14 @@ export class MessagingTimeout extends Error {
   }
 }
 
+/** Thrown by `cast` when no queue took the message: nobody listens there. */
+export class MessageUndeliverable extends Error {
+  constructor(exchange: string, routingKey: string) {
+    super(`No queue takes messages for ${exchange ? `${exchange}/` : ''}${routingKey}`);
+    this.name = 'MessageUndeliverable';
+  }
+}
+
 /** A running RPC server. */
 export interface RpcServer {
   /** Stops consuming, waits up to `graceMs` for what runs, then aborts it. */

@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import { adminContext } from '../messaging/context.js';
 import { MessagingTimeout, RemoteFailure, type CallOptions, type RpcClient, type Target, type WireContext } from '../messaging/types.js';
-import { adminContext } from './context.js';
 import { attributesToCompare, isStored, saveArguments, sparseInstance } from './instance-save.js';
 import { applyUpdates, sentChanges, type SentChanges } from './merge.js';
 import { NovaObject, parseValue, toWire } from './object.js';

@@ -1,5 +1,6 @@
 /** What others hear of our instances (contract J): off unless a driver is set, and never a reason for an operation to fail. */
 import type { Log } from '../base/log.js';
+import type { Notification, Notify } from '../messaging/notify.js';
 import type { WireContext } from '../messaging/types.js';
 import type { Instance } from './instance.js';
 import { legacyEventType, legacyPayload } from './notification-legacy.js';
@@ -15,18 +16,6 @@ export type NotifiedAction =
 
 /** When it is notified. */
 export type Phase = 'start' | 'end' | 'error';
-
-/** A notification as the messaging room sends it: envelope, context without token and catalog, routing key `<topic>.<priority>`. */
-export interface Notification {
-  readonly topic: string;
-  readonly publisherId: string;
-  readonly eventType: string;
-  readonly priority: 'INFO' | 'ERROR';
-  readonly payload: Readonly<Record<string, unknown>>;
-}
-
-/** What the messaging room gives to notify with. */
-export type Notify = (notification: Notification, context: WireContext) => Promise<void>;
 
 /** Settings, from `[notifications]` and `[oslo_messaging_notifications]`. */
 export interface NotificationSettings {
@@ -72,7 +61,7 @@ export class Notifier {
     const notify = this.#notify;
     if (!notify) return;
     try {
-      await Promise.all(this.#build(context, instance, action, phase, details).map((notification) => notify(notification, context)));
+      await Promise.all(this.#build(context, instance, action, phase, details).map((notification) => notify(notification)));
     } catch (error) {
       this.#log.warn({ err: error, instance: instance.uuid }, `cannot notify ${action}.${phase}`);
     }
@@ -85,11 +74,11 @@ export class Notifier {
     const eventType = format === 'versioned' ? undefined : legacyEventType(action, phase);
     if (eventType !== undefined) {
       const payload = legacyPayload(instance, { imageUrl, extra: details.legacy, error, network: details.network });
-      for (const topic of topics) found.push({ topic, publisherId: `compute.${host}`, eventType, priority: phase === 'error' ? 'ERROR' : 'INFO', payload });
+      for (const topic of topics) found.push({ topic, publisherId: `compute.${host}`, eventType, priority: phase === 'error' ? 'ERROR' : 'INFO', payload, context });
     }
     if (format !== 'unversioned') {
-      const payload = { ...versionedPayload(context, action, instance, { extra: details.versioned, error }) };
-      for (const topic of versionedTopics) found.push({ topic, publisherId: `nova-compute:${host}`, eventType: `instance.${action}.${phase}`, priority: error === undefined ? 'INFO' : 'ERROR', payload });
+      const payload = versionedPayload(context, action, instance, { extra: details.versioned, error });
+      for (const topic of versionedTopics) found.push({ topic, publisherId: `nova-compute:${host}`, eventType: `instance.${action}.${phase}`, priority: error === undefined ? 'INFO' : 'ERROR', payload, context });
     }
     return found;
   }

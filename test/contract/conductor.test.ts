@@ -1,9 +1,9 @@
 import test from 'ava';
 import { silentLog } from '../../src/base/log.js';
+import { adminContext } from '../../src/messaging/context.js';
 import type { RpcClient, Target, WireContext } from '../../src/messaging/types.js';
 import { createComputeNode, type ComputeNodeValues } from '../../src/nova/compute-node.js';
 import { NovaConductor } from '../../src/nova/conductor.js';
-import { adminContext } from '../../src/nova/context.js';
 import { authorizeConsole, finishEvent, startEvent } from '../../src/nova/faults.js';
 import { infoCache, networkInfoOf } from '../../src/nova/instance.js';
 import { NovaObject, toWire, type Primitive } from '../../src/nova/object.js';

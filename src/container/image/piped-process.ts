@@ -21,7 +21,7 @@ export interface PipedProcess {
   readonly stdout: Readable;
   /** Resolves when the process is gone and its pipes are closed: nothing of it writes any more. Rejects only if it could not be started. */
   readonly ended: Promise<ProcessEnd>;
-  /** SIGKILL. Await `ended` afterwards. */
+  /** SIGKILL, and its pipes are closed on our side (output that nobody reads would keep `ended` waiting). Await `ended` afterwards. */
   kill(): void;
 }
 
@@ -38,5 +38,5 @@ export function startPiped(command: readonly [string, ...string[]]): PipedProces
     child.on('close', (code, signal) => resolve({ code: code ?? undefined, signal: signal ?? undefined, stderr: stderr.toString('utf8') }));
   });
   ended.catch(() => undefined); // whoever awaits it gets it; nobody must, when something else failed first
-  return { stdin: child.stdin, stdout: child.stdout, ended, kill: () => { child.kill('SIGKILL'); } };
+  return { stdin: child.stdin, stdout: child.stdout, ended, kill: () => { child.kill('SIGKILL'); child.stdin.destroy(); child.stdout.destroy(); } };
 }

@@ -57,7 +57,7 @@ export async function unpackImage(source: ImageSource, folder: string, limits: U
     const headed = await readHead(stream, headBytes);
     const detected = detect(headed.head);
     if ('packing' in detected) {
-      const archive = await flow(source, headed, detected.packing, stored, folder, limits, signal, progress);
+      const archive = await flow({ source, headed, packing: detected.packing, stored, folder, limits, signal, progress, close });
       if (!archive.whole) throw unacceptable(source.id, 'its archive is cut off: the end-of-archive mark is missing');
       const size = await checkTree(source.id, folder, limits.maxBytes, signal);
       return { ...size, packing: detected.packing, storedBytes: stored.bytes };
@@ -81,8 +81,21 @@ class NoArchive extends Error {
   }
 }
 
+interface Flow {
+  readonly source: ImageSource;
+  readonly headed: Headed;
+  readonly packing: Packing;
+  readonly stored: StoredMeter;
+  readonly folder: string;
+  readonly limits: UnpackLimits;
+  readonly signal: AbortSignal;
+  readonly progress: (bytes: number) => void;
+  /** Closes the source. */
+  readonly close: () => void;
+}
+
 /** Lets the bytes flow to their end, and explains the first thing that went wrong. All processes are gone when it returns or throws. */
-async function flow(source: ImageSource, headed: Headed, packing: Packing, stored: StoredMeter, folder: string, limits: UnpackLimits, signal: AbortSignal, progress: (bytes: number) => void): Promise<ArchiveMeter> {
+async function flow({ source, headed, packing, stored, folder, limits, signal, progress, close }: Flow): Promise<ArchiveMeter> {
   const archive = new ArchiveMeter(source.id, limits.maxBytes);
   const entries = new EntryMeter(source.id, limits.maxEntries);
   const stop = new AbortController();
@@ -99,15 +112,19 @@ async function flow(source: ImageSource, headed: Headed, packing: Packing, store
 
   const unpacker = packing === 'tar' ? undefined : startPiped(jailed(decompressors[packing]));
   const tar = startPiped(tarExtract(folder, limits.maxBytes));
-  const kill = (): void => { unpacker?.kill(); tar.kill(); };
-  stopped.addEventListener('abort', kill, { once: true });
+  const halt = (): void => { close(); unpacker?.kill(); tar.kill(); };
+  stopped.addEventListener('abort', halt, { once: true });
+  let firstEnded: PipedProcess | undefined;
+  for (const process of unpacker ? [unpacker, tar] : [tar]) void process.ended.then(() => { firstEnded ??= process; }, (error: unknown) => stop.abort(error));
+  // a source that stalls would never notice that nobody reads it any more
+  void tar.ended.then(() => stop.abort(), () => undefined);
   let failure: { readonly error: unknown } | undefined;
   const work: Promise<void>[] = [countEntries(tar, entries)];
   if (unpacker) work.push(feed(storedBytes(), unpacker, stopped));
   work.push(feed(archiveBytes(unpacker, unpacker ? unpacker.stdout : storedBytes(), archive), tar, stopped));
   try {
     await Promise.all(work.map((part) => part.catch((error: unknown) => {
-      failure ??= { error };
+      if (!stopped.aborted) failure = { error };
       stop.abort(error);
     })));
     const unpackerEnd = await unpacker?.ended;
@@ -117,18 +134,19 @@ async function flow(source: ImageSource, headed: Headed, packing: Packing, store
     if (first !== undefined && !(first instanceof NoArchive)) throw first;
     const wrong = sourceEnded ? stored.verdict() : undefined;
     if (wrong !== undefined) throw unacceptable(source.id, wrong);
-    const verdict = tarVerdict(tarEnd);
-    // a decompressor that lost its reader ends badly too: then tar's reason is the one
-    if (unpackerEnd && unpackerEnd.code !== 0 && sourceEnded) throw unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd.stderr)}`);
     if (first instanceof NoArchive) throw unacceptable(source.id, refusal(`${packing} of something else: ${first.what}`));
+    const verdict = tarVerdict(tarEnd);
+    const damaged = unpackerEnd && unpackerEnd.code !== 0 ? unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd.stderr)}`) : undefined;
+    // who fell first pulled the other down
+    if (damaged && firstEnded === unpacker) throw damaged;
     if (!verdict.ok && verdict.diskFull) throw new HaulierError('DISK_FULL', { path: folder, reason: verdict.reason });
     if (!verdict.ok) throw unacceptable(source.id, `tar: ${verdict.reason}`);
-    if (unpackerEnd && unpackerEnd.code !== 0) throw unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd.stderr)}`);
+    if (damaged) throw damaged;
     if (!sourceEnded) throw unacceptable(source.id, 'tar stopped reading before its end');
     return archive;
   } finally {
-    stopped.removeEventListener('abort', kill);
-    kill();
+    stopped.removeEventListener('abort', halt);
+    halt();
     await Promise.allSettled([unpacker?.ended, tar.ended]);
   }
 }
@@ -147,7 +165,8 @@ async function* unbroken(source: ImageSource, bytes: AsyncIterable<Buffer>, stor
 async function* archiveBytes(unpacker: PipedProcess | undefined, bytes: AsyncIterable<Buffer>, meter: ArchiveMeter): AsyncGenerator<Buffer> {
   const headed = await readHead(bytes, headBytes);
   if (!isTar(headed.head)) {
-    if (headed.head.length < headBytes) await unpacker?.ended; // the output is over: its exit code says if it was damaged
+    // the output is over: its exit code says if it was damaged
+    if (unpacker && headed.head.length < headBytes && (await unpacker.ended).code !== 0) return;
     throw new NoArchive(nameForeign(headed.head));
   }
   for await (const chunk of headed.all) {

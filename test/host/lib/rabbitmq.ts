@@ -124,6 +124,16 @@ export class Broker {
     clearTimeout(timer);
   }
 
+  /** Freezes the broker: its sockets stay open and silent, as those of a host that lost its network. */
+  freeze(): void {
+    if (this.#server) signalGroup(this.#server, 'SIGSTOP');
+  }
+
+  /** Ends `freeze`. */
+  thaw(): void {
+    if (this.#server) signalGroup(this.#server, 'SIGCONT');
+  }
+
   /** `rabbitmqctl` on this broker; returns its standard output. */
   async ctl(...args: string[]): Promise<string> {
     return (await run(join(binaries, 'rabbitmqctl'), ['-q', '-n', this.environment['RABBITMQ_NODENAME']!, ...args], { env: this.environment })).stdout;

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { silentLog } from '../../../src/base/log.js';
@@ -39,6 +39,7 @@ export interface Bench {
 export async function bench(limits: { maxBytes?: number; maxEntries?: number; dir?: string } = {}): Promise<Bench> {
   const parent = existsSync('/var/lib/nova') ? '/var/lib/nova' : '/var/tmp';
   const dir = limits.dir ?? await mkdtemp(join(parent, 'storage-test-'));
+  await chmod(dir, 0o755); // as instances_path is: the container's root must get through
   const images = new ImageStore({ instancesPath: dir, maxBytes: limits.maxBytes ?? 2 * 1024 ** 3, maxEntries: limits.maxEntries, log });
   await images.start();
   const rootFs = new RootFs({ images, defaultRootGiB: 2, log });
@@ -132,7 +133,7 @@ export async function guestTar(): Promise<Buffer> {
   const dir = await mkdtemp('/var/tmp/guest-');
   try {
     const script = `set -e; cd ${dir}; mkdir -p bin sbin etc tmp proc dev root usr/lib var/data
-      cp /bin/busybox bin/; for a in sh id ls stat cat chown mkdir rm dd df ln mv touch cp sync; do ln -s busybox bin/$a; done
+      cp /bin/busybox bin/; for a in sh id ls stat cat chown mkdir rm dd df ln mv touch cp sync yes; do ln -s busybox bin/$a; done
       ln -s ../bin/busybox sbin/init; ln -s /etc/owned etc/absolute; echo root > etc/owned; echo user > etc/user; chown 1000:1000 etc/user; echo last > etc/last; chown 65535:65535 etc/last
       mkdir capable setuid; cp /bin/busybox capable/grep; setcap cap_net_raw+ep capable/grep; ln etc/user etc/user2
       cp /bin/su setuid/cat 2>/dev/null; cp /usr/bin/cat setuid/cat; chmod 4755 setuid/cat

@@ -82,6 +82,7 @@ host('all abort, the next caller starts anew', async (t) => {
     const works = ops.map((op) => outcome(b.images.ensure(slow.image, op)));
     await slow.half;
     for (const op of ops) op.abort(new Error('enough'));
+    await new Promise((resolve) => { setImmediate(resolve); }); // given up by now, but not cleaned up
     t.false(await b.images.ensure(source('img', guest), operation()));
     await Promise.all(works);
     t.deepEqual(await b.leftovers('img-'), []);

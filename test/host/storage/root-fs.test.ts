@@ -1,5 +1,5 @@
 import test from 'ava';
-import { createReadStream, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { readdirSync, readlinkSync, statSync } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isHaulierError } from '../../../src/base/errors.js';
@@ -44,7 +44,7 @@ host('two instances share the tree, each sees its files as its own and none of t
   }
   await inside(one.rootfs, bases[0], 'echo mine > /etc/owned; echo new > /etc/new; chown 7:8 /etc/new; rm /etc/user; rm -r /var/data; mkdir /var/data; mv /usr /usr2; ln /etc/last /etc/last2');
   t.is(await inside(one.rootfs, bases[0], 'stat -c "%u:%g %h" /etc/new /etc/owned /etc/last; ls -d /usr2 /var/data/*', [0, 1]), '7:8 1\n0:0 1\n65535:65535 2\n/usr2\nls: /var/data/*: No such file or directory\n');
-  t.is(await inside(two.rootfs, bases[1], 'cat /etc/owned /etc/user /etc/user2; ls /etc/new /usr', [0, 1]), 'root\nuser\nuser\nlib\nls: /etc/new: No such file or directory\n');
+  t.is(await inside(two.rootfs, bases[1], 'cat /etc/owned /etc/user /etc/user2; ls -d /etc/new /usr', [0, 1]), 'root\nuser\nuser\n/usr\nls: /etc/new: No such file or directory\n');
   // on the disk the ids are unshifted
   const { disk, upper } = rootFsPaths(one.dir);
   t.is(statSync(join(upper, 'etc/new')).uid, bases[0] + 7);
@@ -76,7 +76,7 @@ host('file capabilities and set-uid programs work inside, from the tree and afte
 host('the disk ends at the flavor\'s size, and df says it', (t) => withImage(async (b) => {
   const { dir, rootfs } = await boot(b, 'quota', bases[0], 1);
   t.regex(await inside(rootfs, bases[0], 'df -k / | cat'), /\s1048576\s/);
-  const said = await inside(rootfs, bases[0], 'dd if=/dev/zero of=/fill bs=1M count=2000', [1]);
+  const said = await inside(rootfs, bases[0], 'yes | dd of=/fill bs=1M count=2000 iflag=fullblock', [1]);
   t.regex(said, /No space left on device/);
   const size = Number(await inside(rootfs, bases[0], 'stat -c %s /fill'));
   t.true(size > 0.93 * 1024 ** 3 && size < 1024 ** 3, String(size));
@@ -229,10 +229,9 @@ host('time of a second boot', (t) => withImage(async (b) => {
   t.deepEqual(await b.leftovers('img-'), []);
 }));
 
-host('what the host leaves as it is', (t) => withImage(async (b) => {
+host('a path that overlayfs cannot take is refused', (t) => withImage(async (b) => {
   await mkdir(join(b.dir, 'a,b'));
   const op = operation();
   const error = await op.run(() => b.rootFs.prepare(join(b.dir, 'a,b'), 'img', 1, op)).then(() => undefined, (problem: unknown) => problem);
   t.true(isHaulierError(error, 'BAD_ARGUMENT'));
-  createReadStream('/dev/null').destroy();
 }));

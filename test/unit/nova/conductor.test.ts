@@ -1,8 +1,8 @@
 import test from 'ava';
 import { silentLog } from '../../../src/base/log.js';
+import { adminContext } from '../../../src/messaging/context.js';
 import { MessagingTimeout } from '../../../src/messaging/types.js';
 import { NovaConductor } from '../../../src/nova/conductor.js';
-import { adminContext } from '../../../src/nova/context.js';
 import { NovaObject, type Primitive } from '../../../src/nova/object.js';
 import { FakeRpc, failure, type Step } from './fake-rpc.js';
 

@@ -1,9 +1,10 @@
 import test from 'ava';
 import { HaulierError } from '../../../src/base/errors.js';
 import { silentLog } from '../../../src/base/log.js';
+import type { Notification, Notify } from '../../../src/messaging/notify.js';
 import { Instance } from '../../../src/nova/instance.js';
 import { legacyEventType } from '../../../src/nova/notification-legacy.js';
-import { Notifier, type Notification, type NotificationSettings, type Notify } from '../../../src/nova/notifications.js';
+import { Notifier, type NotificationSettings } from '../../../src/nova/notifications.js';
 import { NovaObject, type Primitive } from '../../../src/nova/object.js';
 
 const context = { request_id: 'req-1', user_id: 'u', project_id: 'p' };
@@ -34,11 +35,11 @@ test('unversioned', async (t) => {
   await emit(context, server(), 'create', 'end', { legacy: { message: 'Success' }, network: true });
   t.is(sent.length, 1);
   t.like(sent[0], { topic: 'notifications', publisherId: 'compute.h', eventType: 'compute.instance.create.end', priority: 'INFO' });
-  t.like(sent[0]?.payload, {
+  t.like(sent[0]?.payload as object, {
     instance_id: 'i', tenant_id: 'p', instance_type: 'm1', disk_gb: 3, created_at: '2026-11-22 01:19:31+00:00', launched_at: '2026-11-22T01:20:00.000000', deleted_at: '', progress: '',
     image_ref_url: 'img', image_meta: { os: 'linux' }, metadata: { a: 'b' }, state: 'active', state_description: '', message: 'Success',
   });
-  t.like((sent[0]?.payload['fixed_ips'] as unknown[])[0], { address: '10.0.0.5', label: 'net', vif_mac: 'fa:16:3e:00:00:01' });
+  t.like((sent[0]?.payload as { fixed_ips: object[] }).fixed_ips[0], { address: '10.0.0.5', label: 'net', vif_mac: 'fa:16:3e:00:00:01' });
 });
 
 test('versioned', async (t) => {

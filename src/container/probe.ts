@@ -1,0 +1,168 @@
+/** What this host can do, for `haulier check`: each line says what was looked at, what was found and what to do about it. */
+import { mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { messageOf } from '../base/errors.js';
+import { run } from '../base/run.js';
+import { readCgroupLayout } from './cgroup.js';
+import type { ContainerHostOptions } from './container-host.js';
+import { runtimeEnvironment } from './runtime/runc.js';
+
+/** One finding. */
+export interface ProbeLine {
+  readonly what: string;
+  /** False only for what containers cannot do without. */
+  readonly ok: boolean;
+  readonly detail: string;
+  /** What the operator can do; empty where nothing is to be done. */
+  readonly advice: string;
+}
+
+const tmpfsMagic = 0x0102_1994;
+const timeoutMs = 20_000;
+
+async function probe(what: string, advice: string, look: () => Promise<string>): Promise<ProbeLine> {
+  try {
+    return { what, ok: true, detail: await look(), advice: '' };
+  } catch (error) {
+    return { what, ok: false, detail: messageOf(error), advice };
+  }
+}
+
+/** A finding that is good to have but not needed. */
+async function optional(what: string, advice: string, look: () => Promise<string>): Promise<ProbeLine> {
+  const line = await probe(what, advice, look);
+  return { ...line, ok: true, detail: line.ok ? line.detail : `not here (optional): ${line.detail}` };
+}
+
+async function firstLine(command: string, args: readonly string[], env?: NodeJS.ProcessEnv): Promise<string> {
+  const { stdout, stderr } = await run(command, args, { timeoutMs, ...(env ? { env } : {}) });
+  return (stdout || stderr).split('\n')[0]?.trim() ?? '';
+}
+
+function must(condition: boolean, otherwise: string): void {
+  if (!condition) throw new Error(otherwise);
+}
+
+/** Compares versions as `1.3.6`; text after the numbers does not count. */
+export function atLeast(version: string, wanted: string): boolean {
+  const parts = (text: string): number[] => (/\d+(?:\.\d+)*/.exec(text)?.[0] ?? '0').split('.').map(Number);
+  const [have, want] = [parts(version), parts(wanted)];
+  for (let index = 0; index < want.length; index++) {
+    const difference = (have[index] ?? 0) - (want[index] ?? 0);
+    if (difference !== 0) return difference > 0;
+  }
+  return true;
+}
+
+/** Looks at everything. Changes nothing on the host; never throws. */
+export async function probeHost(options: ContainerHostOptions): Promise<ProbeLine[]> {
+  return [
+    await probe('root', 'Run the service as root.', async () => { must(process.getuid?.() === 0, 'not root'); return 'yes'; }),
+    ...(await probeRuntimes(options)),
+    ...(await probeCriu(options)),
+    ...(await probeKernel(options)),
+    ...(await probeTools(options)),
+  ];
+}
+
+async function probeRuntimes(options: ContainerHostOptions): Promise<ProbeLine[]> {
+  return [
+    await probe('runc', 'Install runc 1.1 or newer (Debian package runc), or set the option that names it.', async () => {
+      const version = await firstLine(options.runc, ['--version']);
+      must(atLeast(version, '1.1'), `${version} is too old`);
+      return version;
+    }),
+    await probe('conmon', 'Install conmon 2.1 or newer (Debian package conmon), or set the option that names it.', async () => {
+      const version = await firstLine(options.conmon, ['--version']);
+      must(atLeast(version, '2.1'), `${version} is too old`);
+      return version;
+    }),
+  ];
+}
+
+const criuFeatures = ['mem_dirty_track', 'pagemap_scan', 'uffd', 'uffd-noncoop', 'network_lock_nftables', 'pidfd_store', 'external_net_ns'] as const;
+
+/** criu is needed to freeze, snapshot with memory and haul; plain containers run without it. */
+async function probeCriu(options: ContainerHostOptions): Promise<ProbeLine[]> {
+  const env = runtimeEnvironment(options.criu);
+  const advice = 'Without criu 4.2 or newer (kernels from 6.16) servers cannot be frozen or hauled live; install it or name it in the configuration.';
+  const present = await optional('criu', advice, async () => (await run(options.criu, ['--version'], { timeoutMs, env })).stdout.replace(/\s+/g, ' ').trim());
+  if (present.detail.startsWith('not here')) return [present];
+  const features = await Promise.all(criuFeatures.map(async (feature) => ({ feature, ok: await run(options.criu, ['check', '--feature', feature], { timeoutMs, env }).then(() => true, () => false) })));
+  return [
+    present,
+    await optional('criu check', 'Read what it lacks; the kernel needs CONFIG_CHECKPOINT_RESTORE and the *_DIAG options.', () => firstLine(options.criu, ['check'], env)),
+    { what: 'criu features', ok: true, detail: features.map(({ feature, ok }) => `${feature}: ${ok ? 'yes' : 'no'}`).join(', '), advice: '' },
+    await optional('/run', 'Put /run (or the service\'s own mount of it) on a tmpfs: criu keeps its kernel probes there, which saves 15 to 25 ms a call.', async () => {
+      must((await statfs('/run')).type === tmpfsMagic, '/run is no tmpfs');
+      return 'tmpfs';
+    }),
+  ];
+}
+
+async function probeKernel(options: ContainerHostOptions): Promise<ProbeLine[]> {
+  return [
+    await probe('kernel', 'Use Linux 5.19 or newer: older ones cannot put overlayfs on idmapped mounts.', async () => {
+      const release = (await readFile('/proc/sys/kernel/osrelease', 'utf8')).trim();
+      must(atLeast(release, '5.19'), `${release} is too old`);
+      return release;
+    }),
+    await probe('cgroups', 'Mount the cgroup controllers cpu, memory and pids (v1 or v2).', async () => {
+      const layout = await readCgroupLayout();
+      const unified = layout.unified ? await readFile(join(layout.unified, 'cgroup.controllers'), 'utf8').catch(() => '') : '';
+      const controllers = new Set([...layout.v1.keys(), ...unified.trim().split(' ')]);
+      const missing = ['cpu', 'memory', 'pids'].filter((name) => !controllers.has(name));
+      must(missing.length === 0, `no controller ${missing.join(', ')}`);
+      must(layout.unified !== undefined, 'no cgroup2 mount: systemd guests need one (on a v1 host at /sys/fs/cgroup/unified)');
+      return `${layout.pureCgroup2 ? 'v2' : `v1 controllers, v2 at ${layout.unified}`}${layout.swapLimits ? '' : ', swap cannot be limited'}`;
+    }),
+    await probe('user namespaces', 'Raise the sysctl user.max_user_namespaces.', async () => {
+      const most = Number(await readFile('/proc/sys/user/max_user_namespaces', 'utf8'));
+      must(most > 0, 'user.max_user_namespaces is 0');
+      return `at most ${most}`;
+    }),
+    await probe('overlayfs', 'Load the kernel module overlay.', async () => {
+      must(/\toverlay$/m.test(await readFile('/proc/filesystems', 'utf8')), 'not in /proc/filesystems');
+      return 'yes';
+    }),
+    await probe('loop devices', 'Load the kernel module loop.', async () => {
+      must(existsSync('/dev/loop-control'), 'no /dev/loop-control');
+      return 'yes';
+    }),
+    await probe('idmapped mounts', 'instances_path must be on a file system that supports them (ext4, xfs, btrfs), and mount(8) be 2.39.1 or newer.', () => probeIdmap(options)),
+  ];
+}
+
+/** Tries one in a mount namespace that ends with the command. */
+async function probeIdmap(options: ContainerHostOptions): Promise<string> {
+  await mkdir(options.instancesPath, { recursive: true });
+  const folder = await mkdtemp(join(options.instancesPath, '.probe-'));
+  try {
+    await run('unshare', ['--mount', '--propagation', 'private', 'mount', '--bind', '-o', `X-mount.idmap=b:0:${options.subidBase}:65536`, folder, folder], { timeoutMs });
+    return `yes, on ${options.instancesPath}`;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Commands that are called, and the Debian package of each. */
+const tools: readonly (readonly [string, string])[] = [
+  ['ip', 'iproute2'], ['nsenter', 'util-linux'], ['unshare', 'util-linux'], ['mount', 'mount'], ['umount', 'mount'], ['mkfs.ext4', 'e2fsprogs'],
+  ['bwrap', 'bubblewrap'], ['tar', 'tar'], ['gzip', 'gzip'], ['xz', 'xz-utils'], ['zstd', 'zstd'], ['sync', 'coreutils'],
+];
+
+async function probeTools(options: ContainerHostOptions): Promise<ProbeLine[]> {
+  const folders = (process.env['PATH'] ?? '').split(':').filter(Boolean);
+  const missing = tools.filter(([command]) => !folders.some((folder) => existsSync(join(folder, command))));
+  return [
+    {
+      what: 'commands', ok: missing.length === 0, detail: missing.length === 0 ? tools.map(([command]) => command).join(', ') : `missing: ${missing.map(([command]) => command).join(', ')}`,
+      advice: missing.length === 0 ? '' : `Install ${[...new Set(missing.map(([, name]) => name))].join(', ')}.`,
+    },
+    await optional('Open vSwitch', 'Needed only for ports of ML2/OVS and OVN: install openvswitch-switch and start it.', async () => {
+      const database = options.ovsdbConnection === undefined ? [] : [`--db=${options.ovsdbConnection}`];
+      return `${await firstLine(options.ovsVsctl, ['--version'])}, bridges: ${(await run(options.ovsVsctl, ['--timeout=5', ...database, 'list-br'], { timeoutMs })).stdout.trim().split('\n').join(' ') || 'none'}`;
+    }),
+  ];
+}
