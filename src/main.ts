@@ -1,10 +1,14 @@
 #!/usr/bin/env node
 /** The command: `haulier [--config-file F]...` runs the service; `haulier config` and `haulier check` look. */
+import { setFlagsFromString } from 'node:v8';
 import { readArguments } from './base/config/arguments.js';
 import { loadConfig } from './base/config/load.js';
 import { showConfig } from './base/config/show.js';
 import { isHaulierError, messageOf } from './base/errors.js';
 import { packageVersion } from './base/package-root.js';
+
+// compiling the schemas would let the young generation grow for good: 13 MB that an idle host never needs again
+setFlagsFromString('--semi-space-growth-factor=1');
 
 const usage = `usage: haulier [COMMAND] [--config-file FILE]... [--config-dir DIR]... [--debug]
 

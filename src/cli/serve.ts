@@ -10,6 +10,7 @@ import { ComputeService } from '../compute/service.js';
 import { LocalContainerHost } from '../container/local-container-host.js';
 import { startHttp } from '../http/server.js';
 import { connectMessaging } from '../messaging/messaging.js';
+import { Notifier } from '../nova/notifications.js';
 import { createOpenstack } from '../openstack/openstack.js';
 
 /** Where log records go: `log_file` under `log_dir`, else standard error (oslo_log). */
@@ -41,9 +42,14 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
   const messaging = connectMessaging(messagingOptions(config), log);
   const openstack = createOpenstack(openstackOptions(config), log);
+  const { notifications: { notification_format: format, versioned_notifications_topics: versionedTopics }, oslo_messaging_notifications: outlet } = config;
+  // a bus of its own for notifications where `transport_url` of that section says so
+  const bus = outlet.transport_url ? connectMessaging({ ...messagingOptions(config), transportUrl: outlet.transport_url }, log) : messaging;
+  const enabled = outlet.driver.some((driver) => driver !== 'noop' && driver !== '');
+  const notifications = new Notifier(enabled ? bus.notify : undefined, { host: config.DEFAULT.host, format, topics: outlet.topics, versionedTopics }, log);
   const containers = new LocalContainerHost(containerOptions(config), log);
   const service = new ComputeService({
-    settings: computeSettings(loaded), log, messaging, containers,
+    settings: computeSettings(loaded), log, messaging, containers, notifications,
     placement: openstack.placement, neutron: openstack.neutron, glance: openstack.glance,
     prefetch: () => openstack.keystone.prefetch(stopping.signal),
   });
@@ -64,6 +70,7 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
   }
   await service.stop(config.DEFAULT.manager_shutdown_timeout * 1000);
   await messaging.close();
+  if (bus !== messaging) await bus.close();
   await openstack.close();
   await http?.close();
   log.info('stopped');

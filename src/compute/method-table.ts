@@ -112,7 +112,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   restore_instance: row('cast', 'TEF', { state: 'done', instance: restoreInstance }),
   resume_instance: row('cast', 'TEF', notYet()),
   revert_resize: row('cast', 'TEFM', notYet()),
-  revert_snapshot_based_resize_at_dest: row('call', 'EFM', unsupported()),
+  revert_snapshot_based_resize_at_dest: row('call', 'TEFM', unsupported()),
   rollback_live_migration_at_destination: row('cast', 'EF', notYet()),
   set_admin_password: row('call', 'TEF', notYet({ error: novaError('SetAdminPasswdNotSupported', 400) })),
   set_host_enabled: row('call', '', { state: 'done', host: setHostEnabled }),

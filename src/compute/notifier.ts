@@ -1,11 +1,13 @@
 /** Tells the outside: notifications (off unless configured) and the scheduler's instance cache (contract J). Never in an operation's way. */
 import type { Log } from '../base/log.js';
 import type { WireContext } from '../messaging/types.js';
-import { NovaObject } from '../nova/object.js';
+import { Instance } from '../nova/instance.js';
+import type { NotifiedAction, Notifier as NovaNotifier, Phase } from '../nova/notifications.js';
+import type { NovaObject } from '../nova/object.js';
 import type { Conductor } from '../nova/types.js';
 
 /** What happened to an instance, as `create.start`. */
-export type InstanceEvent = `${string}.${'start' | 'end' | 'error'}`;
+export type InstanceEvent = `${NotifiedAction}.${Phase}`;
 
 /** Sends in the background; failures are logged. */
 export class Notifier {
@@ -15,12 +17,14 @@ export class Notifier {
     private readonly host: string,
     /** `[filter_scheduler] track_instance_changes`. */
     private readonly trackChanges: boolean,
-    private readonly notifyInstance: ((event: InstanceEvent, context: WireContext, instance: NovaObject, error?: unknown) => Promise<void>) | undefined,
+    private readonly nova: NovaNotifier,
+    private readonly nameTemplate: string,
   ) {}
 
-  /** Emits the notifications of an instance event. */
+  /** Emits the notifications of an instance event, with the instance as it is now. */
   instance(event: InstanceEvent, context: WireContext, instance: NovaObject, error?: unknown): void {
-    this.#quietly(this.notifyInstance?.(event, context, instance, error), `notify ${event}`);
+    const [action, phase] = event.split('.') as [NotifiedAction, Phase];
+    void this.nova.emit(context, new Instance(instance, this.nameTemplate), action, phase, error === undefined ? {} : { error });
   }
 
   /** Tells the schedulers of one changed or gone instance. */
@@ -37,7 +41,7 @@ export class Notifier {
     else this.#quietly(this.conductor.schedulerFanout(context, 'sync_instance_info', { host_name: this.host, instance_uuids: instances.map((instance) => instance.text('uuid')) }), 'sync_instance_info');
   }
 
-  #quietly(sent: Promise<void> | undefined, what: string): void {
-    sent?.catch((error: unknown) => this.log.warn({ err: error }, `cannot ${what}`));
+  #quietly(sent: Promise<void>, what: string): void {
+    sent.catch((error: unknown) => this.log.warn({ err: error }, `cannot ${what}`));
   }
 }

@@ -5,7 +5,7 @@ import { EventWaiters } from './events.js';
 import { Heartbeat } from './heartbeat.js';
 import { initHost } from './init-host.js';
 import { nodeIdentity } from './node-identity.js';
-import { Notifier, type InstanceEvent } from './notifier.js';
+import { Notifier } from './notifier.js';
 import { Operations } from './operations.js';
 import { baseEndpoint, v5Endpoint } from './other-endpoints.js';
 import { PeriodicTasks } from './periodic.js';
@@ -19,10 +19,10 @@ import { KeyedLock, Semaphore } from '../base/lock.js';
 import type { Log } from '../base/log.js';
 import type { ContainerHost } from '../container/container-host.js';
 import type { Messaging } from '../messaging/messaging.js';
-import type { RpcServer, WireContext } from '../messaging/types.js';
+import type { RpcServer } from '../messaging/types.js';
 import { NovaConductor } from '../nova/conductor.js';
 import { adminContext } from '../nova/context.js';
-import type { NovaObject } from '../nova/object.js';
+import type { Notifier as NovaNotifier } from '../nova/notifications.js';
 import { findService, minimumComputeVersion } from '../nova/service.js';
 import type { Glance, Neutron, Placement } from '../openstack/types.js';
 
@@ -35,7 +35,7 @@ export interface ServiceParts {
   readonly placement: Placement;
   readonly neutron: Neutron;
   readonly glance: Glance;
-  readonly notifyInstance?: (event: InstanceEvent, context: WireContext, instance: NovaObject, error?: unknown) => Promise<void>;
+  readonly notifications: NovaNotifier;
   /** Logs in ahead of the first request. */
   readonly prefetch?: () => Promise<unknown>;
 }
@@ -112,7 +112,7 @@ export class ComputeService {
       settings, log, conductor, rpc: messaging.client, containers, placement, neutron, glance, node, tracker,
       locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(settings.maxConcurrentBuilds),
       events: new EventWaiters(), operations: new Operations(log),
-      notifier: new Notifier(log, conductor, settings.host, settings.trackInstanceChanges, this.#parts.notifyInstance),
+      notifier: new Notifier(log, conductor, settings.host, settings.trackInstanceChanges, this.#parts.notifications, settings.instanceNameTemplate),
     };
   }
 

@@ -1,7 +1,7 @@
 /** What this host can do, for `haulier check`: each line says what was looked at, what was found and what to do about it. */
-import { mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { messageOf } from '../base/errors.js';
 import { run } from '../base/run.js';
 import { readCgroupLayout } from './cgroup.js';
@@ -136,11 +136,12 @@ async function probeKernel(options: ContainerHostOptions): Promise<ProbeLine[]> 
 
 /** Tries one in a mount namespace that ends with the command. */
 async function probeIdmap(options: ContainerHostOptions): Promise<string> {
-  await mkdir(options.instancesPath, { recursive: true });
-  const folder = await mkdtemp(join(options.instancesPath, '.probe-'));
+  let parent = options.instancesPath; // or where it will be made
+  while (!existsSync(parent)) parent = dirname(parent);
+  const folder = await mkdtemp(join(parent, '.probe-'));
   try {
     await run('unshare', ['--mount', '--propagation', 'private', 'mount', '--bind', '-o', `X-mount.idmap=b:0:${options.subidBase}:65536`, folder, folder], { timeoutMs });
-    return `yes, on ${options.instancesPath}`;
+    return `yes, on ${parent}`;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

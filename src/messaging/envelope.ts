@@ -1,5 +1,6 @@
 /** The outer form of every message: envelope 2.0 and the AMQP properties around it (contract A.3). */
-import type { Options } from 'amqplib';
+import { unzipSync } from 'node:zlib';
+import type { ConsumeMessage, Options } from 'amqplib';
 
 /** A message body without its envelope. */
 export type Message = Readonly<Record<string, unknown>>;
@@ -7,6 +8,8 @@ export type Message = Readonly<Record<string, unknown>>;
 const versionKey = 'oslo.version';
 const messageKey = 'oslo.message';
 const envelopeMajor = '2';
+/** A compressed body may not grow beyond RabbitMQ's own largest message. */
+const maxInflatedBytes = 128 * 1024 * 1024;
 
 /** A body that is no message, or has an envelope of another major version. */
 export class EnvelopeError extends Error {
@@ -22,6 +25,22 @@ export class EnvelopeError extends Error {
  */
 export function encodeEnvelope(message: Message): Buffer {
   return Buffer.from(JSON.stringify({ [versionKey]: '2.0', [messageKey]: JSON.stringify(message) }), 'utf8');
+}
+
+/**
+ * The body of a delivery, inflated where its sender has `kombu_compression=gzip` (kombu/compression.py: zlib's format under
+ * that name). bz2 is not read.
+ * @throws EnvelopeError
+ */
+export function bodyOf({ content, properties }: Pick<ConsumeMessage, 'content' | 'properties'>): Buffer {
+  const compression: unknown = properties.headers?.['compression'];
+  if (compression === undefined) return content;
+  if (compression !== 'application/x-gzip') throw new EnvelopeError(`compression ${String(compression)} is not supported`);
+  try {
+    return unzipSync(content, { maxOutputLength: maxInflatedBytes });
+  } catch (error) {
+    throw new EnvelopeError('body cannot be inflated', { cause: error });
+  }
 }
 
 /**

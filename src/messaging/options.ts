@@ -49,7 +49,7 @@ export interface RabbitOptions {
   readonly kombu_failover_strategy: 'round-robin' | 'shuffle';
   /** Seconds for which a message to a missing queue is tried again. */
   readonly kombu_missing_consumer_retry_timeout: number;
-  /** Only `''` is supported: compressed bodies are never sent. */
+  /** Accepted: Haulier sends uncompressed, which every peer takes, and reads what others compress with gzip. */
   readonly kombu_compression: string;
   /** SASL mechanism. */
   readonly rabbit_login_method: string;
@@ -155,7 +155,6 @@ export function resolveSettings(options: MessagingOptions): Settings {
   if (rabbit.rabbit_stream_fanout && !rabbit.rabbit_transient_quorum_queue) throw invalid('rabbit_stream_fanout', 'needs rabbit_transient_quorum_queue');
   if (!['round-robin', 'shuffle'].includes(rabbit.kombu_failover_strategy)) throw invalid('kombu_failover_strategy', 'must be round-robin or shuffle');
   if (!['AMQPLAIN', 'PLAIN', 'EXTERNAL'].includes(rabbit.rabbit_login_method)) throw invalid('rabbit_login_method', 'must be AMQPLAIN, PLAIN or EXTERNAL');
-  if (rabbit.kombu_compression) throw invalid('kombu_compression', 'is not supported');
   return {
     hosts: url.hosts,
     virtualHost: url.virtualHost,

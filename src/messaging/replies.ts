@@ -3,7 +3,7 @@ import type { Log } from '../base/log.js';
 import { messageOf } from '../base/errors.js';
 import { consumeAll, StreamOffsets, type Delivery } from './consumer.js';
 import { DuplicateCheck } from './duplicates.js';
-import { decodeEnvelope } from './envelope.js';
+import { bodyOf, decodeEnvelope } from './envelope.js';
 import { decodeFailure } from './failure.js';
 import { Link, type LinkState } from './link.js';
 import { decodeReply, type WireReply } from './message.js';
@@ -105,7 +105,7 @@ export class Replies {
   #take({ channel, message }: Delivery): void {
     try {
       channel.ack(message);
-      const reply = decodeReply(decodeEnvelope(message.content));
+      const reply = decodeReply(decodeEnvelope(bodyOf(message)));
       if (this.#duplicates.seen(reply.uniqueId)) return;
       const waiter = this.#waiters.get(reply.messageId);
       if (waiter) waiter.take(reply);

@@ -11,7 +11,7 @@ import { Semaphore } from '../base/lock.js';
 import { sendReply, startMonitor, type AnswerDesk, type Outcome } from './answer.js';
 import { consumeAll, StreamOffsets, type Delivery } from './consumer.js';
 import { DuplicateCheck } from './duplicates.js';
-import { decodeEnvelope } from './envelope.js';
+import { bodyOf, decodeEnvelope } from './envelope.js';
 import { toFailure } from './failure.js';
 import { Link, type LinkState } from './link.js';
 import { decodeRequest, type WireRequest } from './message.js';
@@ -113,7 +113,7 @@ export class AmqpRpcServer implements RpcServer {
     const receivedAt = performance.now();
     let request: WireRequest;
     try {
-      request = decodeRequest(decodeEnvelope(delivery.message.content));
+      request = decodeRequest(decodeEnvelope(bodyOf(delivery.message)));
     } catch (error) {
       this.desk.log.error({ queue: delivery.consumer.queue.name }, `message dropped: ${messageOf(error)}`);
       try {

@@ -15,6 +15,8 @@ export interface BuildRequest {
   readonly requestedPorts: ReadonlySet<string>;
   readonly securityGroups: readonly string[];
   readonly filterProperties: Readonly<Record<string, unknown>>;
+  /** Scheduler hint `group`: a server group's uuid or name. */
+  readonly groupHint: string | undefined;
   readonly args: Readonly<Record<string, unknown>>;
 }
 
@@ -33,6 +35,14 @@ export function buildRequest(call: InstanceCall): BuildRequest {
     requestedPorts: new Set(requests.flatMap((request) => request.text('port_id') ?? [])),
     securityGroups: groups.filter((group): group is string => typeof group === 'string'),
     filterProperties: (args['filter_properties'] ?? {}) as Record<string, unknown>,
+    groupHint: groupHint(args['request_spec']),
     args,
   };
+}
+
+/** The request spec keeps hints as lists (nova/objects/request_spec.py). */
+function groupHint(spec: unknown): string | undefined {
+  const hint: unknown = spec instanceof NovaObject ? (spec.get('scheduler_hints') as Record<string, unknown> | null | undefined)?.['group'] : undefined;
+  const first: unknown = Array.isArray(hint) ? hint[0] : hint;
+  return typeof first === 'string' && first !== '' ? first : undefined;
 }

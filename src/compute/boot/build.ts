@@ -5,6 +5,7 @@
 import type { Compute, InstanceCall } from '../compute.js';
 import { buildRequest, type BuildRequest } from './build-request.js';
 import { settleFailedBuild } from './build-failure.js';
+import { checkGroupPolicy } from './group-policy.js';
 import { VifWait } from './vif-wait.js';
 import { containerSpec } from '../container-spec.js';
 import { finishEvent, startEvent, isNova } from '../failure-report.js';
@@ -63,6 +64,7 @@ async function bootOnce(compute: Compute, request: BuildRequest, operation: Oper
   operation.undo('drop the claim', () => compute.tracker.drop(uuid));
   await claimed;
   faultPoint('boot.claimed');
+  await checkGroupPolicy(compute, context, uuid, request.groupHint);
   compute.notifier.instance('create.start', context, instance);
 
   operation.step('network and image');

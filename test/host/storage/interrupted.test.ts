@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isHaulierError } from '../../../src/base/errors.js';
@@ -103,11 +103,11 @@ host('an error of the download goes to the caller as it is', async (t) => {
       }
     }
     t.is(await outcome(b.images.ensure(source('a', guest, { open: () => Promise.resolve(Readable.from(breaking())) }), operation())), problem);
-    const { image, half } = halting('b', guest, never);
-    const opened: Readable[] = [];
-    const work = outcome(b.images.ensure({ ...image, open: async (signal) => { const stream = await image.open(signal) as Readable; opened.push(stream); return stream; } }, operation()));
-    await half;
-    opened[0]?.destroy();
+    const wire = new PassThrough();
+    const work = outcome(b.images.ensure(source('b', guest, { open: () => Promise.resolve(wire) }), operation()));
+    wire.write(guest.subarray(0, 1_000_000));
+    await sleep(100);
+    wire.destroy();
     const error = await work;
     t.regex(isHaulierError(error, 'IMAGE_UNACCEPTABLE') ? error.message : String(error), /download broke off after \d+ of \d+ bytes/);
     t.is(await outcome(b.images.ensure(source('c', guest, { open: () => Promise.reject(problem) }), operation())), problem);

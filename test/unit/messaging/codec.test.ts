@@ -1,6 +1,8 @@
 import test from 'ava';
+import { deflateSync, gzipSync } from 'node:zlib';
+import type { ConsumeMessage } from 'amqplib';
 import { adminContext, contextTimestamp, elevated, publicContext, requestIdOf } from '../../../src/messaging/context.js';
-import { decodeEnvelope, encodeEnvelope, EnvelopeError, messageProperties } from '../../../src/messaging/envelope.js';
+import { bodyOf, decodeEnvelope, encodeEnvelope, EnvelopeError, messageProperties } from '../../../src/messaging/envelope.js';
 import { decodeReply, decodeRequest, encodeReply, encodeRequest, hexId } from '../../../src/messaging/message.js';
 
 test('the envelope holds the message as text', (t) => {
@@ -67,4 +69,14 @@ test('elevated changes only the rights', (t) => {
   t.is(requestIdOf(user), 'req-1');
   t.is(requestIdOf({}), undefined);
   t.false('auth_token' in publicContext(user) || 'service_catalog' in publicContext(user));
+});
+
+test('a compressed body is inflated', (t) => {
+  const body = (content: Buffer, compression?: string): Buffer => bodyOf({ content, properties: { headers: compression ? { compression } : {} } as ConsumeMessage['properties'] });
+  const text = Buffer.from('{}');
+  t.deepEqual(body(text), text);
+  t.deepEqual(body(deflateSync(text), 'application/x-gzip'), text);
+  t.deepEqual(body(gzipSync(text), 'application/x-gzip'), text);
+  t.throws(() => body(text, 'application/x-gzip'), { instanceOf: EnvelopeError });
+  t.throws(() => body(text, 'application/x-bz2'), { instanceOf: EnvelopeError });
 });

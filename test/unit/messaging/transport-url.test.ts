@@ -62,7 +62,6 @@ test('combinations that oslo refuses', (t) => {
   refused({ rabbit_stream_fanout: true, rabbit_transient_quorum_queue: true });
   refused({ rabbit_stream_fanout: true, rabbit_qos_prefetch_count: 10 });
   refused({ rabbit_login_method: 'RABBIT-CR-DEMO' });
-  refused({ kombu_compression: 'gzip' });
   refused({}, 'rabbit://h/?ssl=perhaps');
   refused({}, 'rabbit://h/?heartbeat_timeout_threshold=soon');
 });
