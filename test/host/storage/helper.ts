@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { silentLog } from '../../../src/base/log.js';
@@ -156,8 +156,4 @@ export async function inside(rootfs: string, idBase: number, line: string, okCod
   const result = await run('unshare', ['--user', `--map-users=0:${idBase}:65536`, `--map-groups=0:${idBase}:65536`, '--setuid', '0', '--setgid', '0', '--mount',
     'sh', '-c', `mount --rbind /proc "$1/proc"; exec chroot --userspec=${as} "$1" /bin/sh -c "$2"`, 'sh', rootfs, line], { okCodes, timeoutMs: 60_000 });
   return result.stdout + result.stderr;
-}
-
-export async function write(path: string, text: string): Promise<void> {
-  await writeFile(path, text);
 }

@@ -117,6 +117,21 @@ host('an error of the download goes to the caller as it is', async (t) => {
   }
 });
 
+host('a source that stalls after tar has given up is closed', async (t) => {
+  const b = await bench({ maxBytes: 1 << 20 });
+  try {
+    const wire = new PassThrough();
+    const work = outcome(b.images.ensure(source('s', Buffer.alloc(0), { size: undefined, checksum: undefined, open: () => Promise.resolve(wire) }), operation()));
+    const sparse = (await run('bash', ['-c', 'd=$(mktemp -d); cd $d; truncate -s 1T f; tar -Scf - f | base64; rm -rf $d'])).stdout;
+    wire.write(Buffer.concat([Buffer.from(sparse, 'base64').subarray(0, 1536), Buffer.alloc(100_000, 1)]));
+    t.true(isHaulierError(await work, 'IMAGE_UNACCEPTABLE'));
+    t.true(wire.destroyed);
+    t.deepEqual(await b.leftovers(), []);
+  } finally {
+    await b.close();
+  }
+});
+
 host('kill -9 in the middle: the jailed tools die with the service, the next start cleans up', async (t) => {
   const b = await bench();
   try {
