@@ -99,6 +99,7 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     runningDeletedTimeout: DEFAULT.running_deleted_instance_timeout,
     instanceDeleteInterval: DEFAULT.instance_delete_interval,
     reclaimInstanceInterval: DEFAULT.reclaim_instance_interval,
+    periodicEnable: DEFAULT.periodic_enable,
     periodicFuzzyDelay: DEFAULT.periodic_fuzzy_delay,
     resumeGuestsOnHostBoot: DEFAULT.resume_guests_state_on_host_boot,
     reservedCpus: DEFAULT.reserved_host_cpus,

@@ -99,7 +99,7 @@ export class ComputeService {
     this.#heartbeat.start();
     compute.notifier.schedulerAll(context, instances, 'whole');
     this.#periodic = new PeriodicTasks(periodicTasks(compute, this.#heartbeat), settings.periodicFuzzyDelay, log);
-    this.#periodic.start();
+    if (settings.periodicEnable) this.#periodic.start();
     this.#ready = true;
     log.info({ host: settings.host, node: node.uuid, release: this.#conductor.release, serviceVersion: this.#conductor.serviceVersion, instances: instances.length }, 'ready');
   }

@@ -17,6 +17,7 @@ export interface ComputeSettings {
   readonly runningDeletedTimeout: number;
   readonly instanceDeleteInterval: number;
   readonly reclaimInstanceInterval: number;
+  readonly periodicEnable: boolean;
   readonly periodicFuzzyDelay: number;
   readonly resumeGuestsOnHostBoot: boolean;
   readonly reservedCpus: number;
