@@ -33,6 +33,11 @@ svc_stop() {
   done
   say "$2 of $1 did not end after ${4:-10} s: SIGKILL"
   kill -KILL "$pid" 2>/dev/null || true
+  for ((try = 0; try < 100; try++)); do
+    svc_pid "$1" "$2" >/dev/null || return 0
+    sleep 0.05
+  done
+  die "$2 of $1 (pid $pid) does not end"
 }
 
 # svc_need NS NAME: dies with the end of its log when a service has ended.
