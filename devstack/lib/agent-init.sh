@@ -10,4 +10,4 @@ bind_in "$WORK/hosts/$name/ovs" /run/openvswitch
 bind_in "$PROJECT" /opt/haulier
 names_in "$name"
 root_enter
-become_init
+become_init sleep infinity

@@ -61,7 +61,7 @@ wait_for() {
 # with_lock NAME COMMAND...: only one at a time of each NAME; the lock does not reach background processes
 # because every long-lived process is started by `detached`, which closes it.
 with_lock() {
-  local name=$1
+  local name=$1 LOCK_FD
   shift
   mkdir -p "$WORK/locks"
   exec {LOCK_FD}>"$WORK/locks/$name"

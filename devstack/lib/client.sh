@@ -62,8 +62,10 @@ sql_count() { [ "$(ctl_run mariadb -N -e "$1")" = "$2" ]; }
 wait_agents() {
   local since=$2 limit=$1
   shift 2
+  local quoted
+  quoted=$(printf "'%s'," "$@")
   wait_for "$limit" "neutron agents of $* (logs: $LOGS/*-agent.neutron-agent.log)" sql_count \
-    "select count(*) from neutron.agents where heartbeat_timestamp >= from_unixtime($since) and host in ('$(sed "s/ /','/g" <<<"$*")')" $#
+    "select count(*) from neutron.agents where heartbeat_timestamp >= from_unixtime($since) and host in (${quoted%,})" $#
   say "neutron agents of $*: alive"
 }
 

@@ -37,7 +37,7 @@ kernel_mounts() {
   mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$ROOT/dev/shm"
   mount -t tmpfs -o mode=755 tmpfs "$ROOT/run"
   mount -t tmpfs -o mode=1777 tmpfs "$ROOT/tmp"
-  mkdir -p -m 1777 "$ROOT/run/lock"
+  mkdir -m 1777 "$ROOT/run/lock"
   mkdir -p "$ROOT/run/netns"
 }
 
@@ -59,10 +59,10 @@ names_in() {
 # root_enter: the root becomes "/", the machine's is detached. The pid file lies outside, so it is opened before.
 root_enter() {
   exec 9>"$NS_FILE"
-  cd "$ROOT"
+  cd "$ROOT" || exit 1
   pivot_root . .
   umount -l .
-  cd /
+  cd / || exit 1
   ip link set lo up
   knob net/ipv4/ip_forward 1
   knob net/ipv6/conf/all/accept_dad 0
@@ -71,9 +71,9 @@ root_enter() {
 
 knob() { { echo "$2" >"/proc/sys/$1"; } 2>/dev/null || true; }
 
-# become_init: says that all is ready and becomes a proper init that reaps orphans.
+# become_init COMMAND: says that all is ready and becomes a proper init that reaps orphans.
 become_init() {
   echo "$SELF" >&9
   exec 9>&-
-  exec "$@" sleep infinity
+  exec "$@"
 }

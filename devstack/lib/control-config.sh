@@ -11,7 +11,6 @@ put() {
 }
 
 db_url() { echo "mysql+pymysql://devstack:$PW_DB@127.0.0.1/$1?charset=utf8mb4"; }
-rabbit_url() { echo "rabbit://devstack:$PW_RABBIT@$CTL_IP:5672/$1"; }
 
 # auth USER: the options by which a service user of ours reaches Keystone.
 auth() {
@@ -39,7 +38,7 @@ authtoken() {
 
 config_all() {
   config_mariadb
-  config_rabbit
+  rabbit_files "$WORK/ctl/upper/etc/rabbitmq"
   config_keystone
   config_glance
   config_placement
@@ -69,41 +68,6 @@ innodb_stats_persistent = 0
 performance_schema = off
 EOF
   chmod 644 "$WORK/ctl/upper/etc/mysql/conf.d/devstack.cnf"
-}
-
-# The user and the two vhosts come from a definitions file that RabbitMQ loads at start.
-config_rabbit() {
-  local salt hash
-  salt=$(od -An -tx1 -N4 /dev/urandom | tr -d ' \n')
-  hash=$({ printf '%b' "\\x${salt:0:2}\\x${salt:2:2}\\x${salt:4:2}\\x${salt:6:2}"
-    { printf '%b' "\\x${salt:0:2}\\x${salt:2:2}\\x${salt:4:2}\\x${salt:6:2}"; printf '%s' "$PW_RABBIT"; } | sha256sum | cut -c1-64 | unhex; } | base64 -w0)
-  put /etc/rabbitmq/definitions.json <<EOF
-{"users": [{"name": "devstack", "password_hash": "$hash", "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": ["administrator"]}],
- "vhosts": [{"name": "/"}, {"name": "nova"}, {"name": "neutron"}],
- "permissions": [{"user": "devstack", "vhost": "nova", "configure": ".*", "write": ".*", "read": ".*"},
-                 {"user": "devstack", "vhost": "neutron", "configure": ".*", "write": ".*", "read": ".*"}]}
-EOF
-  put /etc/rabbitmq/rabbitmq.conf <<EOF
-listeners.tcp.default = 5672
-load_definitions = /etc/rabbitmq/definitions.json
-log.console = true
-log.console.level = info
-log.file = false
-vm_memory_high_watermark.absolute = 2GB
-disk_free_limit.absolute = 50MB
-EOF
-  put /etc/rabbitmq/enabled_plugins <<<'[].'
-  chmod 644 "$WORK"/ctl/upper/etc/rabbitmq/*
-}
-
-# Hexadecimal digits to bytes.
-unhex() {
-  local hex
-  read -r hex
-  while [ -n "$hex" ]; do
-    printf '%b' "\\x${hex:0:2}"
-    hex=${hex:2}
-  done
 }
 
 config_keystone() {

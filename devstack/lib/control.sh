@@ -32,8 +32,8 @@ control_namespace() {
   fabric_join ctl
   ns_net ctl ip addr add 10.71.0.2/24 dev data0
   ns_net ctl ip addr add fd71::2/64 dev data0 nodad
-  ctl_run sh -c 'cd /var/lib/devstack; mkdir -p glance nova keystone rabbitmq /run/mysqld /run/lock/nova
-    chown rabbitmq:rabbitmq rabbitmq; chown mysql:mysql /run/mysqld
+  ctl_run sh -c 'cd /var/lib/devstack; mkdir -p glance nova keystone /run/mysqld /run/lock/nova
+    chown mysql:mysql /run/mysqld
     [ -d mysql ] || cp -a /var/lib/mysql mysql'
 }
 
@@ -42,22 +42,12 @@ control_base_start() {
   step "ctl: mariadb, rabbitmq, memcached"
   svc_start ctl mariadb mariadbd --user=mysql
   svc_start ctl memcached memcached -u memcache -l 127.0.0.1 -m 64
-  svc_start ctl epmd setpriv --reuid rabbitmq --regid rabbitmq --clear-groups -- epmd -address 127.0.0.1
-  SVC_ENV=(HOME=/var/lib/rabbitmq RABBITMQ_NODENAME=rabbit@localhost RABBITMQ_MNESIA_BASE=/var/lib/devstack/rabbitmq
-    ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_LOG_BASE=/var/lib/devstack/rabbitmq
-    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}")
-  svc_start ctl rabbitmq setpriv --reuid rabbitmq --regid rabbitmq --clear-groups -- /usr/lib/rabbitmq/bin/rabbitmq-server
-  SVC_ENV=()
+  rabbit_start ctl
 }
 
 control_base_wait() {
   svc_wait 60 ctl mariadb ctl_run mariadb -e 'select 1'
   say "ctl: mariadb answers"
-}
-
-control_rabbit_wait() {
-  svc_wait 60 ctl rabbitmq port_open ctl 5672
-  say "ctl: rabbitmq listens"
 }
 
 uwsgi_start() {
@@ -69,7 +59,7 @@ control_services_start() {
   step "ctl: OpenStack services"
   uwsgi_start keystone keystone/keystone-uwsgi.ini 5000
   uwsgi_start neutron-api neutron/neutron-api-uwsgi.ini 9696 --pyargv "${NEUTRON_CONF[*]}"
-  control_rabbit_wait
+  rabbit_wait ctl
   svc_start ctl neutron-rpc-server neutron-rpc-server "${NEUTRON_CONF[@]}"
   svc_start ctl nova-conductor nova-conductor
   uwsgi_start nova-api nova/nova-api-uwsgi.ini 8774

@@ -8,4 +8,4 @@ bind_in "$WORK/ctl/data" /var/lib/devstack
 bind_in "$PROJECT" /opt/haulier
 names_in ctl
 root_enter
-become_init tini --
+become_init tini -- sleep infinity

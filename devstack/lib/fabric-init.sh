@@ -4,4 +4,4 @@ set -euo pipefail
 . "$(dirname "$0")/common-init.sh"
 note_self
 exec 9>"$NS_FILE"
-become_init
+become_init sleep infinity

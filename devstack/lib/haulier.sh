@@ -1,8 +1,7 @@
 # shellcheck shell=bash
 # haulier.sh: the service under test on a host: its nova.conf, and start, stop, kill, log.
 
-# haulier_config NAME: /etc/nova/nova.conf of a host. No [database]: a compute has none. Kept if it is there already,
-# so that edits survive; a fresh `up` begins with fresh hosts.
+# haulier_config NAME: /etc/nova/nova.conf of a host. No [database]: a compute has none.
 haulier_config() {
   local name=$1
   haulier_config_text "$name" | put_in "$name" /etc/nova/nova.conf
@@ -66,7 +65,7 @@ cmd_haulier() {
   [ -n "$name" ] || die "usage: cloud haulier start|stop|kill|log|status NAME"
   host_check_name "$name"
   case $verb in
-    start) haulier_start "$name" "${@:3}" ;;
+    start) with_lock "haulier-$name" haulier_start "$name" "${@:3}" ;;
     stop) svc_stop "$name" haulier TERM 30 ;;
     kill)
       svc_stop "$name" haulier KILL 5

@@ -14,4 +14,4 @@ names_in "$name"
 root_enter
 # criu's lazy page server needs large pipes where root lacks CAP_SYS_RESOURCE (the machine's setting: see pipe_size_*).
 knob fs/pipe-max-size 67108864
-become_init tini --
+become_init tini -- sleep infinity

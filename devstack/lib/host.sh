@@ -13,12 +13,16 @@ cmd_host() {
   case $verb in
     up)
       root_ensure host
-      host_up "$name"
+      with_lock "host-$name" host_up "$name"
       ;;
-    down) host_down "$name" ;;
+    down)
+      host_down "$name"
+      pipe_size_restore
+      ;;
     wipe)
       host_down "$name"
       host_wipe "$name"
+      pipe_size_restore
       ;;
     *) die "usage: cloud host up|down|wipe NAME" ;;
   esac
@@ -31,6 +35,7 @@ host_up() {
     return 0
   fi
   step "host $name: up"
+  pipe_size_note
   cgroup_remove "$name" # of an earlier run that ended uncleanly
   cgroup_make "$name"
   (
@@ -43,6 +48,15 @@ host_down() {
   step "host $1: down"
   ns_down "$1"
   rm -f "$WORK/hosts/$1/haulier.pid"
+}
+
+# criu's page server needs larger pipes; that setting is the machine's and no namespace's, so it is put back when the
+# last host goes.
+pipe_size_note() { [ -e "$WORK/pipe-max-size" ] || cat /proc/sys/fs/pipe-max-size >"$WORK/pipe-max-size"; }
+pipe_size_restore() {
+  [ -z "$(machines)" ] && [ -s "$WORK/pipe-max-size" ] || return 0
+  cat "$WORK/pipe-max-size" >/proc/sys/fs/pipe-max-size || true
+  rm -f "$WORK/pipe-max-size"
 }
 
 # What the host had written is thrown away: its root's upper layer and /var/lib/nova.

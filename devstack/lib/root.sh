@@ -34,7 +34,8 @@ root_ensure() {
 
 root_build() {
   local name=$1 suite root log began=$SECONDS
-  root_is_ready "$name" && return 0
+  if root_is_ready "$name"; then return 0; fi
+  [ ! -d "$WORK/roots/$name" ] || [ -z "$(machines)" ] || die "the $name root is out of date and in use: devstack/cloud down --all first"
   suite=$(root_suite "$name")
   root=$WORK/roots/$name.new
   log=$LOGS/root-$name.log

@@ -9,7 +9,7 @@ cmd_stock() {
       [ "${2:-}" != --fast-poll ] || fast=1
       secrets_load
       ns_need ctl
-      stock_up "$fast"
+      with_lock stock stock_up "$fast"
       ;;
     down)
       ns_is_up stock1 || return 0

@@ -39,18 +39,24 @@ cmd_up() {
 roots_ensure() {
   if root_is_ready host && root_is_ready control; then return 0; fi
   machine_tools
-  local pid
+  local host control failed=
   root_ensure host &
-  pid=$!
-  root_ensure control || die "control root failed"
-  wait "$pid" || die "host root failed"
+  host=$!
+  root_ensure control &
+  control=$!
+  wait "$host" || failed=host
+  wait "$control" || failed=control
+  [ -z "$failed" ] || {
+    tail -n 15 "$LOGS/root-$failed.log" >&2
+    die "the $failed root could not be made (log: $LOGS/root-$failed.log)"
+  }
 }
 
 # What an earlier run left: a fresh control plane knows none of the old servers.
 up_clear() {
   local name
   rm -f "$WORK/ctl/ready"
-  cmd_down
+  cloud_down
   for name in stock1 "${CLOUD_HOSTS[@]}"; do host_wipe "$name"; done
 }
 
@@ -70,25 +76,36 @@ up_first() {
   control_services_start
 }
 
-# The cloud's own machines; with --all also every host of another name. Services get no time: nothing of them is kept.
-cmd_down() {
-  local names=(ctl stock1 solo "${CLOUD_HOSTS[@]}" fabric) name
-  if [ "${1:-}" = --all ]; then
-    names=()
-    for name in "$WORK"/ns/*; do
-      [[ ! -e $name || $name == *-agent ]] || names+=("${name##*/}")
-    done
-  fi
+# Names of all machines that are up or have left something.
+machines() {
+  local file
+  for file in "$WORK"/ns/*; do
+    [[ ! -e $file || $file == *-agent ]] || echo "${file##*/}"
+  done
+}
+
+# Ends machines: by default the cloud's own. Services get no time: nothing of them is kept.
+cloud_down() {
+  local name
   rm -f "$WORK/ctl/ready"
-  for name in ${names[@]+"${names[@]}"}; do
+  [ $# -gt 0 ] || set -- ctl stock1 "${CLOUD_HOSTS[@]}" fabric
+  for name in "$@"; do
     if [ -e "$(ns_file "$name")" ] || cgroup_exists "$name"; then
       step "down: $name"
       ns_down "$name"
     fi
   done
-  for name in "$WORK"/ns/*; do
-    case ${name##*/} in '*') ;; *) [ "${1:-}" = --all ] || say "still up (of your own; down --all ends it): ${name##*/}" ;; esac
+}
+
+# down [--all]: the cloud and the standalone host; with --all also every host that was made by `host up`.
+cmd_down() {
+  local name
+  cloud_down
+  standalone_down
+  for name in $(machines); do
+    if [ "${1:-}" = --all ]; then cloud_down "$name"; else say "still up, as it is not the cloud's (down --all ends it): $name"; fi
   done
+  pipe_size_restore
   say "down: done"
 }
 

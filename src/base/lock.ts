@@ -27,15 +27,27 @@ export class Semaphore {
   constructor(limit: number) {
     this.#free = limit > 0 ? limit : Infinity;
   }
+
   async use<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const release = await this.take();
     try {
       return await work();
     } finally {
+      release();
+    }
+  }
+
+  /** Waits for a slot. @returns gives it back; more than one call does no harm */
+  async take(): Promise<() => void> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
       const next = this.#waiting.shift();
       if (next) next();
       else this.#free++;
-    }
+    };
   }
 }

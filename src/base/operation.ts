@@ -37,6 +37,7 @@ export class Operation {
   #abort = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   readonly #started = performance.now();
+  readonly #marks = new Map<string, number>();
 
   /**
    * @param init.deadlineMs milliseconds after which the signal aborts with DEADLINE; none if absent
@@ -59,7 +60,25 @@ export class Operation {
   step(name: string): void {
     this.throwIfAborted();
     this.#step = name;
+    this.#marks.set(name, this.ageMs);
     this.log.debug({ step: name }, 'step');
+  }
+
+  /** Milliseconds since its start. */
+  get ageMs(): number {
+    return Math.round(performance.now() - this.#started);
+  }
+
+  /** When each step last began, in milliseconds since the start. Steps that run side by side interleave. */
+  get steps(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#marks);
+  }
+
+  /** Milliseconds from the begin of one step to that of another; undefined if one of them has not begun. */
+  between(first: string, second: string): number | undefined {
+    const from = this.#marks.get(first);
+    const to = this.#marks.get(second);
+    return from === undefined || to === undefined ? undefined : to - from;
   }
 
   /** Pushes what takes the step just done back. Undone last in, first out. */

@@ -10,6 +10,7 @@ import { completeDeletion, deleteInstance } from './methods/terminate.js';
 import { cachedVifs } from './network/info-cache.js';
 import { deallocateNetworks } from './network/deallocate.js';
 import { powerStateOf } from './states.js';
+import { insideWrappers } from './wrappers.js';
 import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import type { WireContext } from '../messaging/types.js';
@@ -21,7 +22,8 @@ const buildTasks = new Set(['scheduling', 'block_device_mapping', 'networking', 
 const rebuildTasks = new Set(['rebuilding', 'rebuild_block_device_mapping', 'rebuild_spawning']);
 const snapshotTasks = new Set(['image_snapshot_pending', 'image_snapshot', 'image_pending_upload', 'image_uploading', 'image_backup']);
 const rebootTasks = new Set(['reboot_pending', 'reboot_started', 'reboot_pending_hard', 'reboot_started_hard', 'rebooting', 'rebooting_hard']);
-const pendingReboots = new Set(['reboot_pending', 'reboot_pending_hard']);
+/** Not begun: the message is lost, or waits and will find the work done. */
+const pendingReboots = new Set(['reboot_pending', 'reboot_pending_hard', 'rebooting', 'rebooting_hard']);
 
 /** All instances of this host that the service found, for the scheduler. */
 export async function initHost(compute: Compute): Promise<readonly NovaObject[]> {
@@ -39,10 +41,14 @@ export async function initHost(compute: Compute): Promise<readonly NovaObject[]>
   return list.objects();
 }
 
+/** Repeats an RPC's work with its wrappers: a failure leaves a fault and no task state. */
+type Again = (method: string, handler: (compute: Compute, call: InstanceCall) => Promise<void>, args?: Record<string, unknown>) => Promise<void>;
+
 async function initOne(compute: Compute, context: WireContext, instance: NovaObject): Promise<void> {
   if (instance.text('host') !== compute.settings.host) return;
   try {
-    await compute.operations.run({ name: 'init_instance', instance: uuidOf(instance) }, (operation) => recover(compute, context, instance, operation));
+    // a container that ends by itself meanwhile is looked at afterwards
+    await compute.locks.hold(uuidOf(instance), () => compute.operations.run({ name: 'init_instance', instance: uuidOf(instance) }, (operation) => recover(compute, context, instance, operation)));
   } catch (error) {
     // one instance must not keep the host from starting
     compute.log.error({ err: error, instance: uuidOf(instance) }, 'cannot recover the server');
@@ -58,7 +64,8 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
   const uuid = uuidOf(instance);
   const vmState = instance.text('vm_state') ?? '';
   const task = instance.text('task_state') ?? '';
-  const call = (method: string, args: Record<string, unknown>): InstanceCall => ({ method, context, args, operation, instance, uuid });
+  const again: Again = (method, handler, args = {}) =>
+    insideWrappers(compute, { method, wrappers: ['T', 'E', 'F'], context, instance }, () => handler(compute, { method, context, args, operation, instance, uuid }));
   const { state } = await compute.containers.view(uuid);
 
   if (task === 'deleting') return deleteInstance(compute, context, instance, operation);
@@ -72,26 +79,28 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
     const hard = task.endsWith('_hard');
     instance.set('task_state', hard ? 'rebooting_hard' : 'rebooting');
     await compute.conductor.saveInstance(context, instance);
-    return rebootInstance(compute, call('reboot_instance', { reboot_type: hard ? 'HARD' : 'SOFT' }));
+    return again('reboot_instance', rebootInstance, { reboot_type: hard ? 'HARD' : 'SOFT' });
   }
-  if (task === 'pausing' || (task === 'unpausing' && state === 'running')) {
-    return save(compute, context, instance, { vm_state: state === 'paused' ? 'paused' : 'active', task_state: null, power_state: powerStateOf(state) });
+  if (task === 'pausing' || (task === 'unpausing' && state !== 'paused')) {
+    // one that ended meanwhile keeps its state here: the power sync stops it
+    const settled = state === 'paused' ? 'paused' : state === 'running' ? 'active' : vmState;
+    return save(compute, context, instance, { vm_state: settled, task_state: null, power_state: powerStateOf(state) });
   }
-  if (task === 'unpausing' && state === 'paused') return unpauseInstance(compute, call('unpause_instance', {}));
-  if (task === 'powering-off') return stopInstance(compute, call('stop_instance', { clean_shutdown: true }));
-  if (task === 'powering-on') return startInstance(compute, call('start_instance', {}));
+  if (task === 'unpausing') return again('unpause_instance', unpauseInstance);
+  if (task === 'powering-off') return again('stop_instance', stopInstance, { clean_shutdown: true });
+  if (task === 'powering-on') return again('start_instance', startInstance);
   if (task === 'migrating' || task === 'resize_migrating') return save(compute, context, instance, { task_state: null });
-  await settle(compute, context, instance, call, state);
+  await settle(compute, context, instance, again, state);
 }
 
 /** No task: the power states are compared. */
-async function settle(compute: Compute, context: WireContext, instance: NovaObject, call: (method: string, args: Record<string, unknown>) => InstanceCall, state: Parameters<typeof powerStateOf>[0]): Promise<void> {
+async function settle(compute: Compute, context: WireContext, instance: NovaObject, again: Again, state: Parameters<typeof powerStateOf>[0]): Promise<void> {
   const wasRunning = instance.number('power_state') === powerStates.RUNNING;
   if (!wasRunning || state === 'running' || instance.text('vm_state') !== 'active' || !compute.settings.resumeGuestsOnHostBoot || state === 'missing') return;
   compute.log.info({ instance: uuidOf(instance) }, 'starting the server again, as it ran before the host went down');
   instance.set('task_state', 'powering-on');
   await compute.conductor.saveInstance(context, instance);
-  await startInstance(compute, call('start_instance', {}));
+  await again('start_instance', startInstance);
 }
 
 /** A build that the service's end interrupted: nothing of it stays, the server is in error and can be deleted (contract D.5). */

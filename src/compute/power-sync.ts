@@ -4,6 +4,7 @@ import { uuidOf } from './compute.js';
 import { isNova } from './failure-report.js';
 import { stopInstance } from './methods/power.js';
 import { powerStateOf } from './states.js';
+import { insideWrappers } from './wrappers.js';
 import type { ContainerExit } from '../container/container-host.js';
 import type { WireContext } from '../messaging/types.js';
 import { adminContext } from '../nova/context.js';
@@ -33,7 +34,7 @@ export async function syncPowerState(compute: Compute, uuid: string): Promise<vo
       await compute.conductor.saveInstance(context, instance);
     }
     const vmState = instance.text('vm_state');
-    if (vmState === 'active' && (state === 'stopped' || state === 'crashed')) await stopByApi(compute, context, instance);
+    if ((vmState === 'active' || vmState === 'paused') && (state === 'stopped' || state === 'crashed')) await stopByApi(compute, context, instance);
     else if (vmState === 'stopped' && (state === 'running' || state === 'paused')) {
       compute.log.warn({ instance: uuid }, 'running although it should be stopped: stopping it');
       await compute.operations.run({ name: 'sync_power_state', instance: uuid }, (operation) => compute.containers.stopContainer(uuid, { timeoutMs: 0, retryMs: 0 }, operation));
@@ -48,7 +49,9 @@ async function stopByApi(compute: Compute, context: WireContext, instance: NovaO
   instance.set('task_state', 'powering-off');
   await compute.conductor.saveInstance(context, instance, { taskState: [null] });
   await compute.conductor.classCall(context, 'InstanceAction', 'action_start', [uuid, 'stop'], { want_result: false });
-  await compute.operations.run({ name: 'stop_instance', instance: uuid }, (operation) => stopInstance(compute, { method: 'stop_instance', context, args: { clean_shutdown: false }, operation, instance, uuid }));
+  const about = { method: 'stop_instance', wrappers: ['T', 'E', 'F'] as const, context, instance };
+  await insideWrappers(compute, about, () => compute.operations.run({ name: 'stop_instance', instance: uuid }, (operation) =>
+    stopInstance(compute, { method: 'stop_instance', context, args: { clean_shutdown: false }, operation, instance, uuid })));
 }
 
 /** A container ended by itself. A guest that asked for a reboot gets one; any other end goes to the database. */
@@ -85,7 +88,7 @@ export async function syncPowerStates(compute: Compute): Promise<void> {
     const known = powerStateOf((await compute.containers.view(uuid)).state);
     const settled = known === instance.number('power_state') && ['active', 'paused', 'stopped'].includes(instance.text('vm_state') ?? '') === (known !== 0);
     const consistent = settled && (instance.text('vm_state') === 'active') === (known === 1);
-    if (consistent || instance.get('task_state') !== null) continue;
+    if (consistent || instance.get('task_state') !== null || compute.locks.held(uuid)) continue;
     await syncPowerState(compute, uuid).catch((error: unknown) => compute.log.warn({ err: error, instance: uuid }, 'cannot sync the power state'));
   }
 }

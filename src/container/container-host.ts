@@ -2,6 +2,9 @@
 import type { Operation } from '../base/operation.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 
+/** What PID 1 waits for: work that is under way, or that is begun when the container is made and all else is done. */
+export type Readiness = Promise<unknown> | (() => Promise<unknown>);
+
 /** A container's state changed by itself: PID 1 ended. */
 export interface ContainerExit {
   readonly id: string;
@@ -34,7 +37,7 @@ export interface ContainerHost {
    * Plugs its ports, creates and starts it. On failure nothing of it runs and its ports are unplugged.
    * @param ready awaited between the runtime's create and start: PID 1 runs only when it resolves (the port is wired)
    */
-  startContainer(id: string, operation: Operation, ready?: Promise<unknown>): Promise<void>;
+  startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void>;
   /** Asks PID 1 to shut down, repeats every `retryMs`, kills after `timeoutMs`; 0 kills at once. Unplugs its ports. Idempotent. */
   stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void>;
   pause(id: string, operation: Operation): Promise<void>;

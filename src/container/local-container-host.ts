@@ -5,7 +5,7 @@ import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
 import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
-import type { ContainerExit, ContainerHost, ContainerHostOptions } from './container-host.js';
+import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
@@ -103,7 +103,7 @@ export class LocalContainerHost implements ContainerHost {
     await createContainer(this.parts, spec, operation);
   }
 
-  async startContainer(id: string, operation: Operation, ready?: Promise<unknown>): Promise<void> {
+  async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
     this.#watched.delete(id);
     await startContainer(this.parts, id, operation, ready);
     await this.watch(id);

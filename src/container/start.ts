@@ -16,18 +16,19 @@ import { defaultInit, ociConfig } from './oci/spec.js';
 import { cgroupsPath, type HostParts } from './parts.js';
 import { identify } from './process.js';
 import { startMonitor, type MonitorOptions } from './runtime/conmon.js';
+import type { Readiness } from './container-host.js';
 import type { ContainerSpec } from './spec.js';
 import type { InstanceState } from './state.js';
 import { beginStep } from './steps.js';
 
 /**
  * Starts it. Does nothing if it runs already.
- * @param ready awaited between create and start: PID 1 runs only then
+ * @param ready awaited between create and start: PID 1 runs only then. A function is called when all else is done
  * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, IMAGE_UNACCEPTABLE (no init), VIF_PLUG_FAILED, RUNTIME_FAILED
  */
-export async function startContainer(parts: HostParts, id: string, operation: Operation, ready: Promise<unknown> | undefined): Promise<void> {
+export async function startContainer(parts: HostParts, id: string, operation: Operation, ready: Readiness | undefined): Promise<void> {
   const { store } = parts;
-  ready?.catch(() => undefined); // awaited below, maybe long after it failed
+  if (typeof ready === 'object') ready.catch(() => undefined); // awaited below, maybe long after it failed
   const [spec, state] = await Promise.all([store.readSpec(id), store.readState(id)]);
   if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
   if (state.phase === 'creating' || state.phase === 'removing') throw new HaulierError('INSTANCE_STATE', { instance: id, state: state.phase, action: 'start' });
@@ -44,19 +45,24 @@ export async function startContainer(parts: HostParts, id: string, operation: Op
   }
 }
 
-async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceState, operation: Operation, ready: Promise<unknown> | undefined): Promise<void> {
+async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceState, operation: Operation, ready: Readiness | undefined): Promise<void> {
   const { store, storage, plugger, runc } = parts;
   const paths = store.paths(spec.id);
+  const plugAll = async (): Promise<void> => {
+    beginStep(operation, 'container.start.plug');
+    for (const vif of spec.vifs) await plugger.plug(spec.id, vif, false, operation.signal);
+  };
   beginStep(operation, 'container.start.mount');
-  const rootfs = await storage.mount(spec.id, state.idBase);
+  // settled, not raced: nothing may still be at work when a failure is cleaned up
+  const [mounted, plugged] = await Promise.allSettled([storage.mount(spec.id, state.idBase), plugAll()]);
+  if (mounted.status === 'rejected') throw mounted.reason;
+  if (plugged.status === 'rejected') throw plugged.reason;
+  const rootfs = mounted.value;
   await requireInit(spec, rootfs);
   if (!state.guestFiles) {
     await writeGuestFiles(spec, rootfs, state.idBase, operation.log);
     await store.update(spec.id, { guestFiles: true });
   }
-
-  beginStep(operation, 'container.start.plug');
-  for (const vif of spec.vifs) await plugger.plug(spec.id, vif, false, operation.signal);
 
   beginStep(operation, 'container.start.bundle');
   await writeBundle(parts, spec, state.idBase, rootfs);
@@ -74,7 +80,7 @@ async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceSta
   beginStep(operation, 'container.start.delegate');
   await delegateCgroups(parts.cgroups, cgroupsPath(parts, spec.id), state.idBase);
   beginStep(operation, 'container.start.ready');
-  if (ready) await untilAborted(ready, operation.signal);
+  if (ready) await untilAborted(typeof ready === 'function' ? ready() : ready, operation.signal);
   beginStep(operation, 'container.start.run');
   await runc.start(spec.id, operation.signal);
   beginStep(operation, 'container.start.recorded');

@@ -10,7 +10,7 @@ import { VifWait } from './vif-wait.js';
 import { containerSpec } from '../container-spec.js';
 import { finishEvent, startEvent, isNova } from '../failure-report.js';
 import { imageSource } from '../image-source.js';
-import { allocateNetworks, rebindNetworks } from '../network/allocate.js';
+import { allocateNetworks, lookUpNetworks, rebindNetworks, type NetworkDemand, type NetworkWish } from '../network/allocate.js';
 import { vifSpecs } from '../network/vif-spec.js';
 import { powerStateOf } from '../states.js';
 import { novaTime } from '../../nova/context.js';
@@ -21,20 +21,26 @@ import type { VifInfo } from '../../nova/network-info.js';
 
 const eventName = 'compute__do_build_and_run_instance';
 
-/** Fault points of a boot, in order; tests kill the service at each. */
-export const bootFaultPoints = ['boot.claimed', 'boot.port-created', 'boot.port-bound', 'boot.networked', 'boot.plugged', 'boot.created', 'boot.started', 'boot.saved'] as const;
+/** Fault points of a boot; tests kill the service at each. In order, but `boot.created` comes beside the four before it. */
+export const bootFaultPoints = ['boot.claimed', 'boot.port-created', 'boot.port-bound', 'boot.plugged', 'boot.networked', 'boot.created', 'boot.started', 'boot.saved'] as const;
 
-/** Handler of the RPC: queues behind `max_concurrent_builds` and the instance's lock. Never throws: state, fault and event tell. */
+/**
+ * Handler of the RPC: queues behind the instance's lock and `max_concurrent_builds`. Never throws: state, fault and event tell.
+ * That option is there to spare the host, so a build that only waits for neutron any more makes room for the next one.
+ */
 export async function buildAndRunInstance(compute: Compute, call: InstanceCall): Promise<void> {
   const request = buildRequest(call);
-  await compute.locks.hold(call.uuid, () => compute.builds.use(() => build(compute, call, request)));
+  await compute.locks.hold(call.uuid, async () => {
+    const makeRoom = await compute.builds.take();
+    await build(compute, call, request, makeRoom).finally(makeRoom);
+  });
 }
 
-async function build(compute: Compute, call: InstanceCall, request: BuildRequest): Promise<void> {
+async function build(compute: Compute, call: InstanceCall, request: BuildRequest, makeRoom: () => void): Promise<void> {
   const started = startEvent(compute, call.context, call.uuid, eventName);
   let failure: unknown;
   try {
-    await call.operation.run((operation) => bootOnce(compute, request, operation));
+    await call.operation.run((operation) => bootOnce(compute, request, operation, makeRoom));
   } catch (error) {
     failure = error;
     await settleFailedBuild(compute, request, error);
@@ -43,7 +49,7 @@ async function build(compute: Compute, call: InstanceCall, request: BuildRequest
   await finishEvent(compute, call.context, call.uuid, eventName, failure);
 }
 
-async function bootOnce(compute: Compute, request: BuildRequest, operation: Operation): Promise<void> {
+async function bootOnce(compute: Compute, request: BuildRequest, operation: Operation, makeRoom: () => void): Promise<void> {
   const { context, instance, uuid } = request;
   operation.step('claim');
   if (instance.object('trusted_certs')) throw new HaulierError('UNSUPPORTED', { what: 'booting with trusted image certificates' });
@@ -51,6 +57,9 @@ async function bootOnce(compute: Compute, request: BuildRequest, operation: Oper
   const flavor = instance.object('flavor');
   const source = imageSource(compute, context, request.image, flavor?.number('root_gb') ?? 0);
   if (await compute.containers.spec(uuid)) throw new HaulierError('INSTANCE_STATE', { instance: uuid, state: 'built', action: 'build it a second time' });
+  const rebind = instance.strings('system_metadata')['network_allocated'] === 'True';
+  const demand = { context, instance, operation, requests: request.requestedNetworks, securityGroups: request.securityGroups };
+  const wish = rebind ? undefined : lookUpNetworks(compute, demand); // only looks, so it need not wait for the claim
   // the claim, the building state and `networking` go in one save: nobody can tell, and it saves two round trips
   instance.set('vm_state', 'building');
   instance.set('task_state', 'networking');
@@ -68,46 +77,53 @@ async function bootOnce(compute: Compute, request: BuildRequest, operation: Oper
   compute.notifier.instance('create.start', context, instance);
 
   operation.step('network and image');
-  const early: { wait: VifWait | undefined } = { wait: undefined };
-  const networked = network(compute, request, operation, early);
-  const imaged = compute.containers.ensureImage(source, operation);
+  const wait = new VifWait(compute, uuid);
   try {
-    const [network, image] = await Promise.allSettled([networked, imaged]);
-    // both ended before anything is undone, so that nothing is made behind the rollback's back
-    if (image.status === 'rejected') throw image.reason;
-    if (network.status === 'rejected') throw network.reason;
-    await spawn(compute, request, operation, source.id, network.value, early.wait);
+    const [vifs] = await inParallel(
+      network(compute, request, { ...demand, onBound: (vif, place) => plugEarly(compute, uuid, operation, wait, vif, place) }, wish),
+      compute.containers.ensureImage(source, operation).then(() => create(compute, request, operation, source.id)),
+    );
+    await spawn(compute, request, operation, vifs, () => {
+      makeRoom();
+      return wait.ready(operation);
+    });
   } finally {
-    early.wait?.drop();
+    wait.drop();
   }
 }
 
-/** Allocates the ports and plugs them at once: neutron wires them while the rest is made. */
-async function network(compute: Compute, request: BuildRequest, operation: Operation, early: { wait: VifWait | undefined }): Promise<VifInfo[]> {
-  const { context, instance, uuid } = request;
-  const vifs = instance.strings('system_metadata')['network_allocated'] === 'True'
-    ? await rebindNetworks(compute, { context, instance, operation }, request.requestedPorts)
-    : await allocateNetworks(compute, { context, instance, operation, requests: request.requestedNetworks, securityGroups: request.securityGroups });
+async function network(compute: Compute, request: BuildRequest, demand: NetworkDemand, wish: NetworkWish | undefined): Promise<VifInfo[]> {
+  const vifs = await (wish ? allocateNetworks(compute, demand, wish) : rebindNetworks(compute, demand, request.requestedPorts));
   faultPoint('boot.networked');
-  early.wait = new VifWait(compute, uuid, vifs);
-  await Promise.all(vifSpecs(vifs).map(async (vif) => {
-    operation.undo(`unplug ${vif.id}`, () => compute.containers.unplug(uuid, vif));
-    await compute.containers.plug(uuid, vif, operation);
-  }));
-  faultPoint('boot.plugged');
   return vifs;
 }
 
-async function spawn(compute: Compute, request: BuildRequest, operation: Operation, imageId: string, vifs: readonly VifInfo[], wait: VifWait | undefined): Promise<void> {
+/** Plugs a port as soon as it is bound: neutron's agent wires it while the rest is made. Its addresses come later, with the container. */
+async function plugEarly(compute: Compute, uuid: string, operation: Operation, wait: VifWait, vif: VifInfo, place: number): Promise<void> {
+  const [spec] = vifSpecs([vif], place);
+  if (!spec) return;
+  wait.expect(vif);
+  operation.undo(`unplug ${spec.id}`, () => compute.containers.unplug(uuid, spec));
+  await compute.containers.plug(uuid, spec, operation);
+  operation.step('plugged');
+  faultPoint('boot.plugged');
+}
+
+/** The container without its ports, which are being made meanwhile. */
+async function create(compute: Compute, { instance }: BuildRequest, operation: Operation, imageId: string): Promise<void> {
+  await compute.containers.create(containerSpec(compute, instance, imageId, []), operation);
+  faultPoint('boot.created');
+}
+
+async function spawn(compute: Compute, request: BuildRequest, operation: Operation, vifs: readonly VifInfo[], wired: () => Promise<void>): Promise<void> {
   const { context, instance, uuid } = request;
   operation.step('spawn');
   instance.set('task_state', 'spawning');
   await inParallel(
     compute.conductor.saveInstance(context, instance, { taskState: ['networking'] }),
-    compute.containers.create(containerSpec(compute, instance, imageId, vifs), operation),
+    compute.containers.updateVifs(uuid, vifSpecs(vifs)),
   );
-  faultPoint('boot.created');
-  await compute.containers.startContainer(uuid, operation, wait?.ready(operation));
+  await compute.containers.startContainer(uuid, operation, wired);
   faultPoint('boot.started');
 
   operation.step('save');
@@ -121,16 +137,19 @@ async function spawn(compute: Compute, request: BuildRequest, operation: Operati
   await compute.conductor.saveInstance(context, instance, { taskState: ['spawning'] });
   operation.commit();
   faultPoint('boot.saved');
+  // from the RPC to the saved result; of it, waiting for a slot, and for nothing but neutron's event
+  compute.log.info({ instance: uuid, ms: operation.ageMs, queued: operation.steps['claim'], waited: operation.between('container.start.ready', 'container.start.run'), steps: operation.steps }, 'server built');
   compute.tracker.built(uuid, instance);
   compute.notifier.instance('create.end', context, instance);
   compute.notifier.scheduler('update_instance_info', context, instance);
 }
 
-/** Waits for both, also when one fails, then throws the first failure. */
-async function inParallel(...works: readonly Promise<unknown>[]): Promise<void> {
-  const settled = await Promise.allSettled(works);
-  // the conductor's refusal (deleted meanwhile) says more than what it made fail beside it
-  const failed = settled.filter((result) => result.status === 'rejected');
+/** Waits for both, also when one fails, so that nothing is made behind the rollback's back; then throws the first failure. */
+async function inParallel<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  const settled = await Promise.allSettled([a, b]);
+  // the conductor's refusal (deleted meanwhile) says more than what it made fail beside it; of the rest, the image's problem says most
+  const failed = settled.filter((result) => result.status === 'rejected').reverse();
   const refusal = failed.find((result) => isNova(result.reason, 'UnexpectedDeletingTaskStateError', 'InstanceNotFound', 'UnexpectedTaskStateError', 'UnexpectedVMStateError')) ?? failed[0];
   if (refusal) throw refusal.reason;
+  return Promise.all([a, b]);
 }

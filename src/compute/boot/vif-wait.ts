@@ -7,12 +7,14 @@ import type { VifInfo } from '../../nova/network-info.js';
 
 /** Waits for `network-vif-plugged` of several ports. */
 export class VifWait {
-  readonly #waits: { readonly port: string; readonly wait: EventWait }[];
+  readonly #waits: { readonly port: string; readonly wait: EventWait }[] = [];
 
-  /** Registers the waits: for ports that are not active yet, unless the operator waits for none. */
-  constructor(private readonly compute: Compute, uuid: string, vifs: readonly VifInfo[]) {
-    const wanted = compute.settings.vifPluggingTimeout > 0 ? vifs.filter((vif) => !vif.active) : [];
-    this.#waits = wanted.map((vif) => ({ port: vif.id, wait: compute.events.expect(uuid, 'network-vif-plugged', vif.id) }));
+  constructor(private readonly compute: Compute, private readonly uuid: string) {}
+
+  /** Registers the wait for a port that is about to be plugged: unless it is active already or the operator waits for none. */
+  expect(vif: Pick<VifInfo, 'id' | 'active'>): void {
+    if (vif.active || this.compute.settings.vifPluggingTimeout <= 0) return;
+    this.#waits.push({ port: vif.id, wait: this.compute.events.expect(this.uuid, 'network-vif-plugged', vif.id) });
   }
 
   /**

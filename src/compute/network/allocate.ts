@@ -23,6 +23,22 @@ export interface NetworkDemand {
   readonly requests: readonly NovaObject[];
   readonly securityGroups: readonly string[];
   readonly operation: Operation;
+  /**
+   * Called with each port as soon as it is bound, before the rest is fetched and stored: it can be plugged then, and neutron's agent
+   * wires it meanwhile. `vif` has no addresses yet. It is waited for; what it makes is its own to push on the undo stack.
+   */
+  readonly onBound?: (vif: VifInfo, place: number) => Promise<void>;
+}
+
+/** Runs both to their end, then throws the first failure: nothing may still be made while the rollback runs. */
+async function both<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([a, b]);
+  return Promise.all([a, b]);
+}
+
+function bound(compute: Compute, demand: Pick<NetworkDemand, 'onBound'>, port: Port, network: Network | undefined, place: number): Promise<void> | undefined {
+  const records = { networks: network ? [network] : [], subnets: [], dhcpPorts: [], floatingIps: [] };
+  return demand.onBound?.(vifModel(port, records, modelOptions(compute, new Set())), place);
 }
 
 async function createPort(compute: Compute, demand: NetworkDemand, wanted: RequestedVif, groups: readonly string[]): Promise<Port> {
@@ -60,12 +76,14 @@ async function makePort(compute: Compute, demand: NetworkDemand, wanted: Request
   faultPoint('boot.port-created');
   // `address` is unique per network interface row, so it carries the port id; rows keep the order of the request (contract B.5)
   const row = compute.conductor.create('VirtualInterface', { address: `${port.mac_address}/${port.id}`, instance_uuid: uuidOf(instance), uuid: port.id, tag: wanted.tag ?? null });
-  const [bound] = await Promise.all([
-    bindPort(compute, context, instance, port, wanted.network, operation.signal),
-    place === 0 ? compute.conductor.objectCall(context, row, 'create') : order.then(() => compute.conductor.objectCall(context, row, 'create')),
-  ]);
-  faultPoint('boot.port-bound');
-  return bound;
+  const bind = async (): Promise<Port> => {
+    const made = await bindPort(compute, context, instance, port, wanted.network, operation.signal);
+    faultPoint('boot.port-bound');
+    await bound(compute, demand, made, wanted.network, place);
+    return made;
+  };
+  const [made] = await both(bind(), place === 0 ? compute.conductor.objectCall(context, row, 'create') : order.then(() => compute.conductor.objectCall(context, row, 'create')));
+  return made;
 }
 
 /** A port that the user brought goes back to him as it was: no owner, no host (contract F.2). */
@@ -87,26 +105,38 @@ function networkError(error: unknown): unknown {
   return error;
 }
 
+/** What was asked for, looked up. */
+export type NetworkWish = Promise<{ readonly wanted: readonly RequestedVif[]; readonly groups: readonly string[] }>;
+
+/** Looks up what was asked for; makes nothing, so it may run before the claim is stored. The promise may be awaited late. */
+export function lookUpNetworks(compute: Compute, demand: Pick<NetworkDemand, 'context' | 'instance' | 'requests' | 'securityGroups'>): NetworkWish {
+  const { context, instance } = demand;
+  const wish = Promise.all([
+    resolveRequested(compute, context, instance, demand.requests),
+    securityGroupIds(compute, context, instance.text('project_id') ?? '', demand.securityGroups),
+  ]).then(([wanted, groups]) => ({ wanted, groups }));
+  wish.catch(() => undefined); // whoever awaits it sees it
+  return wish;
+}
+
 /**
  * Makes, binds and records the server's ports.
  * @returns the VIFs in the order of the request; the info cache holds them
  * @throws NETWORK_FAILED and what `resolveRequested` throws; everything made is on the operation's undo stack
  */
-export async function allocateNetworks(compute: Compute, demand: NetworkDemand): Promise<VifInfo[]> {
-  const { context, instance, operation, requests } = demand;
+export async function allocateNetworks(compute: Compute, demand: NetworkDemand, wish: NetworkWish): Promise<VifInfo[]> {
+  const { context, instance, operation } = demand;
   try {
-    const [wanted, groups] = await Promise.all([
-      resolveRequested(compute, context, instance, requests),
-      securityGroupIds(compute, context, instance.text('project_id') ?? '', demand.securityGroups),
-    ]);
+    const { wanted, groups } = await wish;
     operation.undo('delete the virtual interface rows and empty the cache', async () => {
       await compute.conductor.classCall(context, 'VirtualInterface', 'delete_by_instance_uuid', [uuidOf(instance)]);
       await compute.cacheLocks.hold(uuidOf(instance), () => saveVifs(compute, context, uuidOf(instance), [], instance));
     });
     return await compute.cacheLocks.hold(uuidOf(instance), async () => {
       const ports = await inOrder(wanted, (item, place, order) => makePort(compute, demand, item, groups, place, order));
-      const records = await fetchRecords(compute, context, ports, operation.signal);
       const preserved = new Set(wanted.flatMap((item) => item.port?.id ?? []));
+      const known = { networks: wanted.map((item) => item.network), fresh: new Set(ports.map((port) => port.id).filter((id) => !preserved.has(id))) };
+      const records = await fetchRecords(compute, context, ports, operation.signal, known);
       const vifs = ports.map((port) => vifModel(port, records, modelOptions(compute, preserved)));
       await saveVifs(compute, context, uuidOf(instance), vifs, instance);
       return vifs;
@@ -134,13 +164,19 @@ async function inOrder<T, R>(items: readonly T[], make: (item: T, place: number,
  * Binds the ports that a server has already to this host: a reschedule whose first host left them
  * (`system_metadata.network_allocated`), or a start after neutron lost the binding.
  */
-export async function rebindNetworks(compute: Compute, demand: Omit<NetworkDemand, 'requests' | 'securityGroups'>, preserved: ReadonlySet<string>): Promise<VifInfo[]> {
+export async function rebindNetworks(compute: Compute, demand: Pick<NetworkDemand, 'context' | 'instance' | 'operation' | 'onBound'>, preserved: ReadonlySet<string>): Promise<VifInfo[]> {
   const { context, instance, operation } = demand;
   const ports = await compute.neutron.ports(serviceScope(context, operation.signal), { device_id: uuidOf(instance) });
   return compute.cacheLocks.hold(uuidOf(instance), async () => {
-    const bound = await Promise.all(ports.map((port) => (port['binding:host_id'] === compute.settings.host && !['unbound', 'binding_failed'].includes(port['binding:vif_type'] ?? '') ? port : bindPort(compute, context, instance, port, undefined, operation.signal))));
-    const records = await fetchRecords(compute, context, bound, operation.signal);
-    const vifs = bound.map((port) => vifModel(port, records, modelOptions(compute, preserved)));
+    const networks = ports.length > 0 ? await compute.neutron.networks(serviceScope(context, operation.signal), { id: [...new Set(ports.map((port) => port.network_id))] }) : [];
+    const mine = (port: Port): boolean => port['binding:host_id'] === compute.settings.host && !['unbound', 'binding_failed'].includes(port['binding:vif_type'] ?? '');
+    const ready = await inOrder(ports, async (port, place) => {
+      const made = mine(port) ? port : await bindPort(compute, context, instance, port, undefined, operation.signal);
+      await bound(compute, demand, made, networks.find((network) => network.id === port.network_id), place);
+      return made;
+    });
+    const records = await fetchRecords(compute, context, ready, operation.signal, { networks });
+    const vifs = ready.map((port) => vifModel(port, records, modelOptions(compute, preserved)));
     await saveVifs(compute, context, uuidOf(instance), vifs, instance);
     return vifs;
   });

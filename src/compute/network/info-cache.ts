@@ -8,7 +8,7 @@ import { serviceScope } from '../scope.js';
 import type { WireContext } from '../../messaging/types.js';
 import type { VifInfo } from '../../nova/network-info.js';
 import type { NovaObject } from '../../nova/object.js';
-import type { Port } from '../../openstack/types.js';
+import type { Network, Port } from '../../openstack/types.js';
 
 /** The VIFs in an instance's cache as it came; empty if there is none. */
 export function cachedVifs(instance: NovaObject): VifInfo[] {
@@ -34,24 +34,32 @@ export async function saveVifs(compute: Compute, context: WireContext, uuid: str
   instance?.object('info_cache')?.load('network_info', text);
 }
 
+/** What of the records is known without asking. */
+export interface KnownRecords {
+  readonly networks?: readonly Network[];
+  /** Ports that were made a moment ago: no floating IP can lead to them. */
+  readonly fresh?: ReadonlySet<string>;
+}
+
 /** Fetches what the model needs beside the ports, side by side. */
-export async function fetchRecords(compute: Compute, context: WireContext, ports: readonly Port[], signal?: AbortSignal): Promise<NetworkRecords> {
+export async function fetchRecords(compute: Compute, context: WireContext, ports: readonly Port[], signal?: AbortSignal, known: KnownRecords = {}): Promise<NetworkRecords> {
   const scope = serviceScope(context, signal);
   const networkIds = [...new Set(ports.map((port) => port.network_id))];
   const subnetIds = [...new Set(ports.flatMap((port) => port.fixed_ips.map((ip) => ip.subnet_id)))];
   if (networkIds.length === 0) return { networks: [], subnets: [], dhcpPorts: [], floatingIps: [] };
   const [networks, subnets, dhcpPorts, floatingIps] = await Promise.all([
-    compute.neutron.networks(scope, { id: networkIds }),
+    known.networks ?? compute.neutron.networks(scope, { id: networkIds }),
     subnetIds.length > 0 ? compute.neutron.subnets(scope, { id: subnetIds }) : [],
     compute.neutron.ports(scope, { network_id: networkIds, device_owner: 'network:dhcp' }),
-    floatingIpsOf(compute, context, ports, signal),
+    floatingIpsOf(compute, context, ports.filter((port) => !known.fresh?.has(port.id)), signal),
   ]);
   return { networks, subnets, dhcpPorts, floatingIps };
 }
 
 async function floatingIpsOf(compute: Compute, context: WireContext, ports: readonly Port[], signal?: AbortSignal): Promise<NetworkRecords['floatingIps']> {
+  if (ports.length === 0) return [];
   const scope = serviceScope(context, signal);
-  // a port that was made a moment ago cannot have one, and a neutron without routers answers 404
+  // a neutron without routers answers 404
   if (!(await compute.neutron.extensions(scope)).has('router')) return [];
   return compute.neutron.floatingIps(scope, { port_id: ports.map((port) => port.id) });
 }

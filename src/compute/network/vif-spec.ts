@@ -36,22 +36,23 @@ function routesOf(subnet: SubnetInfo, withDefault: boolean): RouteSpec[] {
 /**
  * The interfaces of a container, in the cache's order as eth0, eth1... Only the first subnet with a gateway of each family
  * gives the default route, as cloud-init takes it from network_data.
+ * @param first place of the first of them
  * @throws VIF_UNSUPPORTED
  */
-export function vifSpecs(vifs: readonly VifInfo[]): VifSpec[] {
+export function vifSpecs(vifs: readonly VifInfo[], first = 0): VifSpec[] {
   const defaultFor = new Set<number>();
   return vifs.map((vif, index) => {
     const routes = vif.network.subnets.flatMap((subnet) => {
       const version = subnet.version ?? 4;
-      const first = !defaultFor.has(version) && subnet.gateway.address !== null;
-      if (first) defaultFor.add(version);
-      return routesOf(subnet, first);
+      const isDefault = !defaultFor.has(version) && subnet.gateway.address !== null;
+      if (isDefault) defaultFor.add(version);
+      return routesOf(subnet, isDefault);
     });
     const mtu = vif.network.meta['mtu'];
     return {
       id: vif.id,
       hostDevice: vif.devname ?? `tap${vif.id}`.slice(0, 14),
-      guestDevice: `eth${index}`,
+      guestDevice: `eth${first + index}`,
       mac: vif.address,
       mtu: typeof mtu === 'number' && mtu > 0 ? mtu : undefined,
       plug: plugOf(vif),

@@ -74,7 +74,7 @@ export async function startMonitor(command: string, runc: Runc, options: Monitor
   const { pid, message } = parseAnswer(answer);
   if (pid !== undefined && pid > 0) return pid;
   const words = message ?? (await readFile(options.conmonLog, 'utf8').catch(() => '')).slice(-tailBytes).trim();
-  throw new HaulierError('RUNTIME_FAILED', { action, reason: words || 'its monitor ended without a word' });
+  throw new HaulierError('RUNTIME_FAILED', { action, reason: words || (options.restore ? 'conmon says nothing of a failed restore: read restore.log in the work path' : 'its monitor ended without a word') });
 }
 
 /** Reads conmon's answer: `{"data": PID}` (API 1) or `{"pid": PID}`, with a message if PID is -1. */

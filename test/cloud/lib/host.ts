@@ -12,8 +12,9 @@ const runc = ['runc', '--root', '/run/haulier/runc'];
 /** Pid of haulier as the machine sees it. */
 export const haulierPid = (host: HostName): number | undefined => servicePid(host, 'haulier');
 
-/** Starts haulier and waits until it says `ready`; with `fault` it may die before. */
+/** Starts haulier, unless it runs, and waits until it says `ready`; with `fault` it may die before. */
 export async function startHaulier(host: HostName, options: { fault?: string; wait?: boolean } = {}): Promise<void> {
+  if (haulierPid(host)) return;
   const before = Buffer.byteLength(haulierLog(host));
   await cloud(['haulier', 'start', host], options.fault ? { HAULIER_FAULT: options.fault } : {});
   if (options.wait === false) return;

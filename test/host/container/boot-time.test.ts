@@ -14,7 +14,7 @@ real('boot time', async (t) => {
   const median = (values: readonly number[]): number => Math.round([...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0);
   const took = { create: [] as number[], start: [] as number[], stop: [] as number[], destroy: [] as number[] };
   for (let index = 0; index < runs; index++) {
-    const spec = makeSpec(bed.image, { vifs: [makeVif({ type: 'bridge', bridge: 'brqtime', createBridge: true }, 0)] });
+    const spec = makeSpec(bed.image, { vifs: [makeVif({ type: 'bridge', bridge: 'brqht5', createBridge: true }, 0)] });
     const time = async (name: keyof typeof took, work: () => Promise<unknown>): Promise<void> => {
       const began = performance.now();
       await work();

@@ -1,5 +1,5 @@
 /** The shape of a container allows a checkpoint and a restore: by plain runc and conmon, the way a haul will do it. */
-import { chmod, chown, mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import anyTest, { type TestFn } from 'ava';
@@ -10,6 +10,7 @@ import { writeHookFiles } from '../../../src/container/network/hook-files.js';
 import { cgroupsPath } from '../../../src/container/parts.js';
 import { identify, waitGone } from '../../../src/container/process.js';
 import { startMonitor } from '../../../src/container/runtime/conmon.js';
+import { openImages } from '../../../src/container/runtime/image-folder.js';
 import { monitorOptions } from '../../../src/container/start.js';
 import { hostProblem, inside, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
 
@@ -27,14 +28,17 @@ test.after.always(async (t) => {
 
 const criuOptions = ['--tcp-established', '--file-locks', '--ext-unix-sk', '--manage-cgroups-mode=soft'];
 
+/** The last words of criu, for a failure. */
+const lastWords = async (images: string, name: string): Promise<string> => (await readFile(join(images, name), 'utf8').catch(() => 'no log')).split('\n').slice(-12).join('\n');
+
 real('checkpoint and restore: it counts on, keeps its address, its console and its exit code', async (t) => {
   const { bed } = t.context;
   const { parts } = bed.host;
-  const vif = makeVif({ type: 'bridge', bridge: 'brqcp', createBridge: true }, 0, { routes: [{ destination: '0.0.0.0/0', gateway: '10.90.0.1' }] });
+  const vif = makeVif({ type: 'bridge', bridge: 'brqht3', createBridge: true }, 0, { routes: [{ destination: '0.0.0.0/0', gateway: '10.90.0.1' }] });
   const spec = makeSpec(bed.image, { vifs: [vif] });
   await operate((operation) => bed.host.create(spec, operation));
   await operate((operation) => bed.host.startContainer(spec.id, operation));
-  await run('ip', ['addr', 'replace', '10.90.0.1/24', 'dev', 'brqcp']);
+  await run('ip', ['addr', 'replace', '10.90.0.1/24', 'dev', 'brqht3']);
   await until('the guest is up', async () => (await bed.host.consoleLog(spec.id, undefined)).includes('guest is up'));
   const pid = (await bed.host.view(spec.id)).pid ?? 0;
   const before = Number(await until('it counts', () => readFile(`/proc/${pid}/root/run/count`, 'utf8').catch(() => '')));
@@ -58,14 +62,15 @@ real('checkpoint and restore: it counts on, keeps its address, its console and i
 
   await parts.plugger.plug(spec.id, vif, false);
   await writeHookFiles(paths.network, spec.vifs, 1500);
-  for (const name of await readdir(images)) await chown(join(images, name), idBase, idBase);
-  await chown(images, idBase, idBase);
-  await chmod(images, 0o700);
+  await openImages(images, idBase);
   await rm(join(parts.exitFolder, spec.id), { force: true });
   for (const folder of cgroupFolders(parts.cgroups, cgroupsPath(parts, spec.id))) await mkdir(folder, { recursive: true });
   await delegateCgroups(parts.cgroups, cgroupsPath(parts, spec.id), idBase);
   began = performance.now();
-  const restored = await startMonitor(bed.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: images, runtimeOptions: criuOptions } });
+  const restored = await startMonitor(bed.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: images, runtimeOptions: [...criuOptions, '--work-path', images] } }).catch(async (error: unknown) => {
+    t.log(await lastWords(images, 'restore.log'), await readFile(paths.conmonLog, 'utf8'));
+    throw error;
+  });
   t.log(`restore ${Math.round(performance.now() - began)} ms`);
   await parts.store.writeRunning(spec.id, identify(restored)!, new Date().toISOString());
   await parts.store.update(spec.id, { wanted: 'running' });
@@ -81,5 +86,4 @@ real('checkpoint and restore: it counts on, keeps its address, its console and i
   t.like(await bed.host.view(spec.id), { state: 'stopped', exitCode: 130 });
   await sleep(10);
   await operate((operation) => bed.host.destroy(spec.id, operation));
-  await run('ip', ['link', 'del', 'brqcp']);
 });

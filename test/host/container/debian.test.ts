@@ -38,7 +38,7 @@ for (const kind of kinds) {
     const source = await image(file);
     await operate((operation) => bed.host.ensureImage(source, operation));
     const spec = makeSpec(source, {
-      vifs: [makeVif({ type: 'bridge', bridge: 'brqdeb', createBridge: true }, 0)],
+      vifs: [makeVif({ type: 'bridge', bridge: 'brqht4', createBridge: true }, 0)],
       limits: { vcpus: 2, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB: 512, swapMiB: 0, pids: 1000, rootGiB: 2 },
     });
     await operate((operation) => bed.host.create(spec, operation));

@@ -1,7 +1,7 @@
 /** What the host tests of this room share: a small busybox system as an image, options, operations. Needs root and a Haulier host. */
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createReadStream } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -61,6 +61,7 @@ export interface Bed {
 
 /** @param change options that differ from the usual ones */
 export async function makeBed(change: Partial<ContainerHostOptions> = {}): Promise<Bed> {
+  await removeBridges();
   const folder = await mkdtemp('/var/lib/nova/ct-');
   await chmod(folder, 0o755);
   const runPath = await mkdtemp('/run/ct-');
@@ -75,10 +76,16 @@ export async function makeBed(change: Partial<ContainerHostOptions> = {}): Promi
     end: async () => {
       for (const view of await host.list()) await operate((operation) => host.destroy(view.id, operation));
       await host.stop();
+      await removeBridges();
       await rm(folder, { recursive: true, force: true });
       await rm(runPath, { recursive: true, force: true });
     },
   };
+}
+
+/** Test bridges are named `brqht...`: those of a test that failed would answer for the next one's addresses. */
+async function removeBridges(): Promise<void> {
+  for (const device of await readdir('/sys/class/net')) if (device.startsWith('brqht')) await run('ip', ['link', 'delete', 'dev', device]);
 }
 
 /** Runs work as an operation of its own. */

@@ -47,14 +47,14 @@ const routes = [{ destination: '0.0.0.0/0', gateway: '10.90.0.1' }, { destinatio
 
 real('two ports on Linux bridges: addresses answer, MTU, routes, DNS; unplugged at stop, plugged at start', async (t) => {
   const { bed } = t.context;
-  const vifs = [0, 1].map((index) => makeVif({ type: 'bridge', bridge: `brqtest${index}`, createBridge: true }, index, index === 0 ? { routes, dns: ['10.90.0.2'] } : {}));
+  const vifs = [0, 1].map((index) => makeVif({ type: 'bridge', bridge: `brqht${index}`, createBridge: true }, index, index === 0 ? { routes, dns: ['10.90.0.2'] } : {}));
   const spec = makeSpec(bed.image, { vifs });
   await operate((operation) => bed.host.create(spec, operation));
   for (const vif of vifs) await operate((operation) => bed.host.plug(spec.id, vif, operation)); // early
   t.true(there(vifs[0]?.hostDevice ?? ''));
   await operate((operation) => bed.host.startContainer(spec.id, operation));
-  await giveAddresses('brqtest0', 0);
-  await giveAddresses('brqtest1', 1);
+  await giveAddresses('brqht0', 0);
+  await giveAddresses('brqht1', 1);
   await checkGuest(t, bed, spec.id);
   t.true((await bed.host.stats(spec.id)).nics[0]!.rxPackets > 0);
   for (const vif of vifs) await operate((operation) => bed.host.plug(spec.id, vif, operation)); // idempotent while it runs
@@ -69,8 +69,6 @@ real('two ports on Linux bridges: addresses answer, MTU, routes, DNS; unplugged 
   await ping('fd00:90:1::5');
   await operate((operation) => bed.host.destroy(spec.id, operation));
   t.false(vifs.some((vif) => there(vif.hostDevice)));
-  await run('ip', ['link', 'del', 'brqtest0']);
-  await run('ip', ['link', 'del', 'brqtest1']);
 });
 
 real('a missing bridge is said in plain words and nothing stays', async (t) => {
@@ -116,9 +114,9 @@ real('two ports on Open vSwitch, plain and hybrid, found by their external ids; 
     t.is(await vsctl('list-ports', 'br-t0'), '');
     t.is(await vsctl('list-ports', 'br-t1'), '');
     t.false(there(`qbr${vifs[1]!.id.slice(0, 11)}`) || there(`qvo${vifs[1]!.id.slice(0, 11)}`) || there(vifs[1]!.hostDevice));
-    for (const index of [0, 1]) await vsctl('del-br', `br-t${index}`);
-  } finally {
+    } finally {
     await bed.end();
+    for (const index of [0, 1]) await run('ovs-vsctl', [`--db=${ovs.database}`, '--if-exists', 'del-br', `br-t${index}`]);
     await ovs.stop();
   }
 });
