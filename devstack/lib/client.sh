@@ -36,10 +36,15 @@ cmd_discover() {
   ctl_run nova-manage cell_v2 discover_hosts --by-service
 }
 
-# ctl COMMAND...: any command in the control plane's namespaces, with the administrator's credentials.
+# ctl [--as demo] COMMAND...: any command in the control plane's namespaces, with the administrator's (or demo's) credentials.
 cmd_ctl() {
+  local user=admin
+  if [ "${1:-}" = --as ]; then
+    user=$2
+    shift 2
+  fi
   secrets_load
-  client_env admin
+  client_env "$user"
   QUIET_EXIT=1
   ctl_run "$@"
 }
@@ -62,7 +67,7 @@ sql_count() { [ "$(ctl_run mariadb -N -e "$1")" = "$2" ]; }
 wait_agents() {
   local since=$2 limit=$1
   shift 2
-  local quoted
+  local quoted STEP_LOG=
   quoted=$(printf "'%s'," "$@")
   wait_for "$limit" "neutron agents of $* (logs: $LOGS/*-agent.neutron-agent.log)" sql_count \
     "select count(*) from neutron.agents where heartbeat_timestamp >= from_unixtime($since) and host in (${quoted%,})" $#
@@ -74,6 +79,7 @@ wait_services() {
   local since=$2 limit=$1 pair
   shift 2
   for pair in "$@"; do
+    STEP_LOG=
     wait_for "$limit" "${pair%:*} of ${pair#*:}" sql_count \
       "select count(*) from nova_cell1.services where \`binary\`='${pair%:*}' and host='${pair#*:}' and deleted=0
        and coalesce(last_seen_up, created_at) >= from_unixtime($since)" 1

@@ -19,6 +19,7 @@ cmd_standalone() {
 standalone_up() {
   root_ensure host
   secrets_load
+  image_build
   if ! ns_is_up solo; then
     ns_down solo
     host_wipe solo

@@ -20,6 +20,7 @@ cmd_stock() {
   esac
 }
 
+# The node's UUID is always the same, so that the control plane knows it again after `stock down` and `stock up`.
 stock_up() {
   local began=$EPOCHSECONDS
   host_up stock1
@@ -28,7 +29,8 @@ stock_up() {
   agent_root_up stock1
   stock_config | (
     cgroup_join stock1
-    nsenter -t "$(ns_pid stock1-agent)" -m -- sh -c 'umask 077; mkdir -p /var/lib/nova/stock; cat >/etc/nova/stock.conf'
+    nsenter -t "$(ns_pid stock1-agent)" -m -- sh -c 'umask 077; mkdir -p /var/lib/nova/stock
+      echo 57000000-0000-4000-8000-000000000001 >/var/lib/nova/stock/compute_id; cat >/etc/nova/stock.conf'
   )
   agent_start stock1
   step "stock1: nova-compute with the fake driver${1:+, reply wait 5 ms}"

@@ -28,7 +28,7 @@ cmd_up() {
     seed objects
     control_snapshot
   fi
-  [ -n "$fresh" ] || since=0
+  [ -n "$fresh" ] || since=$((EPOCHSECONDS - 60)) # they report every 10 and 30 s
   wait_services 60 "$since" nova-conductor:ctl nova-scheduler:ctl
   wait_agents 90 "$since" "${CLOUD_HOSTS[@]}"
   touch "$WORK/ctl/ready"

@@ -75,7 +75,7 @@ class Servers {
     const end = Date.now() + waitSeconds * 1000;
     for (;;) {
       const server = (await this.all()).find((one) => one.id === id);
-      if (!server || (server['OS-EXT-STS:task_state'] === null && server.status !== 'BUILD')) return server;
+      if (!server || (server['OS-EXT-STS:task_state'] === null && !['BUILD', 'DELETED'].includes(server.status))) return server;
       if (Date.now() > end) throw new Error(`${server.name} is still ${server.status} (${String(server['OS-EXT-STS:task_state'])}) after ${waitSeconds} s`);
       await sleep(30);
     }

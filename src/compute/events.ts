@@ -48,11 +48,11 @@ export class EventWaiters {
   }
 
   /** Ends every wait of an instance, as a delete does; without an instance all of them, as a stop of the service does. */
-  cancel(instance: string | undefined, reason: string): void {
+  cancel(instance: string | undefined, reason: string, by: 'delete' | 'stop'): void {
     for (const [key, set] of [...this.#waiters]) {
       if (instance !== undefined && !key.startsWith(`${instance}/`)) continue;
       this.#waiters.delete(key);
-      for (const waiter of set) waiter.reject(new HaulierError('CANCELLED', { what: `waiting for ${key.slice(key.indexOf('/') + 1)}`, reason }));
+      for (const waiter of set) waiter.reject(new HaulierError('CANCELLED', { what: `waiting for ${key.slice(key.indexOf('/') + 1)}`, reason, by }));
     }
   }
 

@@ -30,9 +30,9 @@ export async function initHost(compute: Compute): Promise<readonly NovaObject[]>
   const context = adminContext();
   const attributes = ['info_cache', 'metadata', 'numa_topology', 'system_metadata', 'flavor'];
   const list = (await compute.conductor.classCall(context, 'InstanceList', 'get_by_host', [compute.settings.host], { expected_attrs: attributes })) as NovaObject;
-  await leaveEvacuated(compute, context);
+  const left = await leaveEvacuated(compute, context);
   // a few at a time: after a crash in a burst of boots there are many
-  const queue = [...list.objects()];
+  const queue = list.objects().filter((instance) => !left.has(uuidOf(instance)));
   const worker = async (): Promise<void> => {
     for (let instance = queue.shift(); instance; instance = queue.shift()) await initOne(compute, context, instance);
   };
@@ -106,21 +106,32 @@ async function settle(compute: Compute, context: WireContext, instance: NovaObje
 /** A build that the service's end interrupted: nothing of it stays, the server is in error and can be deleted (contract D.5). */
 async function giveUpBuild(compute: Compute, context: WireContext, instance: NovaObject, operation: Operation): Promise<void> {
   const uuid = uuidOf(instance);
-  await compute.containers.destroy(uuid, operation);
-  await deallocateNetworks(compute, context, instance, cachedVifs(instance));
-  await compute.placement.deleteAllocations(uuid);
+  // what cannot be cleaned now is cleaned by the delete: the server must not stay in building because neutron is away
+  const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
+    ['remove the container', () => compute.containers.destroy(uuid, operation)],
+    ['clean the ports', () => deallocateNetworks(compute, context, instance, cachedVifs(instance))],
+    ['drop the allocation', () => compute.placement.deleteAllocations(uuid)],
+  ];
+  for (const [what, work] of steps) await work().catch((error: unknown) => compute.log.error({ err: error, instance: uuid }, `of an interrupted build: cannot ${what}`));
   await recordFault(compute, context, instance, new HaulierError('CANCELLED', { what: 'building the server', reason: `the compute service of ${compute.settings.host} ended in between` }));
   await save(compute, context, instance, { vm_state: 'error', task_state: null });
 }
 
-/** Servers that were evacuated while this host was down run elsewhere: what is left here goes. */
-async function leaveEvacuated(compute: Compute, context: WireContext): Promise<void> {
+/**
+ * Servers that were evacuated while this host was down run elsewhere: what is left here goes. One whose evacuation is under way
+ * is still this host's by its row, but another host is making it already: it is left alone too, as Nova does.
+ * @returns the servers that are not this host's to recover
+ */
+async function leaveEvacuated(compute: Compute, context: WireContext): Promise<ReadonlySet<string>> {
+  const left = new Set<string>();
   const filters = { source_compute: compute.settings.host, status: ['accepted', 'pre-migrating', 'done'], migration_type: 'evacuation' };
   const migrations = (await compute.conductor.classCall(readingDeleted(context), 'MigrationList', 'get_by_filters', [filters])) as NovaObject;
   for (const migration of migrations.objects()) {
     const uuid = migration.text('instance_uuid') ?? '';
+    const underWay = migration.text('status') !== 'done';
+    if (underWay) left.add(uuid);
     try {
-      if (await evacuatedAway(compute, context, uuid)) {
+      if (underWay || (await evacuatedAway(compute, context, uuid))) {
         await compute.operations.run({ name: 'leave_evacuated', instance: uuid }, (operation) => compute.containers.destroy(uuid, operation));
         await compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid);
       }
@@ -130,6 +141,7 @@ async function leaveEvacuated(compute: Compute, context: WireContext): Promise<v
       compute.log.error({ err: error, instance: uuid }, 'cannot clean up after an evacuation');
     }
   }
+  return left;
 }
 
 async function evacuatedAway(compute: Compute, context: WireContext, uuid: string): Promise<boolean> {
@@ -148,7 +160,7 @@ async function failInterruptedBuilds(compute: Compute, context: WireContext): Pr
     try {
       const instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: ['info_cache'] })) as NovaObject;
       if (instance.text('vm_state') !== 'building' || instance.text('host') !== undefined) continue;
-      // the message may still wait in the queue: it was sent less than a message's life ago
+      // the message may still wait in the queue; `failLostBuilds` looks at these much later
       if (instance.text('task_state') === 'scheduling') continue;
       await recordFault(compute, context, instance, new HaulierError('CANCELLED', { what: 'building the server', reason: 'the compute service ended in between' }));
       await save(compute, context, instance, { vm_state: 'error', task_state: null });

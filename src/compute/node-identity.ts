@@ -45,10 +45,12 @@ export async function nodeIdentity(conductor: Conductor, context: WireContext, s
   const known = await readComputeId(settings);
   if (!service && guests > 0) throw new HaulierError('IDENTITY', { reason: `no service record for host ${settings.host}, but ${guests} containers are here; has the host been renamed?` });
   if (!known) {
-    const existing = service ? (await computeNodesOfHost(conductor, context, settings.host)).find((node) => node.text('hypervisor_hostname') === settings.hypervisorHostname) : undefined;
-    if (service && existing && conductor.release !== 'zed' && (service.number('version') ?? 0) >= stableSince) {
-      throw new HaulierError('IDENTITY', { reason: `${join(settings.statePath, fileName)} is missing; it should hold ${existing.text('uuid')}` });
+    const nodes = service ? await computeNodesOfHost(conductor, context, settings.host) : [];
+    // also where no node is found: a lost file is no reason to become somebody else (nova/compute/manager.py `_ensure_existing_node_identity`)
+    if (service && conductor.release !== 'zed' && (service.number('version') ?? 0) >= stableSince) {
+      throw new HaulierError('IDENTITY', { reason: `${join(settings.statePath, fileName)} is missing; it should hold ${nodes.map((node) => node.text('uuid')).join(' or ') || 'the uuid of this node'}` });
     }
+    const existing = nodes.find((node) => node.text('hypervisor_hostname') === settings.hypervisorHostname);
     const uuid = existing?.text('uuid') ?? randomUUID();
     await mkdir(settings.statePath, { recursive: true });
     await writeAtomic(join(settings.statePath, fileName), uuid, 0o644);

@@ -18,6 +18,13 @@ const dropped: Readonly<Record<string, readonly string[]>> = {
   prep_snapshot_based_resize_at_dest: ['request_spec'],
 };
 
+/** Arguments that 5.x senders may leave out and 6.0 demands. */
+const added: Readonly<Record<string, readonly string[]>> = {
+  build_and_run_instance: ['accel_uuids'], rebuild_instance: ['accel_uuids'], shelve_instance: ['accel_uuids'], shelve_offload_instance: ['accel_uuids'],
+  unshelve_instance: ['accel_uuids', 'request_spec'], resize_instance: ['request_spec'], finish_resize: ['request_spec'],
+  revert_resize: ['request_spec'], finish_revert_resize: ['request_spec'],
+};
+
 /** 5.13 in terms of the 6.x endpoint. */
 export function v5Endpoint(current: Endpoint): Endpoint {
   return {
@@ -27,6 +34,7 @@ export function v5Endpoint(current: Endpoint): Endpoint {
     handle: (request) => {
       const args: Record<string, unknown> = { ...request.args };
       for (const name of dropped[request.method] ?? []) delete args[name];
+      for (const name of added[request.method] ?? []) args[name] ??= null;
       if (flavorMethods.has(request.method) && 'instance_type' in args) {
         args['flavor'] = args['instance_type'];
         delete args['instance_type'];

@@ -9,6 +9,7 @@ import type { ContainerExit } from '../container/container-host.js';
 import type { WireContext } from '../messaging/types.js';
 import { adminContext } from '../nova/context.js';
 import type { NovaObject } from '../nova/object.js';
+import { powerStates } from '../nova/states.js';
 import { cachedVifs } from './network/info-cache.js';
 import { vifSpecs } from './network/vif-spec.js';
 
@@ -80,14 +81,18 @@ async function restart(compute: Compute, uuid: string): Promise<boolean> {
   });
 }
 
+/** Power states that a state of the server goes with; nothing is expected of the others. */
+const fitting: Readonly<Record<string, readonly number[]>> = {
+  active: [powerStates.RUNNING], paused: [powerStates.PAUSED], stopped: [powerStates.SHUTDOWN, powerStates.CRASHED, powerStates.NOSTATE],
+};
+
 /** All servers of this host, in turn. */
 export async function syncPowerStates(compute: Compute): Promise<void> {
   const list = (await compute.conductor.classCall(adminContext(), 'InstanceList', 'get_by_host', [compute.settings.host], { expected_attrs: [], use_slave: true })) as NovaObject;
   for (const instance of list.objects()) {
     const uuid = uuidOf(instance);
     const known = powerStateOf((await compute.containers.view(uuid)).state);
-    const settled = known === instance.number('power_state') && ['active', 'paused', 'stopped'].includes(instance.text('vm_state') ?? '') === (known !== 0);
-    const consistent = settled && (instance.text('vm_state') === 'active') === (known === 1);
+    const consistent = known === instance.number('power_state') && (fitting[instance.text('vm_state') ?? '']?.includes(known) ?? true);
     if (consistent || instance.get('task_state') !== null || compute.locks.held(uuid)) continue;
     await syncPowerState(compute, uuid).catch((error: unknown) => compute.log.warn({ err: error, instance: uuid }, 'cannot sync the power state'));
   }

@@ -26,15 +26,19 @@ const saveDelayMs = 1000;
 /** Reported to Nova as `hypervisor_type`; the same on all Haulier hosts, as live migration demands (contract D.4). */
 export const hypervisorType = 'haulier';
 
-function usageOf(instance: NovaObject): Usage {
+/** @param before what is known of it: many messages carry no flavor, and only the flavor knows the swap */
+function usageOf(instance: NovaObject, before: Usage | undefined): Usage {
   const flavor = instance.object('flavor');
   const size = (field: string): number => flavor?.number(field) ?? instance.number(field) ?? 0;
+  const sizes = !flavor && before ? before : { vcpus: size('vcpus'), memoryMb: size('memory_mb'), diskGb: size('root_gb') + size('ephemeral_gb') + Math.ceil(size('swap') / 1024) };
   return {
-    vcpus: size('vcpus'), memoryMb: size('memory_mb'), diskGb: size('root_gb') + size('ephemeral_gb') + Math.ceil(size('swap') / 1024),
+    vcpus: sizes.vcpus, memoryMb: sizes.memoryMb, diskGb: sizes.diskGb,
     vmState: instance.text('vm_state') ?? '', taskState: instance.text('task_state') ?? 'None', project: instance.text('project_id') ?? '', osType: instance.text('os_type') ?? 'None',
   };
 }
 
+/** What moves much data (nova/compute/stats.py `io_workload`). */
+const ioTasks = new Set(['resize_migrating', 'rebuilding', 'resize_prep', 'image_snapshot', 'image_backup', 'rescuing', 'unshelving']);
 const uncounted = new Set(['deleted', 'shelved_offloaded']);
 
 /** The doors that the tracker works through. */
@@ -52,6 +56,8 @@ export interface TrackerParts {
 /** One host's tracker. */
 export class ResourceTracker {
   readonly #usage = new Map<string, Usage>();
+  /** Builds that run now: they drop or settle their claim themselves. */
+  readonly #claims = new Set<string>();
   readonly #lock = new KeyedLock();
   #record: NovaObject | undefined;
   #failedBuilds = 0;
@@ -61,18 +67,21 @@ export class ResourceTracker {
 
   /** Counts an instance that is being built here. */
   claim(uuid: string, instance: NovaObject): void {
+    this.#claims.add(uuid);
     this.update(uuid, instance);
   }
   /** Takes over an instance's new states. */
   update(uuid: string, instance: NovaObject): void {
     if (uncounted.has(instance.text('vm_state') ?? '')) this.#usage.delete(uuid);
-    else this.#usage.set(uuid, usageOf(instance));
+    else this.#usage.set(uuid, usageOf(instance, this.#usage.get(uuid)));
     this.#saveSoon();
   }
   drop(uuid: string): void {
+    this.#claims.delete(uuid);
     if (this.#usage.delete(uuid)) this.#saveSoon();
   }
   built(uuid: string, instance: NovaObject): void {
+    this.#claims.delete(uuid);
     this.#failedBuilds = 0;
     this.update(uuid, instance);
   }
@@ -99,11 +108,12 @@ export class ResourceTracker {
       const seen = new Set<string>();
       for (const instance of instances.objects()) {
         const uuid = instance.text('uuid') ?? '';
+        if (uncounted.has(instance.text('vm_state') ?? '')) continue;
         seen.add(uuid);
-        if (!uncounted.has(instance.text('vm_state') ?? '')) this.#usage.set(uuid, usageOf(instance));
+        this.#usage.set(uuid, usageOf(instance, undefined));
       }
       // a claim of this moment is not in the database yet; the build that holds it drops it itself
-      for (const [uuid, usage] of this.#usage) if (!seen.has(uuid) && usage.vmState !== 'building') this.#usage.delete(uuid);
+      for (const uuid of [...this.#usage.keys()]) if (!seen.has(uuid) && !this.#claims.has(uuid)) this.#usage.delete(uuid);
       const resources = await this.parts.containers.resources();
       await this.#writeRecord(context, resources);
       await this.#writePlacement(resources);
@@ -125,7 +135,7 @@ export class ResourceTracker {
     const { conductor, settings, node } = this.parts;
     this.#record ??= await computeNodeByUuid(conductor, context, node.uuid);
     const values = this.#values(resources);
-    if (this.#record) await updateComputeNode(conductor, context, this.#record, values);
+    if (this.#record) await this.#update(context, this.#record, values);
     else {
       this.#record = await createComputeNode(conductor, context, { uuid: node.uuid, host: settings.host, serviceId: this.parts.service().id }, values, {
         cpu_allocation_ratio: settings.cpuAllocationRatio ?? settings.initialCpuAllocationRatio,
@@ -134,6 +144,16 @@ export class ResourceTracker {
       });
     }
     node.id = this.#record.number('id') ?? node.id;
+  }
+
+  /** A record that was deleted behind our back is made anew by the next audit. */
+  async #update(context: WireContext, record: NovaObject, values: ComputeNodeValues): Promise<void> {
+    try {
+      await updateComputeNode(this.parts.conductor, context, record, values);
+    } catch (error) {
+      if (isNova(error, 'ComputeHostNotFound')) this.#record = undefined;
+      throw error;
+    }
   }
 
   #values(resources: HostResources): ComputeNodeValues {
@@ -176,7 +196,7 @@ export class ResourceTracker {
     }
     return {
       failed_builds: String(this.#failedBuilds),
-      ...(all.length > 0 ? { io_workload: String(all.filter((usage) => usage.taskState !== 'None').length) } : {}),
+      ...(all.length > 0 ? { io_workload: String(all.filter((usage) => usage.vmState === 'building' || ioTasks.has(usage.taskState)).length) } : {}),
       ...(this.parts.conductor.release === '2026.2' ? { uptime: resources.uptime } : {}),
       ...Object.fromEntries([...counts].map(([key, number]) => [key, String(number)])),
     };

@@ -1,4 +1,5 @@
 /** The compute service's life: start, run, graceful stop (nova/cmd/compute.py, nova/service.py; contract D.1, D.7). */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compute } from './compute.js';
 import { computeEndpoint } from './endpoint.js';
 import { EventWaiters } from './events.js';
@@ -10,7 +11,7 @@ import { Operations } from './operations.js';
 import { baseEndpoint, v5Endpoint } from './other-endpoints.js';
 import { PeriodicTasks } from './periodic.js';
 import { handleExit, syncPowerStates } from './power-sync.js';
-import { reapDeleted, reclaimDeleted, tellSchedulers } from './reaper.js';
+import { failLostBuilds, reapDeleted, reclaimDeleted, tellSchedulers } from './reaper.js';
 import { healInfoCaches } from './network/heal.js';
 import { ResourceTracker } from './resource-tracker.js';
 import type { ComputeSettings } from './settings.js';
@@ -41,6 +42,7 @@ export interface ServiceParts {
 }
 
 const schedulerSyncSeconds = 120;
+const lostBuildsSeconds = 600;
 const retryMs = 2000;
 
 /** Methods that never wait behind others: what a running operation waits for, and reads. */
@@ -124,7 +126,7 @@ export class ComputeService {
     this.#compute?.tracker.stop();
     const gone = new HaulierError('CANCELLED', { what: 'the operation', reason: `the compute service of ${this.#parts.settings.host} is stopping`, by: 'stop' });
     // nobody brings events any more: a boot that waits for one is given to another host
-    this.#compute?.events.cancel(undefined, `the compute service of ${this.#parts.settings.host} is stopping`);
+    this.#compute?.events.cancel(undefined, `the compute service of ${this.#parts.settings.host} is stopping`, 'stop');
     // the server stops consuming at once; its handlers end with the operations
     await Promise.all([this.#server?.stop(graceMs + 12_000), this.#compute?.operations.drain(graceMs, gone)]);
     await this.#parts.containers.stop();
@@ -139,6 +141,7 @@ function periodicTasks(compute: Compute, heartbeat: Heartbeat): ConstructorParam
     { name: 'heal_instance_info_cache', spacing: settings.healInfoCacheInterval, run: () => healInfoCaches(compute) },
     { name: 'cleanup_running_deleted_instances', spacing: settings.runningDeletedPollInterval, immediately: true, run: () => reapDeleted(compute) },
     { name: 'reclaim_queued_deletes', spacing: settings.reclaimInstanceInterval > 0 ? 0 : -1, run: () => reclaimDeleted(compute) },
+    { name: 'fail_lost_builds', spacing: lostBuildsSeconds, run: () => failLostBuilds(compute) },
     { name: 'cleanup_expired_console_auth_tokens', spacing: settings.instanceDeleteInterval, run: async () => void (await compute.conductor.classCall(adminContext(), 'ConsoleAuthToken', 'clean_expired_console_auths', [])) },
     { name: 'sync_scheduler_instance_info', spacing: settings.trackInstanceChanges ? schedulerSyncSeconds : -1, run: () => tellSchedulers(compute) },
   ];
@@ -154,7 +157,7 @@ async function untilItWorks(work: () => Promise<void>, signal: AbortSignal, log:
     } catch (error) {
       if (error instanceof HaulierError && ['IDENTITY', 'CONFIG_INVALID', 'KEYSTONE_REFUSED'].includes(error.code)) throw error;
       log.warn({ err: error }, `${what} failed; trying again`);
-      await new Promise((resolve) => setTimeout(resolve, retryMs));
+      await sleep(retryMs, undefined, { signal }).catch(() => undefined);
     }
   }
 }

@@ -33,6 +33,8 @@ export interface ContainerHost {
 
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
+  /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */
+  mount(id: string, operation: Operation): Promise<void>;
   /**
    * Plugs its ports, creates and starts it. On failure nothing of it runs and its ports are unplugged.
    * @param ready awaited between the runtime's create and start: PID 1 runs only when it resolves (the port is wired)

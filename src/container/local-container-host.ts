@@ -103,6 +103,13 @@ export class LocalContainerHost implements ContainerHost {
     await createContainer(this.parts, spec, operation);
   }
 
+  async mount(id: string, operation: Operation): Promise<void> {
+    operation.throwIfAborted();
+    const state = await this.parts.store.readState(id);
+    if (!state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+    await this.#storage.mount(id, state.idBase);
+  }
+
   async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
     this.#watched.delete(id);
     await startContainer(this.parts, id, operation, ready);

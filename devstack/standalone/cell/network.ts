@@ -27,7 +27,7 @@ export function newDevice(values: Row): Row {
 }
 
 function cacheRow({ cell }: Call, uuid: unknown): Row {
-  const row = cell.instances.one({ uuid }, 'yes');
+  const row = cell.instances.one({ uuid });
   if (!row) throw novaFailure('InstanceInfoCacheNotFound', { instance_uuid: uuid });
   return cacheOf(row);
 }

@@ -5,6 +5,7 @@ import { isNova, recordFault } from '../failure-report.js';
 import { errorText } from '../../nova/faults.js';
 import { deallocateNetworks } from '../network/deallocate.js';
 import { cachedVifs } from '../network/info-cache.js';
+import { powerStates } from '../../nova/states.js';
 import { isHaulierError, type ErrorCode } from '../../base/errors.js';
 
 /** Another host would fail the same way: the request itself is at fault (Nova's BuildAbortException). */
@@ -16,27 +17,34 @@ const aborts: readonly ErrorCode[] = [
 /** How a failed build ends. */
 export type BuildEnd = 'deleted' | 'superseded' | 'abort' | 'reschedule';
 
-/** Classifies a build's failure. */
-export function endOf(error: unknown, filterProperties: Readonly<Record<string, unknown>>): BuildEnd {
+/**
+ * Classifies a build's failure.
+ * @param claimed the instance was stored as being built here: from then on what is found is this build's own to settle
+ */
+export function endOf(error: unknown, filterProperties: Readonly<Record<string, unknown>>, claimed: boolean): BuildEnd {
   if (isNova(error, 'InstanceNotFound', 'UnexpectedDeletingTaskStateError')) return 'deleted';
   if (isHaulierError(error, 'CANCELLED') && error.details['by'] === 'delete') return 'deleted';
   // somebody else changed the state, or the message came twice: what is there is not this build's to touch
-  if (isNova(error, 'UnexpectedTaskStateError', 'UnexpectedVMStateError') || isHaulierError(error, 'INSTANCE_STATE')) return 'superseded';
-  if (isHaulierError(error, ...aborts)) return 'abort';
+  const unexpected = isNova(error, 'UnexpectedTaskStateError', 'UnexpectedVMStateError');
+  if (!claimed && (unexpected || isHaulierError(error, 'INSTANCE_STATE'))) return 'superseded';
+  // the container is rolled back: a state that says otherwise (`reset-state`) would be a lie
+  if (unexpected || isHaulierError(error, ...aborts)) return 'abort';
   return filterProperties['retry'] ? 'reschedule' : 'abort';
 }
 
 /** Cleans up after the operation's rollback and tells Nova. Never throws: what cannot be told is logged. */
-export async function settleFailedBuild(compute: Compute, request: BuildRequest, error: unknown): Promise<void> {
+export async function settleFailedBuild(compute: Compute, request: BuildRequest, error: unknown, claimed: boolean): Promise<void> {
   const { context, instance, uuid } = request;
-  const end = endOf(error, request.filterProperties);
+  const end = endOf(error, request.filterProperties, claimed);
   compute.log.error({ err: error, instance: uuid, end }, 'build failed');
   if (end === 'superseded') return;
+  let gone = false;
   const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
     try {
       await work();
     } catch (failure) {
-      if (!isNova(failure, 'InstanceNotFound')) compute.log.error({ err: failure, instance: uuid }, `after a failed build: cannot ${what}`);
+      if (isNova(failure, 'InstanceNotFound')) gone = true;
+      else compute.log.error({ err: failure, instance: uuid }, `after a failed build: cannot ${what}`);
     }
   };
   // the rollback took back what this attempt made; this finds what an earlier one left
@@ -51,9 +59,13 @@ export async function settleFailedBuild(compute: Compute, request: BuildRequest,
   await attempt('drop the allocation', () => compute.placement.deleteAllocations(uuid));
   clearHost(compute, instance);
   instance.set('task_state', end === 'reschedule' ? 'scheduling' : null);
-  if (end === 'abort') instance.set('vm_state', 'error');
+  // the last save may have failed with `active` in it
+  instance.set('vm_state', end === 'reschedule' ? 'building' : 'error');
+  instance.set('power_state', powerStates.NOSTATE);
+  instance.set('launched_at', null);
   await attempt('save the state', () => compute.conductor.saveInstance(context, instance));
-  if (end === 'reschedule') await attempt('reschedule', () => reschedule(compute, request, error));
+  // the conductor would claim another host for a server that was deleted meanwhile, and leave that claim behind
+  if (end === 'reschedule' && !gone) await attempt('reschedule', () => reschedule(compute, request, error));
 }
 
 function clearHost(compute: Compute, instance: BuildRequest['instance']): void {

@@ -14,6 +14,7 @@ import { allocateNetworks, lookUpNetworks, rebindNetworks, type NetworkDemand, t
 import { vifSpecs } from '../network/vif-spec.js';
 import { powerStateOf } from '../states.js';
 import { novaTime } from '../../nova/context.js';
+import { NovaObject } from '../../nova/object.js';
 import { HaulierError } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Operation } from '../../base/operation.js';
@@ -39,20 +40,30 @@ export async function buildAndRunInstance(compute: Compute, call: InstanceCall):
 async function build(compute: Compute, call: InstanceCall, request: BuildRequest, makeRoom: () => void): Promise<void> {
   const started = startEvent(compute, call.context, call.uuid, eventName);
   let failure: unknown;
+  let claimed = false;
   try {
-    await call.operation.run((operation) => bootOnce(compute, request, operation, makeRoom));
+    await call.operation.run((operation) => bootOnce(compute, request, operation, { makeRoom, claimed: () => { claimed = true; } }));
   } catch (error) {
-    failure = error;
-    await settleFailedBuild(compute, request, error);
+    // what fails after an abort fails because of it, whatever it says
+    failure = call.operation.signal.aborted ? call.operation.signal.reason : error;
+    await settleFailedBuild(compute, request, failure, claimed);
   }
   await started;
   await finishEvent(compute, call.context, call.uuid, eventName, failure);
 }
 
-async function bootOnce(compute: Compute, request: BuildRequest, operation: Operation, makeRoom: () => void): Promise<void> {
+/** What a build says on its way. */
+interface Milestones {
+  /** The instance is stored as being built here. */
+  readonly claimed: () => void;
+  /** It only waits any more. */
+  readonly makeRoom: () => void;
+}
+
+async function bootOnce(compute: Compute, request: BuildRequest, operation: Operation, milestones: Milestones): Promise<void> {
   const { context, instance, uuid } = request;
   operation.step('claim');
-  if (instance.object('trusted_certs')) throw new HaulierError('UNSUPPORTED', { what: 'booting with trusted image certificates' });
+  checkSupported(request);
   if (request.node !== compute.node.hypervisorHostname) throw new HaulierError('NO_RESOURCES', { reason: `node ${request.node} is not of this host` });
   const flavor = instance.object('flavor');
   const source = imageSource(compute, context, request.image, flavor?.number('root_gb') ?? 0);
@@ -72,6 +83,7 @@ async function bootOnce(compute: Compute, request: BuildRequest, operation: Oper
   compute.tracker.claim(uuid, instance);
   operation.undo('drop the claim', () => compute.tracker.drop(uuid));
   await claimed;
+  milestones.claimed();
   faultPoint('boot.claimed');
   await checkGroupPolicy(compute, context, uuid, request.groupHint);
   compute.notifier.instance('create.start', context, instance);
@@ -80,16 +92,28 @@ async function bootOnce(compute: Compute, request: BuildRequest, operation: Oper
   const wait = new VifWait(compute, uuid);
   try {
     const [vifs] = await inParallel(
-      network(compute, request, { ...demand, onBound: (vif, place) => plugEarly(compute, uuid, operation, wait, vif, place) }, wish),
+      network(compute, request, { ...demand, onBound: (vif, place) => plugEarly(compute, uuid, operation, wait, vif, place) }, wish).catch((error: unknown) => {
+        operation.abort(error as Error); // a download that may take minutes has no use any more
+        throw error;
+      }),
       compute.containers.ensureImage(source, operation).then(() => create(compute, request, operation, source.id)),
     );
     await spawn(compute, request, operation, vifs, () => {
-      makeRoom();
+      milestones.makeRoom();
       return wait.ready(operation);
     });
   } finally {
     wait.drop();
   }
+}
+
+/** What Haulier cannot do must not be left out in silence. @throws UNSUPPORTED */
+function checkSupported({ instance, requestedNetworks, args }: BuildRequest): void {
+  const devices = args['block_device_mapping'] instanceof NovaObject ? args['block_device_mapping'].objects() : [];
+  const what = instance.object('trusted_certs') ? 'booting with trusted image certificates'
+    : [...requestedNetworks, ...devices].some((item) => item.text('tag') !== undefined) ? 'booting with tagged devices'
+      : devices.some((device) => device.text('destination_type') === 'volume') ? 'booting with a volume' : undefined;
+  if (what !== undefined) throw new HaulierError('UNSUPPORTED', { what });
 }
 
 async function network(compute: Compute, request: BuildRequest, demand: NetworkDemand, wish: NetworkWish | undefined): Promise<VifInfo[]> {
@@ -109,20 +133,23 @@ async function plugEarly(compute: Compute, uuid: string, operation: Operation, w
   faultPoint('boot.plugged');
 }
 
+/** `spawning`, when the ports are plugged: beside what is left to store of them. */
+async function saveSpawning(compute: Compute, { context, instance }: BuildRequest): Promise<void> {
+  instance.set('task_state', 'spawning');
+  await compute.conductor.saveInstance(context, instance, { taskState: ['networking'] });
+}
+
 /** The container without its ports, which are being made meanwhile. */
-async function create(compute: Compute, { instance }: BuildRequest, operation: Operation, imageId: string): Promise<void> {
+async function create(compute: Compute, { instance, uuid }: BuildRequest, operation: Operation, imageId: string): Promise<void> {
   await compute.containers.create(containerSpec(compute, instance, imageId, []), operation);
+  await compute.containers.mount(uuid, operation);
   faultPoint('boot.created');
 }
 
 async function spawn(compute: Compute, request: BuildRequest, operation: Operation, vifs: readonly VifInfo[], wired: () => Promise<void>): Promise<void> {
   const { context, instance, uuid } = request;
   operation.step('spawn');
-  instance.set('task_state', 'spawning');
-  await inParallel(
-    compute.conductor.saveInstance(context, instance, { taskState: ['networking'] }),
-    compute.containers.updateVifs(uuid, vifSpecs(vifs)),
-  );
+  await compute.containers.updateVifs(uuid, vifSpecs(vifs));
   await compute.containers.startContainer(uuid, operation, wired);
   faultPoint('boot.started');
 

@@ -31,7 +31,7 @@ async function one(compute: Compute, context: WireContext, uuid: string, event: 
   const tag = event.text('tag') ?? '';
   switch (name) {
     case 'network-changed':
-      await refreshVifs(compute, context, uuid, tag || undefined);
+      await networkChanged(compute, context, uuid, tag || undefined);
       return;
     case 'network-vif-deleted':
       await vifDeleted(compute, context, uuid, tag);
@@ -41,6 +41,25 @@ async function one(compute: Compute, context: WireContext, uuid: string, event: 
       if (woken === 0) compute.log.debug({ instance: uuid, event: name, tag }, 'nobody waits for this event');
     }
   }
+}
+
+const afterBuild = new WeakMap<Compute, Set<string>>();
+
+/**
+ * Brings the cache in step. During a build the events are mostly the echo of its own changes to its ports, and neutron has enough to
+ * do: one look at all ports when it is over serves for them all.
+ */
+async function networkChanged(compute: Compute, context: WireContext, uuid: string, port: string | undefined): Promise<void> {
+  if (!compute.operations.running.some((operation) => operation.instance === uuid && operation.name === 'build_and_run_instance')) {
+    await refreshVifs(compute, context, uuid, port);
+    return;
+  }
+  const waiting = afterBuild.get(compute) ?? new Set<string>();
+  afterBuild.set(compute, waiting);
+  if (waiting.has(uuid)) return;
+  waiting.add(uuid);
+  await compute.locks.hold(uuid, async () => void waiting.delete(uuid)); // the build holds this lock
+  if (await compute.containers.spec(uuid)) await refreshVifs(compute, context, uuid); // else it failed or is deleted already
 }
 
 /** The port is gone in neutron: out of the cache, and off the host. */

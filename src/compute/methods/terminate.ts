@@ -20,7 +20,7 @@ export const deleteFaultPoints = ['delete.begun', 'delete.destroyed', 'delete.de
 /** Ends what a delete need not wait for; called before the instance's lock is asked for. */
 export function prepareTerminate(compute: Compute, uuid: string): void {
   compute.operations.abort(uuid, ['build_and_run_instance'], new HaulierError('CANCELLED', { what: 'building the server', reason: 'it is being deleted', by: 'delete' }));
-  compute.events.cancel(uuid, 'the server is being deleted');
+  compute.events.cancel(uuid, 'the server is being deleted', 'delete');
 }
 
 /** terminate_instance. */

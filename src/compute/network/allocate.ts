@@ -24,10 +24,12 @@ export interface NetworkDemand {
   readonly securityGroups: readonly string[];
   readonly operation: Operation;
   /**
-   * Called with each port as soon as it is bound, before the rest is fetched and stored: it can be plugged then, and neutron's agent
+   * Called with each port as soon as it is bound, while the rest is fetched and stored: it can be plugged then, and neutron's agent
    * wires it meanwhile. `vif` has no addresses yet. It is waited for; what it makes is its own to push on the undo stack.
    */
   readonly onBound?: (vif: VifInfo, place: number) => Promise<void>;
+  /** Called when all ports are bound and `onBound` is done with them, also while the rest is stored; waited for. */
+  readonly onAllBound?: () => Promise<void>;
 }
 
 /** Runs both to their end, then throws the first failure: nothing may still be made while the rollback runs. */
@@ -36,14 +38,34 @@ async function both<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
   return Promise.all([a, b]);
 }
 
-function bound(compute: Compute, demand: Pick<NetworkDemand, 'onBound'>, port: Port, network: Network | undefined, place: number): Promise<void> | undefined {
-  const records = { networks: network ? [network] : [], subnets: [], dhcpPorts: [], floatingIps: [] };
-  return demand.onBound?.(vifModel(port, records, modelOptions(compute, new Set())), place);
+/** What runs beside the allocation for each bound port. It has ended before the allocation has, however that ends. */
+class Plugging {
+  readonly #works: Promise<void>[] = [];
+
+  constructor(private readonly compute: Compute, private readonly demand: Pick<NetworkDemand, 'onBound' | 'onAllBound'>) {}
+
+  begin(port: Port, network: Network | undefined, place: number): void {
+    const records = { networks: network ? [network] : [], subnets: [], dhcpPorts: [], floatingIps: [] };
+    const work = this.demand.onBound?.(vifModel(port, records, modelOptions(this.compute, new Set())), place);
+    work?.catch(() => undefined); // `end` sees it
+    if (work) this.#works.push(work);
+  }
+
+  /** @throws what plugging failed with */
+  async end(): Promise<void> {
+    await Promise.all(this.#works);
+    await this.demand.onAllBound?.();
+  }
+
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#works);
+  }
 }
 
 async function createPort(compute: Compute, demand: NetworkDemand, wanted: RequestedVif, groups: readonly string[]): Promise<Port> {
   const { instance, context, operation } = demand;
-  const port = await compute.neutron.createPort(userScope(context, operation.signal), {
+  // never cut short: a request that was sent may still make the port, and nobody would know its id
+  const port = await compute.neutron.createPort(userScope(context), {
     device_id: uuidOf(instance),
     network_id: wanted.network.id,
     admin_state_up: true,
@@ -55,10 +77,10 @@ async function createPort(compute: Compute, demand: NetworkDemand, wanted: Reque
   return port;
 }
 
-/** Binds a port to this host. @throws PORT_BINDING_FAILED */
-export async function bindPort(compute: Compute, context: WireContext, instance: NovaObject, port: Port, network: Network | undefined, signal?: AbortSignal): Promise<Port> {
-  const extensions = await compute.neutron.extensions(serviceScope(context, signal));
-  const bound = await compute.neutron.updatePort(serviceScope(context, signal), port.id, {
+/** Binds a port to this host. Not cut short either: it could be bound after it was given back. @throws PORT_BINDING_FAILED */
+export async function bindPort(compute: Compute, context: WireContext, instance: NovaObject, port: Port, network: Network | undefined): Promise<Port> {
+  const extensions = await compute.neutron.extensions(serviceScope(context));
+  const bound = await compute.neutron.updatePort(serviceScope(context), port.id, {
     device_id: uuidOf(instance),
     device_owner: `compute:${instance.text('availability_zone') ?? ''}`,
     'binding:host_id': compute.settings.host,
@@ -68,8 +90,9 @@ export async function bindPort(compute: Compute, context: WireContext, instance:
   return bound;
 }
 
-async function makePort(compute: Compute, demand: NetworkDemand, wanted: RequestedVif, groups: readonly string[], place: number, order: Promise<void>): Promise<Port> {
+async function makePort(compute: Compute, demand: NetworkDemand, wanted: RequestedVif, groups: readonly string[], plugging: Plugging, place: number, order: Promise<void>): Promise<Port> {
   const { context, instance, operation } = demand;
+  operation.throwIfAborted();
   const given = wanted.port;
   if (given) operation.undo(`unbind port ${given.id}`, () => unbindPort(compute, context, given));
   const port = given ?? (await createPort(compute, demand, wanted, groups));
@@ -77,9 +100,10 @@ async function makePort(compute: Compute, demand: NetworkDemand, wanted: Request
   // `address` is unique per network interface row, so it carries the port id; rows keep the order of the request (contract B.5)
   const row = compute.conductor.create('VirtualInterface', { address: `${port.mac_address}/${port.id}`, instance_uuid: uuidOf(instance), uuid: port.id, tag: wanted.tag ?? null });
   const bind = async (): Promise<Port> => {
-    const made = await bindPort(compute, context, instance, port, wanted.network, operation.signal);
+    operation.throwIfAborted();
+    const made = await bindPort(compute, context, instance, port, wanted.network);
     faultPoint('boot.port-bound');
-    await bound(compute, demand, made, wanted.network, place);
+    plugging.begin(made, wanted.network, place);
     return made;
   };
   const [made] = await both(bind(), place === 0 ? compute.conductor.objectCall(context, row, 'create') : order.then(() => compute.conductor.objectCall(context, row, 'create')));
@@ -126,6 +150,7 @@ export function lookUpNetworks(compute: Compute, demand: Pick<NetworkDemand, 'co
  */
 export async function allocateNetworks(compute: Compute, demand: NetworkDemand, wish: NetworkWish): Promise<VifInfo[]> {
   const { context, instance, operation } = demand;
+  const plugging = new Plugging(compute, demand);
   try {
     const { wanted, groups } = await wish;
     operation.undo('delete the virtual interface rows and empty the cache', async () => {
@@ -133,17 +158,29 @@ export async function allocateNetworks(compute: Compute, demand: NetworkDemand, 
       await compute.cacheLocks.hold(uuidOf(instance), () => saveVifs(compute, context, uuidOf(instance), [], instance));
     });
     return await compute.cacheLocks.hold(uuidOf(instance), async () => {
-      const ports = await inOrder(wanted, (item, place, order) => makePort(compute, demand, item, groups, place, order));
       const preserved = new Set(wanted.flatMap((item) => item.port?.id ?? []));
+      if (preserved.size > 0) await saveVifs(compute, context, uuidOf(instance), brought(compute, wanted, preserved), instance);
+      const ports = await inOrder(wanted, (item, place, order) => makePort(compute, demand, item, groups, plugging, place, order));
       const known = { networks: wanted.map((item) => item.network), fresh: new Set(ports.map((port) => port.id).filter((id) => !preserved.has(id))) };
-      const records = await fetchRecords(compute, context, ports, operation.signal, known);
-      const vifs = ports.map((port) => vifModel(port, records, modelOptions(compute, preserved)));
-      await saveVifs(compute, context, uuidOf(instance), vifs, instance);
+      const store = async (): Promise<VifInfo[]> => {
+        const records = await fetchRecords(compute, context, ports, operation.signal, known);
+        const vifs = ports.map((port) => vifModel(port, records, modelOptions(compute, preserved)));
+        await saveVifs(compute, context, uuidOf(instance), vifs, instance);
+        return vifs;
+      };
+      const [vifs] = await both(store(), plugging.end());
       return vifs;
     });
   } catch (error) {
     throw networkError(error);
+  } finally {
+    await plugging.settled();
   }
+}
+
+/** The user's own ports, noted before they are marked as the server's: a service that dies meanwhile would delete them with the server (contract K.42). */
+function brought(compute: Compute, wanted: readonly RequestedVif[], preserved: ReadonlySet<string>): VifInfo[] {
+  return wanted.flatMap(({ port, network }) => (port ? [vifModel(port, { networks: [network], subnets: [], dhcpPorts: [], floatingIps: [] }, modelOptions(compute, preserved))] : []));
 }
 
 /** Runs `make` for all side by side; each gets a promise of its predecessor's end. Waits for all before it throws, so that every undo is pushed. */
@@ -164,20 +201,25 @@ async function inOrder<T, R>(items: readonly T[], make: (item: T, place: number,
  * Binds the ports that a server has already to this host: a reschedule whose first host left them
  * (`system_metadata.network_allocated`), or a start after neutron lost the binding.
  */
-export async function rebindNetworks(compute: Compute, demand: Pick<NetworkDemand, 'context' | 'instance' | 'operation' | 'onBound'>, preserved: ReadonlySet<string>): Promise<VifInfo[]> {
+export async function rebindNetworks(compute: Compute, demand: Pick<NetworkDemand, 'context' | 'instance' | 'operation' | 'onBound' | 'onAllBound'>, preserved: ReadonlySet<string>): Promise<VifInfo[]> {
   const { context, instance, operation } = demand;
+  const plugging = new Plugging(compute, demand);
   const ports = await compute.neutron.ports(serviceScope(context, operation.signal), { device_id: uuidOf(instance) });
-  return compute.cacheLocks.hold(uuidOf(instance), async () => {
-    const networks = ports.length > 0 ? await compute.neutron.networks(serviceScope(context, operation.signal), { id: [...new Set(ports.map((port) => port.network_id))] }) : [];
-    const mine = (port: Port): boolean => port['binding:host_id'] === compute.settings.host && !['unbound', 'binding_failed'].includes(port['binding:vif_type'] ?? '');
-    const ready = await inOrder(ports, async (port, place) => {
-      const made = mine(port) ? port : await bindPort(compute, context, instance, port, undefined, operation.signal);
-      await bound(compute, demand, made, networks.find((network) => network.id === port.network_id), place);
-      return made;
+  const networks = ports.length > 0 ? await compute.neutron.networks(serviceScope(context, operation.signal), { id: [...new Set(ports.map((port) => port.network_id))] }) : [];
+  const mine = (port: Port): boolean => port['binding:host_id'] === compute.settings.host && !['unbound', 'binding_failed'].includes(port['binding:vif_type'] ?? '');
+  try {
+    return await compute.cacheLocks.hold(uuidOf(instance), async () => {
+      const bound = await inOrder(ports, async (port, place) => {
+        const made = mine(port) ? port : await bindPort(compute, context, instance, port, undefined);
+        plugging.begin(made, networks.find((network) => network.id === port.network_id), place);
+        return made;
+      });
+      const records = await fetchRecords(compute, context, bound, operation.signal, { networks });
+      const vifs = bound.map((port) => vifModel(port, records, modelOptions(compute, preserved)));
+      await both(saveVifs(compute, context, uuidOf(instance), vifs, instance), plugging.end());
+      return vifs;
     });
-    const records = await fetchRecords(compute, context, ready, operation.signal, { networks });
-    const vifs = ready.map((port) => vifModel(port, records, modelOptions(compute, preserved)));
-    await saveVifs(compute, context, uuidOf(instance), vifs, instance);
-    return vifs;
-  });
+  } finally {
+    await plugging.settled();
+  }
 }

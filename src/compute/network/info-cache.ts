@@ -48,7 +48,8 @@ export async function fetchRecords(compute: Compute, context: WireContext, ports
   const subnetIds = [...new Set(ports.flatMap((port) => port.fixed_ips.map((ip) => ip.subnet_id)))];
   if (networkIds.length === 0) return { networks: [], subnets: [], dhcpPorts: [], floatingIps: [] };
   const [networks, subnets, dhcpPorts, floatingIps] = await Promise.all([
-    known.networks ?? compute.neutron.networks(scope, { id: networkIds }),
+    // users do not see the provider's attributes, and the model needs them
+    known.networks?.every((network) => 'provider:network_type' in network) ? known.networks : compute.neutron.networks(scope, { id: networkIds }),
     subnetIds.length > 0 ? compute.neutron.subnets(scope, { id: subnetIds }) : [],
     compute.neutron.ports(scope, { network_id: networkIds, device_owner: 'network:dhcp' }),
     floatingIpsOf(compute, context, ports.filter((port) => !known.fresh?.has(port.id)), signal),
@@ -66,7 +67,7 @@ async function floatingIpsOf(compute: Compute, context: WireContext, ports: read
 
 /** How models are built on this control plane. */
 export function modelOptions(compute: Compute, preserved: ReadonlySet<string>): ModelOptions {
-  return { preserved, ovsBridge: compute.settings.ovsBridge, shouldCreateBridge: compute.conductor.release !== '2026.2' };
+  return { preserved, ovsBridge: compute.settings.ovsBridge, shouldCreateBridge: compute.conductor.release !== '2026.2', dhcpFlag: compute.conductor.release !== 'zed' };
 }
 
 /**

@@ -20,6 +20,8 @@ export interface ModelOptions {
   readonly ovsBridge: string;
   /** Zed and 2025.1 have `should_create_bridge` in networks of type bridge. */
   readonly shouldCreateBridge: boolean;
+  /** 2025.1 and later note whether a subnet has DHCP; Zed names its gateway where no DHCP port is found. */
+  readonly dhcpFlag: boolean;
 }
 
 function ip(address: string | null, type: IpInfo['type']): IpInfo {
@@ -33,12 +35,12 @@ function fixedIp(port: Port, address: string, floatingIps: readonly FloatingIp[]
   return { ...ip(address, 'fixed'), floating_ips: floating };
 }
 
-function subnetModel(subnet: Subnet, port: Port, records: NetworkRecords): SubnetInfo {
+function subnetModel(subnet: Subnet, port: Port, records: NetworkRecords, options: ModelOptions): SubnetInfo {
   const dhcp = records.dhcpPorts
     .filter((item) => item.network_id === subnet.network_id)
     .flatMap((item) => item.fixed_ips)
     .find((item) => item.subnet_id === subnet.id)?.ip_address;
-  const dhcpServer = dhcp ?? (subnet.enable_dhcp ? subnet.gateway_ip : undefined);
+  const dhcpServer = dhcp ?? (subnet.enable_dhcp && !options.dhcpFlag ? subnet.gateway_ip : undefined);
   return {
     cidr: subnet.cidr,
     dns: subnet.dns_nameservers.map((address) => ip(address, 'dns')),
@@ -47,6 +49,7 @@ function subnetModel(subnet: Subnet, port: Port, records: NetworkRecords): Subne
     routes: subnet.host_routes.map((route) => ({ cidr: route.destination, gateway: ip(route.nexthop, 'gateway'), interface: null, meta: {} })),
     version: subnet.ip_version,
     meta: {
+      ...(options.dhcpFlag ? { enable_dhcp: subnet.enable_dhcp } : {}),
       ...(subnet.ipv6_address_mode ? { ipv6_address_mode: subnet.ipv6_address_mode } : {}),
       ...(dhcpServer ? { dhcp_server: dhcpServer } : {}),
     },
@@ -71,7 +74,7 @@ function networkModel(port: Port, records: NetworkRecords, options: ModelOptions
     id: port.network_id,
     bridge: bridgeOf(port, options.ovsBridge),
     label: network?.name ?? '',
-    subnets: records.subnets.filter((subnet) => port.fixed_ips.some((item) => item.subnet_id === subnet.id)).map((subnet) => subnetModel(subnet, port, records)),
+    subnets: records.subnets.filter((subnet) => port.fixed_ips.some((item) => item.subnet_id === subnet.id)).map((subnet) => subnetModel(subnet, port, records, options)),
     meta: {
       injected: false,
       tenant_id: network?.tenant_id ?? port.tenant_id,

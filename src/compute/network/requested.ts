@@ -23,9 +23,16 @@ async function checkedPort(compute: Compute, context: WireContext, instance: Nov
   return port;
 }
 
+/** Neutron lets everybody see external networks; only administrators may put servers on them (nova/network/neutron.py `_check_external_network_attach`). */
+function checkExternal(context: WireContext, networks: readonly Network[]): void {
+  if (context['is_admin'] === true) return;
+  const external = networks.find((network) => network['router:external'] === true && network.shared !== true);
+  if (external) throw new HaulierError('NETWORK_FAILED', { reason: `It is not allowed to create an interface on external network ${external.id}` });
+}
+
 /**
  * Resolves `requested_networks`: empty means the project's only network, `none` no interface at all.
- * @throws NETWORK_NOT_FOUND, NETWORK_AMBIGUOUS, PORT_NOT_FOUND, PORT_IN_USE, UNSUPPORTED (`auto`)
+ * @throws NETWORK_NOT_FOUND, NETWORK_AMBIGUOUS, NETWORK_FAILED (an external network), PORT_NOT_FOUND, PORT_IN_USE, UNSUPPORTED (`auto`)
  */
 export async function resolveRequested(compute: Compute, context: WireContext, instance: NovaObject, requests: readonly NovaObject[]): Promise<RequestedVif[]> {
   const scope = userScope(context);
@@ -37,11 +44,13 @@ export async function resolveRequested(compute: Compute, context: WireContext, i
     const shared = await compute.neutron.networks(scope, { shared: 'True' });
     const all = [...own, ...shared.filter((network) => !own.some((item) => item.id === network.id))];
     if (all.length > 1) throw new HaulierError('NETWORK_AMBIGUOUS');
+    checkExternal(context, all);
     return all.map((network) => ({ network, port: undefined, address: undefined, tag: undefined }));
   }
   const ports = await Promise.all(asked.map((request) => { const id = request.text('port_id'); return id ? checkedPort(compute, context, instance, id) : undefined; }));
   const ids = [...new Set(asked.map((request, index) => ports[index]?.network_id ?? request.text('network_id') ?? ''))];
   const networks = await compute.neutron.networks(scope, { id: ids });
+  checkExternal(context, networks);
   return asked.map((request, index) => {
     const id = ports[index]?.network_id ?? request.text('network_id') ?? '';
     const network = networks.find((item) => item.id === id);

@@ -7,7 +7,7 @@ import type { VifSpec } from '../spec.js';
 import { deleteDevice, deviceExists, ipBatch } from './ip.js';
 import { enslave, ensureBridge, removeBridge } from './linux-bridge.js';
 import type { Ovs } from './ovs.js';
-import { ensureVeth, mtuOf, removeVeth } from './veth.js';
+import { ensureVeth, mtuOf, parkedDevice, removeVeth } from './veth.js';
 
 /** Devices of a hybrid port: a Linux bridge between the container and the switch, named as os-vif does. */
 export function hybridDevices(vif: Pick<VifSpec, 'id'>): { readonly bridge: string; readonly bridgeEnd: string; readonly switchEnd: string } {
@@ -38,6 +38,8 @@ export function checkVif(vif: VifSpec): void {
 /** The ports of one host. */
 export class Plugger {
   readonly #records: string;
+  /** Host sides that this process has plugged, by port id: a port that was plugged ahead of its container is not plugged twice. */
+  readonly #plugged = new Map<string, string>();
   /** @param mtu MTU of ports that name none */
   constructor(private readonly ovs: Ovs, runPath: string, private readonly mtu: number) {
     this.#records = join(runPath, 'ports');
@@ -52,9 +54,12 @@ export class Plugger {
     checkVif(vif);
     await mkdir(join(this.#records, instance), { recursive: true, mode: 0o700 });
     await writeJsonAtomic(this.#record(instance, vif.id), vif);
+    const side = JSON.stringify([instance, vif.hostDevice, vif.mac, mtuOf(vif, this.mtu), vif.plug]);
+    if (this.#plugged.get(vif.id) === side && deviceExists(vif.hostDevice) && deviceExists(parkedDevice(vif))) return;
     try {
       await ensureVeth(vif, { inUse, mtu: this.mtu }, signal);
       await this.#connect(instance, vif, signal);
+      this.#plugged.set(vif.id, side);
     } catch (error) {
       if (signal?.aborted || !isHaulierError(error, 'COMMAND_FAILED', 'COMMAND_TIMEOUT')) throw error;
       throw new HaulierError('VIF_PLUG_FAILED', { reason: error.message }, { cause: error });
@@ -99,6 +104,7 @@ export class Plugger {
   /** Takes everything of a port away, whatever is left of it. Idempotent. */
   async unplug(instance: string, vif: VifSpec): Promise<void> {
     checkVif(vif);
+    this.#plugged.delete(vif.id);
     const { plug } = vif;
     if (plug.type === 'ovs') {
       const { bridge, bridgeEnd, switchEnd } = hybridDevices(vif);

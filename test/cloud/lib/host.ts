@@ -18,7 +18,12 @@ export async function startHaulier(host: HostName, options: { fault?: string; wa
   const before = Buffer.byteLength(haulierLog(host));
   await cloud(['haulier', 'start', host], options.fault ? { HAULIER_FAULT: options.fault } : {});
   if (options.wait === false) return;
-  await until(`haulier of ${host} ready`, 60, async () => haulierLog(host, before).includes('"msg":"ready"') || (options.fault !== undefined && !haulierPid(host)), () => haulierLog(host, before).slice(-2000));
+  await until(`haulier of ${host} ready`, 60, async () => {
+    if (haulierLog(host, before).includes('"msg":"ready"')) return true;
+    if (haulierPid(host)) return false;
+    if (options.fault !== undefined) return true;
+    throw new Error(`haulier of ${host} ended: ${/"msg":"cannot start[^"]*/.exec(haulierLog(host, before))?.[0] ?? haulierLog(host, before).slice(-800)}`);
+  }, () => haulierLog(host, before).slice(-800));
 }
 
 /** Graceful stop. @returns milliseconds that it took */

@@ -34,6 +34,31 @@ export function namespacePid(name: string): number {
 /** A service of the devstack, as the machine sees it; undefined if it does not run. */
 export const servicePid = (namespace: string, service: string): number | undefined => livingPid(join(work, 'svc', `${namespace}.${service}`));
 
+/** Starts what does not run of the control plane, as `cloud up` does, without waiting for the rest. */
+const reviveScript = `
+set -euo pipefail
+BEGAN=$EPOCHREALTIME DEVSTACK=$1
+. "$DEVSTACK/lib/base.sh"
+for file in "$DEVSTACK"/lib/*.sh; do case \${file##*/} in base.sh | *-install.sh | *-init.sh) ;; *) . "$file" ;; esac; done
+secrets_load
+control_base_start
+control_services_start
+`;
+
+/** Ends a service of the control plane by SIGKILL, does `meanwhile`, and starts it again. */
+export async function outage(service: string, meanwhile: () => Promise<unknown>): Promise<void> {
+  const pid = servicePid('ctl', service);
+  if (!pid) throw new Error(`${service} does not run`);
+  const group = (await run('ps', ['-o', 'pgid=', '-p', String(pid)])).stdout.trim();
+  process.kill(-Number(group), 'SIGKILL');
+  try {
+    await until(`${service} ends`, 10, async () => !servicePid('ctl', service));
+    await meanwhile();
+  } finally {
+    await run('bash', ['-c', reviveScript, 'revive', join(packageRoot, 'devstack')], { timeoutMs: 90_000 });
+  }
+}
+
 /** A value of .devstack/secrets. */
 export function secret(name: string): string {
   const line = readFileSync(join(work, 'secrets'), 'utf8').split('\n').find((text) => text.startsWith(`${name}=`));

@@ -1,0 +1,236 @@
+/**
+ * Fakes of the rooms below: containers, placement, neutron. They record each call in `Steps`, keep what was made, and can fail or
+ * stand still at any call. They are for order, races and faults; that the real ones work is shown by the host and cloud tests.
+ */
+import { HaulierError } from '../../../src/base/errors.js';
+import type { Operation } from '../../../src/base/operation.js';
+import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
+import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from '../../../src/container/spec.js';
+import type { FloatingIp, Inventory, Network, Neutron, Placement, Port, RequestScope, Subnet } from '../../../src/openstack/types.js';
+import type { Steps } from './steps.js';
+
+async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    work.then(() => resolve(), reject);
+  });
+}
+
+export class FakeContainers implements ContainerHost {
+  readonly made = new Map<string, { spec: ContainerSpec; state: ContainerState }>();
+  readonly cached = new Set<string>();
+  /** Instance to ports whose host side is there. */
+  readonly plugged = new Map<string, Set<string>>();
+  /** Two state changes of one container at once: the door forbids it. */
+  readonly clashes: string[] = [];
+  readonly listeners: ((exit: ContainerExit) => void)[] = [];
+  readonly #busy = new Map<string, string>();
+  host: HostResources = { cpus: 8, memoryMiB: 16_000, memoryAvailableMiB: 9000, diskGiB: 100, diskFreeGiB: 80, architecture: 'x86_64', cpuModel: 'm', cpuVendor: 'v', cpuFlags: ['sse', 'avx2', 'unheard-of'], uptime: '1 day' };
+
+  constructor(readonly steps: Steps) {}
+
+  /** A container of an earlier life of the service. */
+  put(id: string, state: ContainerState, vifs: readonly VifSpec[] = []): void {
+    this.made.set(id, { state, spec: { id, name: id, hostname: id, imageId: 'i', limits: { vcpus: 1, cpuShares: 1024, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB: 64, swapMiB: 0, pids: 100, rootGiB: 1 }, vifs, init: undefined, env: {}, labels: {} } });
+  }
+  get leftovers(): unknown {
+    return { containers: [...this.made.keys()], ports: [...this.plugged].filter(([, ports]) => ports.size > 0).map(([id]) => id) };
+  }
+
+  async #change<T>(what: string, id: string, work: () => Promise<T> | T): Promise<T> {
+    const other = this.#busy.get(id);
+    if (other) this.clashes.push(`${what} during ${other}`);
+    this.#busy.set(id, what);
+    try {
+      await this.steps.pass(`containers.${what}`);
+      return await work();
+    } finally {
+      this.#busy.delete(id);
+    }
+  }
+  #ports(id: string): Set<string> {
+    const ports = this.plugged.get(id) ?? new Set();
+    this.plugged.set(id, ports);
+    return ports;
+  }
+  #existing(id: string): { spec: ContainerSpec; state: ContainerState } {
+    const found = this.made.get(id);
+    if (!found) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+    return found;
+  }
+
+  async start(): Promise<void> { await this.steps.pass('containers.open'); }
+  async stop(): Promise<void> { await this.steps.pass('containers.close'); }
+  async ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
+    await untilAborted(this.steps.pass('containers.ensureImage'), operation.signal);
+    const had = this.cached.has(source.id);
+    this.cached.add(source.id);
+    return had;
+  }
+  async images(): Promise<readonly string[]> { return [...this.cached]; }
+  async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
+    operation.undo(`plug port ${vif.id}`, () => this.unplug(instance, vif));
+    await this.steps.pass('containers.plug');
+    operation.throwIfAborted();
+    this.#ports(instance).add(vif.id);
+  }
+  async unplug(instance: string, vif: VifSpec): Promise<void> {
+    await this.steps.pass('containers.unplug');
+    this.#ports(instance).delete(vif.id);
+  }
+  async create(spec: ContainerSpec, operation: Operation): Promise<void> {
+    if (this.made.has(spec.id)) throw new HaulierError('INSTANCE_STATE', { instance: spec.id, state: 'ready', action: 'create' });
+    operation.undo('create', () => this.destroy(spec.id));
+    await this.#change('create', spec.id, () => {
+      operation.throwIfAborted();
+      this.made.set(spec.id, { spec, state: 'stopped' });
+    });
+  }
+  async mount(id: string): Promise<void> { await this.#change('mount', id, () => void this.#existing(id)); }
+  async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
+    await this.#change('startContainer', id, async () => {
+      const container = this.#existing(id);
+      operation.throwIfAborted();
+      try {
+        for (const vif of container.spec.vifs) this.#ports(id).add(vif.id);
+        if (ready) await untilAborted(typeof ready === 'function' ? ready() : ready, operation.signal);
+        await this.steps.pass('containers.run');
+        container.state = 'running';
+      } catch (error) {
+        this.#ports(id).clear();
+        throw error;
+      }
+    });
+  }
+  async stopContainer(id: string, _timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
+    await this.#change('stopContainer', id, () => {
+      const container = this.#existing(id);
+      operation.throwIfAborted();
+      if (container.state !== 'crashed') container.state = 'stopped';
+      this.#ports(id).clear();
+    });
+  }
+  async pause(id: string): Promise<void> { await this.#change('pause', id, () => { this.#existing(id).state = 'paused'; }); }
+  async unpause(id: string): Promise<void> { await this.#change('unpause', id, () => { this.#existing(id).state = 'running'; }); }
+  async destroy(id: string): Promise<void> {
+    await this.#change('destroy', id, () => {
+      this.made.delete(id);
+      this.plugged.delete(id);
+    });
+  }
+  async updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void> {
+    await this.steps.pass('containers.updateVifs');
+    const container = this.#existing(id);
+    container.spec = { ...container.spec, vifs };
+  }
+  async spec(id: string): Promise<ContainerSpec | undefined> { return this.made.get(id)?.spec; }
+  async view(id: string): Promise<ContainerView> {
+    return { id, name: id, state: this.made.get(id)?.state ?? 'missing', pid: undefined, exitCode: undefined, startedAt: undefined };
+  }
+  async list(): Promise<readonly ContainerView[]> { return Promise.all([...this.made.keys()].map((id) => this.view(id))); }
+  async stats(): Promise<ContainerStats> {
+    return { cpuNs: 5, memoryBytes: 3 << 20, memoryLimitBytes: 64 << 20, pids: 2, uptimeSeconds: 1, disk: { readBytes: 1, writeBytes: 2, readOps: 3, writeOps: 4 }, nics: [] };
+  }
+  async consoleLog(_id: string, lines: number | undefined): Promise<string> { return `lög ${lines ?? 'all'}\n`; }
+  onExit(listener: (exit: ContainerExit) => void): void { this.listeners.push(listener); }
+  async resources(): Promise<HostResources> {
+    await this.steps.pass('containers.resources');
+    return this.host;
+  }
+}
+
+export class FakePlacement implements Placement {
+  readonly allocations = new Map<string, Record<string, Record<string, number>>>();
+  readonly providers = new Map<string, string>();
+  held: Record<string, Inventory> = {};
+  readonly traits = new Set<string>();
+  constructor(readonly steps: Steps) {}
+  async ensureProvider(uuid: string, name: string): Promise<void> { await this.steps.pass('placement.ensureProvider'); this.providers.set(uuid, name); }
+  async inventories(): Promise<Readonly<Record<string, Inventory>>> { return this.held; }
+  async setInventories(_provider: string, inventories: Readonly<Record<string, Inventory>>): Promise<void> { await this.steps.pass('placement.setInventories'); this.held = { ...inventories }; }
+  async setTraits(_provider: string, present: readonly string[], absent: readonly string[]): Promise<readonly string[]> {
+    await this.steps.pass('placement.setTraits');
+    present.forEach((trait) => this.traits.add(trait));
+    absent.forEach((trait) => this.traits.delete(trait));
+    return [];
+  }
+  async allocationsOf(provider: string): Promise<Readonly<Record<string, Readonly<Record<string, number>>>>> {
+    await this.steps.pass('placement.allocationsOf');
+    return Object.fromEntries([...this.allocations].flatMap(([consumer, by]) => (by[provider] ? [[consumer, by[provider]]] : [])));
+  }
+  async moveAllocations(from: string, to: string): Promise<boolean> {
+    await this.steps.pass('placement.moveAllocations');
+    const moved = this.allocations.get(from);
+    if (moved) this.allocations.set(to, moved);
+    return this.allocations.delete(from);
+  }
+  async removeProviderFromAllocations(consumer: string, provider: string): Promise<void> {
+    await this.steps.pass('placement.removeProviderFromAllocations');
+    delete this.allocations.get(consumer)?.[provider];
+  }
+  async deleteAllocations(consumer: string): Promise<void> { await this.steps.pass('placement.deleteAllocations'); this.allocations.delete(consumer); }
+}
+
+export class FakeNeutron implements Neutron {
+  readonly stored = new Map<string, Port>();
+  networkList: Network[] = [];
+  subnetList: Subnet[] = [];
+  floating: FloatingIp[] = [];
+  aliases = new Set(['router', 'binding']);
+  vifType = 'ovs';
+  readonly scopes: { call: string; kind: string }[] = [];
+  constructor(readonly steps: Steps) {}
+
+  async #pass(call: string, scope: RequestScope): Promise<void> {
+    this.scopes.push({ call, kind: scope.identity.kind });
+    await this.steps.pass(`neutron.${call}`);
+    scope.signal?.throwIfAborted();
+  }
+  /** A port that a user made. */
+  own(id: string, fields: Partial<Port> = {}): Port {
+    const network = this.networkList[0]!;
+    const port: Port = { id, network_id: network.id, mac_address: 'fa:16:3e:00:00:01', status: 'DOWN', admin_state_up: true, device_id: '', device_owner: '', tenant_id: network.tenant_id!, fixed_ips: [{ subnet_id: this.subnetList[0]!.id, ip_address: '10.77.2.9' }], 'binding:host_id': '', 'binding:vif_type': 'unbound', 'binding:vif_details': {}, 'binding:vnic_type': 'normal', 'binding:profile': {}, ...fields };
+    this.stored.set(id, port);
+    return port;
+  }
+  async ports(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly Port[]> {
+    await this.#pass('ports', scope);
+    return [...this.stored.values()].filter((port) => Object.entries(filters).every(([field, value]) => [value].flat().includes(String(port[field as keyof Port]))));
+  }
+  async port(scope: RequestScope, id: string): Promise<Port> {
+    await this.#pass('port', scope);
+    const port = this.stored.get(id);
+    if (!port) throw new HaulierError('PORT_NOT_FOUND', { port: id });
+    return port;
+  }
+  async createPort(scope: RequestScope, fields: Readonly<Record<string, unknown>>): Promise<Port> {
+    await this.#pass('createPort', scope);
+    const count = this.stored.size + 1;
+    return this.own(`4c62ff61-efe1-4e3e-8f84-${String(count).padStart(12, '0')}`, { ...fields, mac_address: `fa:16:3e:1f:2d:${String(count).padStart(2, '0')}`, fixed_ips: [{ subnet_id: this.subnetList[0]!.id, ip_address: `10.77.2.${count}` }] } as Partial<Port>);
+  }
+  async updatePort(scope: RequestScope, id: string, fields: Readonly<Record<string, unknown>>): Promise<Port> {
+    await this.#pass(fields['device_id'] === '' ? 'unbind' : 'bind', scope);
+    const port = this.stored.get(id);
+    if (!port) throw new HaulierError('PORT_NOT_FOUND', { port: id });
+    const bound = Boolean(fields['binding:host_id']);
+    const now = { ...port, ...fields, 'binding:vif_type': bound ? this.vifType : 'unbound', 'binding:vif_details': bound ? { bridge_name: 'br-int', ovs_hybrid_plug: false } : {} } as Port;
+    this.stored.set(id, now);
+    return now;
+  }
+  async deletePort(scope: RequestScope, id: string): Promise<void> { await this.#pass('deletePort', scope); this.stored.delete(id); }
+  async networks(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly Network[]> {
+    await this.#pass('networks', scope);
+    return this.networkList.filter((network) => Object.entries(filters).every(([field, value]) => (field === 'shared' ? (value === 'True') === (network.shared === true) : [value].flat().includes(String(network[field as keyof Network])))));
+  }
+  async subnets(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly Subnet[]> {
+    await this.#pass('subnets', scope);
+    return this.subnetList.filter((subnet) => [filters['id'] ?? []].flat().includes(subnet.id));
+  }
+  async floatingIps(scope: RequestScope): Promise<readonly FloatingIp[]> { await this.#pass('floatingIps', scope); return this.floating; }
+  async securityGroups(scope: RequestScope): Promise<readonly { readonly id: string; readonly name: string }[]> {
+    await this.#pass('securityGroups', scope);
+    return [{ id: 'g1', name: 'web' }, { id: 'g2', name: 'twice' }, { id: 'g3', name: 'twice' }];
+  }
+  async extensions(): Promise<ReadonlySet<string>> { return this.aliases; }
+}

@@ -1,0 +1,153 @@
+/** One compute service over the fakes, with the recorded boot as its first message. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { KeyedLock, Semaphore } from '../../../src/base/lock.js';
+import { silentLog } from '../../../src/base/log.js';
+import { packageRoot } from '../../../src/base/package-root.js';
+import type { Compute } from '../../../src/compute/compute.js';
+import { computeEndpoint } from '../../../src/compute/endpoint.js';
+import { EventWaiters } from '../../../src/compute/events.js';
+import { Notifier } from '../../../src/compute/notifier.js';
+import { Operations } from '../../../src/compute/operations.js';
+import { ResourceTracker } from '../../../src/compute/resource-tracker.js';
+import type { ComputeSettings } from '../../../src/compute/settings.js';
+import type { WireContext } from '../../../src/messaging/types.js';
+import { NovaConductor } from '../../../src/nova/conductor.js';
+import { Notifier as NovaNotifier } from '../../../src/nova/notifications.js';
+import type { Primitive } from '../../../src/nova/object.js';
+import type { VifInfo } from '../../../src/nova/network-info.js';
+import type { Glance, GlanceImage, Network, Subnet } from '../../../src/openstack/types.js';
+import { FakeContainers, FakeNeutron, FakePlacement } from './fakes.js';
+import { FakeNova, wire } from './fake-nova.js';
+import { Steps } from './steps.js';
+
+const folder = join(packageRoot, 'test/contract/wire');
+
+interface Message { readonly method: string; readonly args: Record<string, unknown> & { objinst?: Primitive; objmethod?: string } & Record<string, unknown> }
+
+/** Recorded messages of a flow. */
+export function messages(flow: string): Message[] {
+  return readFileSync(join(folder, `${flow}.jsonl`), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { body: { 'oslo.message': Message } }).body['oslo.message']);
+}
+/** Recorded REST exchanges of a flow. */
+export function rest(flow: string): { method: string; url: string; response: Record<string, unknown[]> & Record<string, unknown> }[] {
+  return readFileSync(join(folder, 'http', `${flow}.jsonl`), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as ReturnType<typeof rest>[number]);
+}
+/** The answer to the first recorded request whose address has `part` in it. */
+export function answer<T>(flow: string, method: string, part: string, member: string): T {
+  const found = rest(flow).find((item) => item.method === method && item.url.includes(part) && item.response[member] !== undefined);
+  if (!found) throw new Error(`no ${method} ${part} in ${flow}`);
+  return found.response[member] as T;
+}
+
+const boot = messages('boot').find((message) => message.method === 'build_and_run_instance')!;
+export const host = 'fake2';
+export const uuid = '56cab1b6-6fb9-447f-9482-9f3e2e18a7e3';
+export const nodeUuid = '0e44df4e-ca18-47e3-9ee5-a8252ce22b06';
+export const context: WireContext = Object.fromEntries(Object.entries(boot).filter(([key]) => key.startsWith('_context_')).map(([key, value]) => [key.slice('_context_'.length), value]));
+
+export const settings: ComputeSettings = {
+  host, hypervisorHostname: host, myIp: '192.0.2.2', statePath: '/nowhere', instancesPath: '/nowhere', configDirs: [], instanceNameTemplate: 'instance-%08x',
+  reportInterval: 10, updateResourcesInterval: 0, syncPowerStateInterval: 600, healInfoCacheInterval: -1, runningDeletedAction: 'reap', runningDeletedPollInterval: 1800,
+  runningDeletedTimeout: 0, instanceDeleteInterval: 300, reclaimInstanceInterval: 0, periodicFuzzyDelay: 0, resumeGuestsOnHostBoot: false,
+  reservedCpus: 1, reservedMemoryMb: 512, reservedDiskMb: 1500, cpuAllocationRatio: undefined, ramAllocationRatio: undefined, diskAllocationRatio: undefined,
+  initialCpuAllocationRatio: 4, initialRamAllocationRatio: 1, initialDiskAllocationRatio: 1, vifPluggingTimeout: 300, vifPluggingIsFatal: true, maxConcurrentBuilds: 10,
+  shutdownTimeout: 60, ovsBridge: 'br-int', trackInstanceChanges: false, disableGroupPolicyCheck: false, disableServiceVersionCheck: false, pidsLimit: 4096, dhcpDomain: '',
+ periodicEnable: true,
+};
+
+class FakeGlance implements Glance {
+  constructor(readonly steps: Steps) {}
+  async image(): Promise<GlanceImage> { throw new Error('not used'); }
+  async deleteImage(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.deleteImage ${id}`); }
+  async download(): Promise<never> { throw new Error('not used'); }
+}
+
+export interface World {
+  readonly steps: Steps;
+  readonly nova: FakeNova;
+  readonly containers: FakeContainers;
+  readonly placement: FakePlacement;
+  readonly neutron: FakeNeutron;
+  readonly compute: Compute;
+  /** The recorded boot's arguments, fresh. */
+  bootArgs(change?: Record<string, unknown>): Record<string, unknown>;
+  send(method: string, args: Record<string, unknown>, context?: WireContext): Promise<unknown>;
+  /** The recorded boot until the server is active; neutron's event comes as soon as it is waited for. */
+  boot(): Promise<void>;
+  /** The instance as a message carries it. */
+  instance(change?: Record<string, unknown>): Primitive;
+  /** An event of neutron for the instance. */
+  event(name: string, port: string, status?: string): Promise<unknown>;
+  cache(): VifInfo[];
+  /** Delivers network-vif-plugged when the container waits. */
+  plugWhenAsked(): void;
+}
+
+/** A world in which the API and the scheduler have just placed the recorded server here. */
+export async function world(change: Partial<ComputeSettings> = {}, serviceVersion = 68): Promise<World> {
+  const steps = new Steps();
+  const nova = new FakeNova(steps, serviceVersion);
+  const containers = new FakeContainers(steps);
+  const placement = new FakePlacement(steps);
+  const neutron = new FakeNeutron(steps);
+  neutron.networkList = answer<Network[]>('boot', 'GET', '/v2.0/networks?id', 'networks');
+  neutron.subnetList = answer<Subnet[]>('boot', 'GET', '/v2.0/subnets', 'subnets');
+  const log = silentLog();
+  const conductor = new NovaConductor(nova, log);
+  await conductor.connect(new AbortController().signal);
+  const all = { ...settings, ...change };
+  const node = { id: 7, uuid: nodeUuid, hypervisorHostname: host };
+  const service = { id: 4, disabled: false };
+  const compute: Compute = {
+    settings: all, log, conductor, rpc: nova, containers, placement, neutron, glance: new FakeGlance(steps), node,
+    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), events: new EventWaiters(), operations: new Operations(log),
+    tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
+    notifier: new Notifier(log, conductor, host, all.trackInstanceChanges, new NovaNotifier(undefined, { host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
+  };
+  const sent = structuredClone((boot.args['instance'] as Primitive)['nova_object.data']);
+  nova.instances.set(uuid, { ...sent });
+  nova.caches.set(uuid, '[]');
+  placement.allocations.set(uuid, { [nodeUuid]: { VCPU: 1, MEMORY_MB: 128, DISK_GB: 1 } });
+  steps.clear();
+  const endpoint = computeEndpoint(compute);
+  const send: World['send'] = (method, args, about = context) =>
+    endpoint.handle({ method, namespace: undefined, version: '6.0', args: structuredClone(args), context: about, isCall: true, signal: new AbortController().signal });
+  const instance: World['instance'] = (fields = {}) => {
+    const row = nova.row(uuid);
+    const cache = wire('InstanceInfoCache', '1.5', { instance_uuid: uuid, network_info: nova.caches.get(uuid) ?? null });
+    return wire('Instance', '2.8', structuredClone({ ...row, info_cache: cache, ...fields }));
+  };
+  const event: World['event'] = (name, port, status = 'completed') => send('external_instance_event', {
+    instances: [instance()], events: [wire('InstanceExternalEvent', '1.5', { name, status, tag: port, instance_uuid: uuid })],
+  });
+  const plugWhenAsked = (): void => {
+    steps.whenever('containers.startContainer', () => void Promise.resolve().then(() => Promise.all([...neutron.stored.keys()].map((port) => event('network-vif-plugged', port)))));
+  };
+  return {
+    steps, nova, containers, placement, neutron, compute, send, instance, event, plugWhenAsked,
+    bootArgs: (fields = {}) => structuredClone({ ...boot.args, ...fields }),
+    boot: async () => {
+      plugWhenAsked();
+      await send('build_and_run_instance', boot.args);
+      if (nova.row(uuid)['vm_state'] !== 'active') throw new Error(`not booted: ${JSON.stringify(nova.faults)}`);
+    },
+    cache: () => JSON.parse(nova.caches.get(uuid) ?? '[]') as VifInfo[],
+  };
+}
+
+/** What an ended or failed build must not leave; empty if nothing is left. */
+export function leftovers(w: World, own: readonly string[] = []): string[] {
+  return [
+    ...[...w.containers.made.keys()].map((id) => `container ${id}`),
+    ...[...w.containers.plugged].flatMap(([, ports]) => [...ports].map((port) => `device of ${port}`)),
+    ...[...w.neutron.stored.values()].filter((port) => !own.includes(port.id) || port.device_id !== '').map((port) => `port ${port.id} of ${port.device_id}`),
+    ...[...w.placement.allocations.keys()].map((consumer) => `allocation of ${consumer}`),
+    ...w.nova.vifs.map((vif) => `virtual interface ${String(vif['uuid'])}`),
+    ...(w.nova.caches.get(uuid) && w.nova.caches.get(uuid) !== '[]' ? ['cache'] : []),
+    ...w.containers.clashes.map((clash) => `clash: ${clash}`),
+    ...w.compute.operations.running.map((operation) => `operation ${operation.name}`),
+    ...(w.compute.locks.held(uuid) || w.compute.cacheLocks.held(uuid) ? ['lock'] : []),
+    ...w.nova.events.filter((item) => !item.done).map((item) => `open event ${item.name}`),
+  ];
+}
