@@ -46,7 +46,7 @@ control_base_start() {
 }
 
 control_base_wait() {
-  svc_wait 60 ctl mariadb ctl_run mariadb -e 'select 1'
+  svc_wait 120 ctl mariadb ctl_run mariadb -e 'select 1'
   say "ctl: mariadb answers"
 }
 
@@ -75,14 +75,14 @@ queue_ready() {
   step "ctl: $1 takes calls" "$(svc_log ctl "$1")"
   (
     CTL_ENV=("RABBIT=devstack:$PW_RABBIT")
-    ctl_run python3 /opt/haulier/devstack/lib/queue-ready.py 60 "$2" "$3"
+    ctl_run python3 /opt/haulier/devstack/lib/queue-ready.py 120 "$2" "$3"
   )
 }
 
 control_services_wait() {
   local pair
   for pair in keystone:5000 placement:8778 glance-api:9292 neutron-api:9696 nova-api:8774; do
-    svc_wait 90 ctl "${pair%%:*}" ctl_run curl -m 5 -s -o /dev/null "http://127.0.0.1:${pair##*:}/"
+    svc_wait 180 ctl "${pair%%:*}" ctl_run curl -m 5 -s -o /dev/null "http://127.0.0.1:${pair##*:}/"
     say "ctl: ${pair%%:*} answers"
   done
 }

@@ -65,6 +65,6 @@ rabbit_start() {
 }
 
 rabbit_wait() {
-  svc_wait 60 "$1" rabbitmq port_open "$1" 5672
+  svc_wait 120 "$1" rabbitmq port_open "$1" 5672
   say "$1: rabbitmq listens"
 }

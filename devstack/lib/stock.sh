@@ -37,8 +37,8 @@ stock_up() {
   [ -z "$1" ] || SVC_ENV=(PYTHONPATH=/opt/haulier/devstack/fast-poll)
   svc_start stock1-agent nova-compute nova-compute --config-file /etc/nova/stock.conf
   SVC_ENV=()
-  wait_services 60 "$began" nova-compute:stock1
-  wait_agents 60 "$began" stock1
+  wait_services 120 "$began" nova-compute:stock1
+  wait_agents 180 "$began" stock1
   cmd_discover
 }
 

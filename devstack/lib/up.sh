@@ -29,8 +29,8 @@ cmd_up() {
     control_snapshot
   fi
   [ -n "$fresh" ] || since=$((EPOCHSECONDS - 60)) # they report every 10 and 30 s
-  wait_services 60 "$since" nova-conductor:ctl nova-scheduler:ctl
-  wait_agents 90 "$since" "${CLOUD_HOSTS[@]}"
+  wait_services 120 "$since" nova-conductor:ctl nova-scheduler:ctl
+  wait_agents 180 "$since" "${CLOUD_HOSTS[@]}"
   touch "$WORK/ctl/ready"
   say "up: devstack/cloud openstack ..., devstack/cloud haulier start ${CLOUD_HOSTS[0]}"
 }
@@ -71,7 +71,7 @@ cloud_host_up() {
 up_first() {
   control_databases
   uwsgi_start keystone keystone/keystone-uwsgi.ini 5000
-  svc_wait 60 ctl keystone ctl_run curl -m 5 -sf -o /dev/null http://127.0.0.1:5000/v3
+  svc_wait 120 ctl keystone ctl_run curl -m 5 -sf -o /dev/null http://127.0.0.1:5000/v3
   seed catalog
   control_services_start
 }

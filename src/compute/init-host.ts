@@ -161,7 +161,8 @@ async function failInterruptedBuilds(compute: Compute, context: WireContext): Pr
       const instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: ['info_cache'] })) as NovaObject;
       if (instance.text('vm_state') !== 'building' || instance.text('host') !== undefined) continue;
       // the message may still wait in the queue; `failLostBuilds` looks at these much later
-      if (instance.text('task_state') === 'scheduling') continue;
+      const task = instance.text('task_state');
+      if (task === 'scheduling' || (task !== undefined && !buildTasks.has(task))) continue;
       await recordFault(compute, context, instance, new HaulierError('CANCELLED', { what: 'building the server', reason: 'the compute service ended in between' }));
       await save(compute, context, instance, { vm_state: 'error', task_state: null });
       await compute.placement.deleteAllocations(uuid);

@@ -18,7 +18,7 @@ import type { ComputeSettings } from './settings.js';
 import { HaulierError } from '../base/errors.js';
 import { KeyedLock, Semaphore } from '../base/lock.js';
 import type { Log } from '../base/log.js';
-import type { ContainerHost } from '../container/container-host.js';
+import type { ContainerExit, ContainerHost } from '../container/container-host.js';
 import type { Messaging } from '../messaging/messaging.js';
 import type { RpcServer } from '../messaging/types.js';
 import { NovaConductor } from '../nova/conductor.js';
@@ -83,6 +83,10 @@ export class ComputeService {
   async start(signal: AbortSignal): Promise<void> {
     const { settings, log, containers, messaging } = this.#parts;
     void this.#parts.prefetch?.().catch((error: unknown) => log.warn({ err: error }, 'keystone does not answer yet'));
+    // what ended while nobody looked is found by `containers.start`; it is followed when the recovery is through
+    const early: ContainerExit[] = [];
+    let follow = (exit: ContainerExit): void => void early.push(exit);
+    containers.onExit((exit) => follow(exit));
     await Promise.all([this.#conductor.connect(signal), containers.start()]);
     const context = adminContext();
     const [minimum, service] = await Promise.all([minimumComputeVersion(this.#conductor, context), findService(this.#conductor, context, settings.host)]);
@@ -90,12 +94,13 @@ export class ComputeService {
     const node = await nodeIdentity(this.#conductor, context, settings, service, (await containers.list()).length);
     const compute = this.#makeCompute(node);
     this.#compute = compute;
-    containers.onExit((exit) => {
-      void handleExit(compute, exit).catch((error: unknown) => log.error({ err: error, instance: exit.id }, 'cannot follow the end of a container'));
-    });
     await this.#heartbeat.register(service);
     await untilItWorks(() => compute.tracker.audit(context), signal, log, 'the first audit');
     const instances = await initHost(compute);
+    follow = (exit) => {
+      void handleExit(compute, exit).catch((error: unknown) => log.error({ err: error, instance: exit.id }, 'cannot follow the end of a container'));
+    };
+    early.forEach(follow);
     const current = computeEndpoint(compute);
     this.#server = await messaging.serve({ topics: ['compute', 'compute-alt'], server: settings.host, endpoints: [current, v5Endpoint(current), baseEndpoint], unlimited, signal });
     this.#heartbeat.start();

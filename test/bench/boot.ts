@@ -115,9 +115,9 @@ function report(loadBefore: string): void {
 const loadBefore = loadAverage();
 let client: Client | undefined;
 try {
-  // 50 flavors of one vCPU fit, and a slow agent under 50 boots at once is no failure: Nova's own default time-out
+  // 50 flavors of one vCPU fit, and a slow agent under 50 boots at once is no failure
   say(`${haulier.host}: Haulier from ${flags.main}`);
-  await haulier.restart(flags.main, { cpu_allocation_ratio: '64', vif_plugging_timeout: '300' });
+  await haulier.restart(flags.main, { cpu_allocation_ratio: '64', vif_plugging_timeout: '900' });
   await cloud('discover');
   client = new Client('host2');
   await measure(client);

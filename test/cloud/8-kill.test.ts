@@ -10,14 +10,6 @@ import { Scene } from './lib/scene.js';
 
 const steps = (prefix: string): string[] => containerFaultPoints.filter((point) => point.startsWith(`container.${prefix}.`));
 
-/** The API takes a host for down that has not beaten for a minute, and one that dies at every start never beats. */
-async function freshBeat(scene: Scene): Promise<void> {
-  const { updated_at: beaten } = (await scene.service('host2')) as unknown as { updated_at: string };
-  if (Date.now() - Date.parse(`${beaten}Z`) < 40_000) return;
-  await scene.clean('host2');
-  await until('a new beat', 15, async () => ((await scene.service('host2')) as unknown as { updated_at: string }).updated_at !== beaten);
-}
-
 test.serial('at every step of a boot', async (t) => {
   const scene = await Scene.begin(t);
   const bystander = await scene.active({ host: 'host2' });
@@ -26,7 +18,7 @@ test.serial('at every step of a boot', async (t) => {
   const points = ['image.download', 'image.unpacked', 'image.renamed', ...steps('create'), ...steps('start'), 'rootfs.prepared', 'rootfs.layers-mounted', 'rootfs.mounted', ...bootFaultPoints];
   const killed = new Map<string, string>();
   for (const point of points) {
-    await freshBeat(scene);
+    await scene.freshen('host2');
     const own = point.startsWith('image.') ? await upload(scene, image) : undefined;
     await scene.fault('host2', `kill:${point}`, false);
     // the message waits until the start is through, with the recovery of the previous server
@@ -60,6 +52,7 @@ test.serial('at every step of a delete, one after the other on the same server',
   const untouched = (await container('host2', bystander.id))!.pid;
   const [begun, ...rest] = deleteFaultPoints;
   const chain = [begun, ...steps('destroy'), ...rest];
+  await scene.freshen('host2');
   await scene.fault('host2', `kill:${chain[0]}`);
   await scene.admin.remove('nova', `/v2.1/servers/${server.id}`);
   await died('host2');
@@ -78,7 +71,7 @@ test.serial('at every step of a stop, a start and a reboot, one after the other 
   const scene = await Scene.begin(t);
   const server = await scene.active({ host: 'host2' });
   const walk = async (body: Record<string, unknown>, points: readonly string[], status: string): Promise<void> => {
-    await freshBeat(scene);
+    await scene.freshen('host2');
     await scene.fault('host2', `kill:${points[0]}`);
     await scene.act(server.id, body);
     await died('host2');

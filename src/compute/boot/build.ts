@@ -92,7 +92,7 @@ async function bootOnce(compute: Compute, request: BuildRequest, operation: Oper
   const wait = new VifWait(compute, uuid);
   try {
     const [vifs] = await inParallel(
-      network(compute, request, { ...demand, onBound: (vif, place) => plugEarly(compute, uuid, operation, wait, vif, place) }, wish).catch((error: unknown) => {
+      network(compute, request, { ...demand, onBound: (vif, place) => plugEarly(compute, uuid, operation, wait, vif, place), onAllBound: () => saveSpawning(compute, request) }, wish).catch((error: unknown) => {
         operation.abort(error as Error); // a download that may take minutes has no use any more
         throw error;
       }),

@@ -1,6 +1,7 @@
 /** external_instance_event (contract C.14). Runs beside the instance's lock: its holder may be the one who waits. */
 import type { Call, Compute } from '../compute.js';
 import { uuidOf } from '../compute.js';
+import { prepareTerminate } from './terminate.js';
 import { refreshVifs, saveVifs, storedVifs } from '../network/info-cache.js';
 import { vifSpecs } from '../network/vif-spec.js';
 import type { EventOutcome } from '../events.js';
@@ -13,7 +14,8 @@ export async function externalInstanceEvent(compute: Compute, call: Call): Promi
   await Promise.all(objects(call.args['events']).map(async (event) => {
     const uuid = event.text('instance_uuid') ?? '';
     const instance = instances.find((item) => uuidOf(item) === uuid);
-    if (!instance || instance.get('deleted') === true) return;
+    if (!instance) return;
+    if (instance.get('deleted') === true) return prepareTerminate(compute, uuid); // by the API alone: a build that waits for this event need not wait for its end
     try {
       await one(compute, call.context, uuid, event);
     } catch (error) {

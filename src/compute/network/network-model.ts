@@ -59,7 +59,7 @@ function subnetModel(subnet: Subnet, port: Port, records: NetworkRecords, option
 function bridgeOf(port: Port, ovsBridge: string): string | null {
   const details = port['binding:vif_details'] ?? {};
   const named = typeof details['bridge_name'] === 'string' ? details['bridge_name'] : undefined;
-  switch (port['binding:vif_type']) {
+  switch (port['binding:vif_type'] ?? 'unbound') {
     case 'ovs': return (named ?? ovsBridge).slice(0, deviceNameLength);
     case 'bridge': return (named ?? `brq${port.network_id}`).slice(0, deviceNameLength);
     default: return null;

@@ -47,7 +47,7 @@ export async function resolveRequested(compute: Compute, context: WireContext, i
     checkExternal(context, all);
     return all.map((network) => ({ network, port: undefined, address: undefined, tag: undefined }));
   }
-  const ports = await Promise.all(asked.map((request) => { const id = request.text('port_id'); return id ? checkedPort(compute, context, instance, id) : undefined; }));
+  const ports = await Promise.all(asked.map(async (request) => { const id = request.text('port_id'); return id ? checkedPort(compute, context, instance, id) : undefined; }));
   const ids = [...new Set(asked.map((request, index) => ports[index]?.network_id ?? request.text('network_id') ?? ''))];
   const networks = await compute.neutron.networks(scope, { id: ids });
   checkExternal(context, networks);

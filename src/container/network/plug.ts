@@ -1,5 +1,5 @@
 /** Plugs and unplugs ports, whatever their kind; remembers what was plugged, so that nothing stays behind after a crash. */
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJson, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError, isHaulierError } from '../../base/errors.js';
@@ -116,6 +116,10 @@ export class Plugger {
     }
     await removeVeth(vif);
     await rm(this.#record(instance, vif.id), { force: true });
+    // the last port takes the instance's folder with it: a build that failed early has nothing else that would
+    await rmdir(join(this.#records, instance)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT' && error.code !== 'ENOTEMPTY') throw error;
+    });
   }
 
   /**

@@ -12,7 +12,7 @@ const network = 'bench-net';
 const pollMs = 50;
 const pollManyMs = 250;
 const pollFailedMs = 2000;
-const limitMs = 300_000;
+const limitMs = 900_000;
 
 /** One server: seconds from POST to ACTIVE, from DELETE until it is gone. */
 export interface OneBoot {

@@ -44,6 +44,7 @@ export interface Service {
   readonly state: 'up' | 'down';
   readonly status: 'enabled' | 'disabled';
   readonly forced_down: boolean;
+  readonly updated_at: string;
 }
 
 /** A hypervisor. */

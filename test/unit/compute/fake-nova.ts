@@ -160,7 +160,7 @@ export class FakeNova implements RpcClient {
       case 'BlockDeviceMapping.destroy': return [{ deleted: true, obj_what_changed: [] }, null];
       case 'InstanceGroup.get_hosts': {
         const members = ((data['members'] ?? []) as string[]).filter((member) => !((kwargs['exclude'] ?? []) as string[]).includes(member));
-        return [{ obj_what_changed: [] }, [...new Set(members.map((member) => this.instances.get(member)?.['host']).filter((host) => host != null))]];
+        return [{ obj_what_changed: [] }, [...new Set(members.map((member) => this.instances.get(member)?.['host']).filter((host) => host !== null && host !== undefined))]];
       }
       default: throw new Error(`the fake conductor does not know ${name}`);
     }

@@ -87,7 +87,12 @@ export class FakeContainers implements ContainerHost {
       this.made.set(spec.id, { spec, state: 'stopped' });
     });
   }
-  async mount(id: string): Promise<void> { await this.#change('mount', id, () => void this.#existing(id)); }
+  async mount(id: string, operation: Operation): Promise<void> {
+    await this.#change('mount', id, () => {
+      operation.throwIfAborted();
+      this.#existing(id);
+    });
+  }
   async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
     await this.#change('startContainer', id, async () => {
       const container = this.#existing(id);
