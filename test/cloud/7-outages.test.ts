@@ -8,6 +8,23 @@ import type { Server } from './lib/types.js';
 
 const patience = 120;
 
+test.serial('keystone dies during a build, and during a delete', async (t) => {
+  const scene = await Scene.begin(t);
+  const server = await scene.active({ host: 'host2' });
+  const building = await scene.boot({ host: 'host2' });
+  await scene.admin.remove('nova', `/v2.1/servers/${server.id}`);
+  await outage('keystone', () => sleep(3000));
+  await scene.gone(server.id, patience);
+  const built = await until('the build is decided', patience, async () => {
+    const seen = await scene.show(building);
+    return seen['OS-EXT-STS:task_state'] === null && seen.status !== 'BUILD' ? seen : undefined;
+  }, () => scene.show(building));
+  t.log(`the build ended ${built.status}: ${built.fault?.message ?? ''}`);
+  if (built.status === 'ERROR') await scene.nothingLeft(building);
+  const after = await scene.active({ host: 'host2' });
+  t.deepEqual(await scene.silent(after), []);
+});
+
 for (const [service, seconds] of [['nova-conductor', 4], ['rabbitmq', 2]] as const) {
   test.serial(`${service} dies during a stop and a build`, async (t) => {
     const scene = await Scene.begin(t);
@@ -35,24 +52,7 @@ for (const [service, seconds] of [['nova-conductor', 4], ['rabbitmq', 2]] as con
     await until('host2 up', 60, async () => (await scene.service('host2')).state === 'up');
     await scene.act(server.id, { 'os-start': null });
     await scene.reach(server.id, 'ACTIVE', 60);
-    t.deepEqual(await scene.silent(server), []);
+    // neutron's agent takes its time to find the broker again: not ours, but without it no port is wired
+    t.deepEqual(await scene.silent(server, patience), []);
   });
 }
-
-test.serial('keystone dies during a build, and during a delete', async (t) => {
-  const scene = await Scene.begin(t);
-  const server = await scene.active({ host: 'host2' });
-  let building = '';
-  building = await scene.boot({ host: 'host2' });
-  await scene.admin.remove('nova', `/v2.1/servers/${server.id}`);
-  await outage('keystone', () => sleep(3000));
-  await scene.gone(server.id, patience);
-  const built = await until('the build is decided', patience, async () => {
-    const seen = await scene.show(building);
-    return seen['OS-EXT-STS:task_state'] === null && seen.status !== 'BUILD' ? seen : undefined;
-  }, () => scene.show(building));
-  t.log(`the build ended ${built.status}: ${built.fault?.message ?? ''}`);
-  if (built.status === 'ERROR') await scene.nothingLeft(building);
-  const after = await scene.active({ host: 'host2' });
-  t.deepEqual(await scene.silent(after), []);
-});

@@ -213,9 +213,9 @@ export class Scene {
   }
 
   /** The addresses that do not answer a ping; empty is good. */
-  async silent(server: Server): Promise<string[]> {
+  async silent(server: Server, seconds?: number): Promise<string[]> {
     const all = Object.values(server.addresses).flat().map((item) => item.addr);
-    const checked = await Promise.all(all.map(async (address) => ((await answers(address)) ? undefined : address)));
+    const checked = await Promise.all(all.map(async (address) => ((await answers(address, seconds)) ? undefined : address)));
     return checked.filter((address) => address !== undefined);
   }
 

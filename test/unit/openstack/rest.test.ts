@@ -31,16 +31,14 @@ test('sends JSON, query, request id, and reads JSON', async (t) => {
   t.is(queryString({ a: 'b c&d', k: 'x:y,z' }), '?a=b%20c%26d&k=x:y,z');
 });
 
-test('a kept connection that the server closed costs an idempotent request one repeat, at once', async (t) => {
+test('a kept connection that the server closed costs an idempotent request one repeat', async (t) => {
   const { server, ask } = await world(t);
   server.handler = () => ({ body: {} });
   await ask({});
   await new Promise((resolve) => setTimeout(resolve, 20)); // until undici has the connection back
   let cut = 0;
   server.handler = () => (cut++ === 0 ? { destroy: true } : { body: { ok: true } });
-  const started = performance.now();
   t.deepEqual((await ask({ method: 'PUT', json: {} })).body, { ok: true });
-  t.true(performance.now() - started < 200);
   t.is(server.seen.length, 3);
   t.true(server.seen[0]?.socket === server.seen[1]?.socket, 'the connection was kept');
 });
