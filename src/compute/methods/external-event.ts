@@ -1,6 +1,7 @@
 /** external_instance_event (contract C.14). Runs beside the instance's lock: its holder may be the one who waits. */
 import type { Call, Compute } from '../compute.js';
 import { uuidOf } from '../compute.js';
+import { isNova } from '../failure-report.js';
 import { prepareTerminate } from './terminate.js';
 import { refreshVifs, saveVifs, storedVifs } from '../network/info-cache.js';
 import { vifSpecs } from '../network/vif-spec.js';
@@ -19,7 +20,9 @@ export async function externalInstanceEvent(compute: Compute, call: Call): Promi
     try {
       await one(compute, call.context, uuid, event);
     } catch (error) {
-      compute.log.warn({ err: error, instance: uuid, event: event.text('name') }, 'cannot handle the event');
+      // an event of a server that has been deleted meanwhile
+      const level = isNova(error, 'InstanceInfoCacheNotFound', 'InstanceNotFound') ? 'debug' : 'warn';
+      compute.log[level]({ err: error, instance: uuid, event: event.text('name') }, 'cannot handle the event');
     }
   }));
 }

@@ -92,12 +92,19 @@ export async function traces(host: HostName, needles: readonly string[]): Promis
   return text.split('\n').filter((line) => needles.some((needle) => line.includes(needle))).map((line) => `${host}: ${line}`);
 }
 
-/** How many loop devices, mounts and container devices the host has: to compare before and after a whole level. */
-export async function inventory(host: HostName): Promise<Record<string, string[]>> {
-  const text = await mustRun(host, ['sh', '-c', listing]);
-  const pick = (pattern: RegExp): string[] => text.split('\n').filter((line) => pattern.test(line)).sort();
-  return {
-    runc: pick(/^runc /), mounts: pick(/^mount .*\/var\/lib\/nova\/instances/).map((line) => line.split(' ')[5] ?? ''), loops: pick(/^loop .*\/var\/lib\/nova\/instances/).map((line) => line.replace(/^loop \S+ /, '')),
-    links: pick(/^link .*: (tap|qvo|qvb|qbr)/).map((line) => line.split(' ')[2] ?? ''), ovs: pick(/^ovs-port tap/), paths: pick(/^path \/(var\/lib\/nova\/instances|run\/haulier)/).filter((line) => !line.includes('/_base')), processes: pick(/^process /),
-  };
+/** Everything on a host that bears the name of an instance or of a port's device. */
+export async function belongings(host: HostName): Promise<{ instances: Map<string, string>; devices: Map<string, string> }> {
+  const instances = new Map<string, string>();
+  const devices = new Map<string, string>();
+  for (const line of (await mustRun(host, ['sh', '-c', listing])).split('\n')) {
+    const [kind, ...words] = line.split(' ');
+    // of a mount only its place counts: its source may be an image of the cache
+    const where = kind === 'mount' ? words[4] ?? '' : line;
+    const own = kind === 'runc' || kind === 'process' || (kind === 'path' && !line.includes('/_')) || where.startsWith('/var/lib/nova/instances/');
+    const uuid = own ? /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/.exec(where)?.[0] : undefined;
+    if (uuid) instances.set(uuid, line);
+    const device = kind === 'link' || kind === 'ovs-port' ? /\b(?:tap|qvo|qvb|qbr)([0-9a-f]{8}-[0-9a-f]{2})\b/.exec(line)?.[1] : undefined;
+    if (device) devices.set(device, line);
+  }
+  return { instances, devices };
 }

@@ -134,3 +134,24 @@ test('no reschedule for a server that was deleted while the failure was settled'
   await w.send('build_and_run_instance', w.bootArgs());
   t.deepEqual(w.nova.casts, []);
 });
+
+test('what fails after a delete fails because of it, whatever it says', async (t) => {
+  const w = await world();
+  let deleted: Promise<unknown> | undefined;
+  w.steps.before('containers.create', () => {
+    w.nova.row(uuid)['task_state'] = 'deleting';
+    deleted = w.send('terminate_instance', { instance: w.instance(), bdms: wire('BlockDeviceMappingList', '1.18', { objects: [] }) });
+    throw new HaulierError('COMMAND_FAILED', { command: 'tar', outcome: 'SIGTERM', stderr: '' });
+  });
+  await w.send('build_and_run_instance', w.bootArgs());
+  await deleted;
+  t.deepEqual([w.nova.casts, w.nova.faults, leftovers(w)], [[], [], []]);
+});
+
+test('a state that was reset while the server was built: error, for its container is gone', async (t) => {
+  const w = await world();
+  w.plugWhenAsked();
+  w.steps.before('containers.run', () => { Object.assign(w.nova.row(uuid), { vm_state: 'active', task_state: null }); });
+  await w.send('build_and_run_instance', w.bootArgs());
+  t.deepEqual([w.nova.row(uuid)['vm_state'], leftovers(w)], ['error', []]);
+});

@@ -12,6 +12,9 @@ test('a boot: the saves, what they expect, and their order among the other calls
   await w.boot();
   const row = w.nova.row(uuid);
   t.deepEqual([row['vm_state'], row['task_state'], row['power_state'], row['host'], row['node'], row['compute_id'], row['launched_on']], ['active', null, 1, host, host, 7, host]);
+  t.deepEqual(w.nova.demands, [
+    { expected_vm_state: ['building'], expected_task_state: ['scheduling', null] }, { expected_task_state: ['networking'] }, { expected_task_state: ['spawning'] },
+  ]);
   t.regex(String(row['launched_at']), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
   t.is((row['system_metadata'] as Record<string, string>)['boot_roles'], 'reader,admin,manager,member');
   const before = (...names: string[]): boolean => t.deepEqual(w.steps.of(...names), names);

@@ -22,6 +22,8 @@ export class FakeNova implements RpcClient {
   readonly caches = new Map<string, string>();
   readonly vifs: Row[] = [];
   readonly faults: Row[] = [];
+  /** What each `Instance.save` demanded of the row. */
+  readonly demands: Args[] = [];
   readonly actions: string[] = [];
   readonly events: { uuid: string; name: string; error: unknown; done: boolean }[] = [];
   readonly migrations: Row[] = [];
@@ -168,6 +170,7 @@ export class FakeNova implements RpcClient {
 
   #save(data: Row, changed: Row, kwargs: Args): Row {
     const row = this.instances.get(String(data['uuid']));
+    this.demands.push(kwargs);
     if (!row || row['deleted'] === true) throw failure('InstanceNotFound');
     const expects = (key: string): unknown[] | undefined => (kwargs[key] === undefined || kwargs[key] === null ? undefined : [kwargs[key]].flat());
     const tasks = expects('expected_task_state');

@@ -163,15 +163,15 @@ test('a class that has allocations cannot go', async (t) => {
 });
 
 test('what is known is read again after the refresh time, and after a failure', async (t) => {
-  const { server, placement, state } = await world(t, { refresh: 0.1, provider: { generation: 3, name: 'n', inventories: { VCPU: vcpu }, traits: [] } });
+  const { server, placement, state } = await world(t, { refresh: 2, provider: { generation: 3, name: 'n', inventories: { VCPU: vcpu }, traits: [] } });
   await placement.inventories(uuid);
   await placement.inventories(uuid);
   t.is(server.seen.length, 2);
-  await new Promise((resolve) => setTimeout(resolve, 150));
+  await new Promise((resolve) => setTimeout(resolve, 2200));
   await placement.inventories(uuid);
   t.is(server.seen.length, 4);
   state.provider = undefined; // an operator deleted it
-  await new Promise((resolve) => setTimeout(resolve, 150));
+  await new Promise((resolve) => setTimeout(resolve, 2200));
   t.is(statusOf(await t.throwsAsync(placement.setInventories(uuid, { VCPU: vcpu }))), 404);
   await placement.ensureProvider(uuid, 'n');
   await placement.setInventories(uuid, { VCPU: vcpu });
