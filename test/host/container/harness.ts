@@ -26,7 +26,7 @@ export const log: Log = createLog({ name: 'test', level: process.env['TEST_LOG']
 /** The cgroup of the test host's containers, so that the devstack removes what a failed test leaves. */
 export async function cgroupParent(): Promise<string> {
   const own = await readFile('/proc/self/cgroup', 'utf8');
-  const match = /:(\/haulier-devstack\/[^/\n]+)/.exec(own);
+  const match = /:(\/haulier-devstack[^/\n]*\/[^/\n]+)/.exec(own);
   return match?.[1] ?? '/haulier-test';
 }
 
