@@ -1,5 +1,5 @@
 /** The devstack as a test sees it: commands in its namespaces, its services, its secrets. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { packageRoot } from '../../../src/base/package-root.js';
@@ -66,8 +66,11 @@ export function secret(name: string): string {
   return line.slice(name.length + 1).replace(/^['"]|['"]$/g, '');
 }
 
-/** The haulier log of a host, from byte `from` on. */
-export const haulierLog = (host: string, from = 0): string => readFileSync(join(work, 'hosts', host, 'haulier.log')).subarray(from).toString('utf8');
+/** The haulier log of a host, from byte `from` on; empty before its first start. */
+export function haulierLog(host: string, from = 0): string {
+  const path = join(work, 'hosts', host, 'haulier.log');
+  return existsSync(path) ? readFileSync(path).subarray(from).toString('utf8') : '';
+}
 
 const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', LANG: 'C.UTF-8' };
 
