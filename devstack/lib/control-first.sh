@@ -65,7 +65,8 @@ control_snapshot() {
   pid=$(svc_pid ctl mariadb)
   rm -rf "$WORK/ctl/snapshot.new"
   mkdir -p "$WORK/ctl/snapshot.new"
-  ctl_run mariadb -e 'SET GLOBAL innodb_max_dirty_pages_pct_lwm=0; FLUSH TABLES; SET GLOBAL innodb_buffer_pool_dump_now=0' || true
+  # the server writes its log about once a second: what was committed last must be in it before it is copied
+  ctl_run mariadb -e 'SET GLOBAL innodb_flush_log_at_trx_commit = 1; CREATE DATABASE flushed; DROP DATABASE flushed; FLUSH TABLES; FLUSH ENGINE LOGS; DO SLEEP(2)'
   kill -STOP "$pid"
   cp -a "$WORK/ctl/data/mysql" "$WORK/ctl/data/keystone" "$WORK/ctl/data/glance" "$WORK/ctl/snapshot.new/" || {
     kill -CONT "$pid"

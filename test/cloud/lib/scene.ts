@@ -26,7 +26,7 @@ export interface Boot {
 }
 
 /** Nova's `service_down_time` is 60 s; no test step takes as long as the rest. */
-const staleMs = 25_000;
+const staleMs = 35_000;
 
 const settledStatus = new Set(['ACTIVE', 'ERROR', 'SHUTOFF', 'PAUSED', 'SUSPENDED', 'DELETED']);
 
