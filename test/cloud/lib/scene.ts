@@ -6,7 +6,7 @@ import type { ExecutionContext } from 'ava';
 import { randomBytes } from 'node:crypto';
 import { ApiError, type Session } from './api.js';
 import { container, haulierPid, hosts, startHaulier, stopHaulier, traces, type Contained, type HostName } from './host.js';
-import { answers, until } from './machine.js';
+import { cloud, answers, until } from './machine.js';
 import { ground, type Ground } from './project.js';
 import type { Action, Port, Server, Service } from './types.js';
 
@@ -28,6 +28,9 @@ export interface Boot {
 /** Nova's `service_down_time` is 60 s; no test step takes as long as the rest. */
 const staleMs = 35_000;
 
+/** On a fresh cloud Nova does not know the hosts before; once a test file does. */
+let discovered: Promise<string> | undefined;
+
 const settledStatus = new Set(['ACTIVE', 'ERROR', 'SHUTOFF', 'PAUSED', 'SUSPENDED', 'DELETED']);
 
 /** One test's part of the cloud. */
@@ -42,6 +45,7 @@ export class Scene {
   static async begin(t: ExecutionContext): Promise<Scene> {
     const scene = new Scene(await ground());
     await Promise.all(hosts.map((host) => startHaulier(host)));
+    await (discovered ??= cloud(['discover']));
     t.teardown(() => scene.#end());
     return scene;
   }
