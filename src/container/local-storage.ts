@@ -1,5 +1,5 @@
 /** The storage half of this room as the life of a container uses it: image cache, loop disks with overlays, id ranges. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
 import { readJson } from '../base/atomic.js';
 import { KeyedLock } from '../base/lock.js';
 import type { Log } from '../base/log.js';
@@ -8,6 +8,8 @@ import type { ContainerHostOptions } from './container-host.js';
 import { readHostResources } from './host-resources.js';
 import { ImageStore } from './image/image-store.js';
 import type { OciConfig } from './oci/config.js';
+import { archiveTree, type Archive } from './snapshot/archive.js';
+import { copyRootFs, removeCopy, type Still } from './snapshot/disk-copy.js';
 import type { HostResources, ImageSource } from './spec.js';
 import type { InstanceStore } from './state.js';
 import type { ContainerStorage } from './storage-port.js';
@@ -22,10 +24,12 @@ export class LocalStorage implements ContainerStorage {
   readonly #rootFs: RootFs;
   readonly #ranges = new Map<string, number>();
   readonly #lock = new KeyedLock();
+  readonly #log: Log;
 
   constructor(options: ContainerHostOptions, store: InstanceStore, log: Log) {
     this.#options = options;
     this.#store = store;
+    this.#log = log;
     this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, log });
     this.#rootFs = new RootFs({ images: this.#images, defaultRootGiB: options.defaultRootGiB, log });
   }
@@ -36,6 +40,7 @@ export class LocalStorage implements ContainerStorage {
     for (const id of await this.#store.ids()) {
       const base = await this.#rangeOnDisk(id);
       if (base !== undefined) this.#ranges.set(id, base);
+      await removeCopy(this.#store.paths(id).folder, this.#log);
     }
   }
 
@@ -69,6 +74,23 @@ export class LocalStorage implements ContainerStorage {
 
   unmount(id: string): Promise<void> {
     return this.#rootFs.unmount(this.#store.paths(id).folder);
+  }
+
+  async snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly progress: () => number }> {
+    const { folder } = this.#store.paths(id);
+    const tree = await this.#images.attached(folder);
+    const copy = await copyRootFs(folder, tree, still, this.#log, operation.signal);
+    const { bsize, blocks, bfree } = await statfs(copy.layer);
+    const expected = this.#images.recordOf(tree).unpackedBytes + bsize * (blocks - bfree);
+    const archive = archiveTree(copy.rootfs);
+    return {
+      ...archive,
+      progress: () => Math.min(1, archive.packedBytes() / expected),
+      end: async () => {
+        await archive.end();
+        await removeCopy(folder, this.#log);
+      },
+    };
   }
 
   async remove(id: string): Promise<void> {
