@@ -8,6 +8,7 @@ import { externalInstanceEvent } from './methods/external-event.js';
 import { getConsoleOutput, getDiagnostics, getInstanceDiagnostics } from './methods/guest-info.js';
 import { cacheImages, getHostUptime, injectNetworkInfo, setHostEnabled } from './methods/host.js';
 import { pauseInstance, rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
+import { backupInstance, snapshotInstance } from './methods/snapshot.js';
 import { prepareTerminate, restoreInstance, softDeleteInstance, terminateInstance } from './methods/terminate.js';
 import type { NovaClass } from '../base/errors.js';
 
@@ -61,7 +62,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   allow_share: row('cast', 'EF', unsupported(), '6.4'),
   attach_interface: row('call', 'EF', notYet({ error: novaError('AttachInterfaceNotSupported', 400) })),
   attach_volume: row('cast', 'EF', unsupported({ repair: 'detach volume' })),
-  backup_instance: row('cast', 'TEF', notYet({ repair: 'delete image' })),
+  backup_instance: row('cast', 'TEF', { state: 'done', instance: backupInstance, locked: false }),
   build_and_run_instance: row('cast', 'TF', { state: 'done', instance: buildAndRunInstance, locked: false }),
   cache_images: row('call', '', { state: 'done', host: cacheImages }),
   check_can_live_migrate_destination: row('call', 'EF', notYet({ error: preCheck })),
@@ -118,7 +119,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   set_host_enabled: row('call', '', { state: 'done', host: setHostEnabled }),
   shelve_instance: row('cast', 'TEF', notYet({ repair: 'delete image' })),
   shelve_offload_instance: row('cast', 'TEF', notYet()),
-  snapshot_instance: row('cast', 'TEF', notYet({ repair: 'delete image' })),
+  snapshot_instance: row('cast', 'TEF', { state: 'done', instance: snapshotInstance, locked: false }),
   soft_delete_instance: row('cast', 'TEF', { state: 'done', instance: softDeleteInstance }),
   start_instance: row('cast', 'TEF', { state: 'done', instance: startInstance }),
   stop_instance: row('cast or call', 'TEF', { state: 'done', instance: stopInstance }),

@@ -118,6 +118,7 @@ export class ComputeService {
     return {
       settings, log, conductor, rpc: messaging.client, containers, placement, neutron, glance, node, tracker,
       locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(settings.maxConcurrentBuilds),
+      snapshots: new Semaphore(settings.maxConcurrentSnapshots),
       events: new EventWaiters(), operations: new Operations(log),
       notifier: new Notifier(log, conductor, settings.host, settings.trackInstanceChanges, this.#parts.notifications, settings.instanceNameTemplate),
     };

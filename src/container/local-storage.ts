@@ -1,6 +1,7 @@
 /** The storage half of this room as the life of a container uses it: image cache, loop disks with overlays, id ranges. */
 import { mkdir, statfs } from 'node:fs/promises';
 import { readJson } from '../base/atomic.js';
+import { HaulierError } from '../base/errors.js';
 import { KeyedLock } from '../base/lock.js';
 import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
@@ -24,6 +25,8 @@ export class LocalStorage implements ContainerStorage {
   readonly #rootFs: RootFs;
   readonly #ranges = new Map<string, number>();
   readonly #lock = new KeyedLock();
+  /** How to end each snapshot that is being read. */
+  readonly #snapshots = new Map<string, () => Promise<void>>();
   readonly #log: Log;
 
   constructor(options: ContainerHostOptions, store: InstanceStore, log: Log) {
@@ -78,19 +81,30 @@ export class LocalStorage implements ContainerStorage {
 
   async snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly progress: () => number }> {
     const { folder } = this.#store.paths(id);
+    if (this.#snapshots.has(id)) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'another snapshot' });
+    this.#snapshots.set(id, async () => undefined);
+    try {
+      return await this.#snapshot(id, folder, still, operation);
+    } catch (error) {
+      this.#snapshots.delete(id);
+      throw error;
+    }
+  }
+
+  async #snapshot(id: string, folder: string, still: Still, operation: Operation): Promise<Archive & { readonly progress: () => number }> {
     const tree = await this.#images.attached(folder);
     const copy = await copyRootFs(folder, tree, still, this.#log, operation.signal);
     const { bsize, blocks, bfree } = await statfs(copy.layer);
     const expected = this.#images.recordOf(tree).unpackedBytes + bsize * (blocks - bfree);
     const archive = archiveTree(copy.rootfs);
-    return {
-      ...archive,
-      progress: () => Math.min(1, archive.packedBytes() / expected),
-      end: async () => {
-        await archive.end();
-        await removeCopy(folder, this.#log);
-      },
-    };
+    let ended: Promise<void> | undefined;
+    const end = (): Promise<void> => (ended ??= archive.end().then(() => removeCopy(folder, this.#log)).finally(() => this.#snapshots.delete(id)));
+    this.#snapshots.set(id, end);
+    return { ...archive, end, progress: () => Math.min(1, archive.packedBytes() / expected) };
+  }
+
+  async endSnapshot(id: string): Promise<void> {
+    await this.#snapshots.get(id)?.();
   }
 
   async remove(id: string): Promise<void> {

@@ -20,9 +20,12 @@ export interface ContainerStorage {
   unmount(id: string): Promise<void>;
   /**
    * The whole tree as it is at one moment, as an archive; its `end` must be called.
+   * @throws INSTANCE_BUSY if there is one already
    * @param still runs the given work while nobody writes to the tree
    */
   snapshot(id: string, still: (work: () => Promise<void>) => Promise<void>, operation: Operation): Promise<Archive & { readonly progress: () => number }>;
+  /** Ends the snapshot that is being read, if any, and takes it away. */
+  endSnapshot(id: string): Promise<void>;
   /** Removes the disk, also a half-made one. */
   remove(id: string): Promise<void>;
   resources(): Promise<HostResources>;

@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
-import { isHaulierError } from '../../../src/base/errors.js';
 import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
 import type { ImageSource } from '../../../src/container/spec.js';
 import { mountsUnder } from '../../../src/container/storage/mounts.js';
