@@ -51,7 +51,7 @@ export async function uploadSnapshot(compute: Compute, call: InstanceCall, image
     let bytes = 0;
     await compute.glance.upload(scope, imageId, snapshot.stream, (sent) => {
       bytes = sent;
-      operation.progress = snapshot.progress();
+      operation.progress = Math.min(1, sent / snapshot.expectedBytes);
     });
     operation.log.info({ image: imageId, bytes, ms: Math.round(performance.now() - began), frozenMs: Math.round(snapshot.frozenMs) }, 'snapshot uploaded');
     faultPoint('snapshot.uploaded');

@@ -79,7 +79,7 @@ export class LocalStorage implements ContainerStorage {
     return this.#rootFs.unmount(this.#store.paths(id).folder);
   }
 
-  async snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly progress: () => number }> {
+  async snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }> {
     const { folder } = this.#store.paths(id);
     if (this.#snapshots.has(id)) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'another snapshot' });
     this.#snapshots.set(id, async () => undefined);
@@ -91,16 +91,16 @@ export class LocalStorage implements ContainerStorage {
     }
   }
 
-  async #snapshot(id: string, folder: string, still: Still, operation: Operation): Promise<Archive & { readonly progress: () => number }> {
+  async #snapshot(id: string, folder: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }> {
     const tree = await this.#images.attached(folder);
     const copy = await copyRootFs(folder, tree, still, this.#log, operation.signal);
     const { bsize, blocks, bfree } = await statfs(copy.layer);
-    const expected = this.#images.recordOf(tree).unpackedBytes + bsize * (blocks - bfree);
+    const expectedBytes = this.#images.recordOf(tree).storedBytes + bsize * (blocks - bfree); // as if nothing was replaced, and packed as the image was
     const archive = archiveTree(copy.rootfs);
     let ended: Promise<void> | undefined;
     const end = (): Promise<void> => (ended ??= archive.end().then(() => removeCopy(folder, this.#log)).finally(() => this.#snapshots.delete(id)));
     this.#snapshots.set(id, end);
-    return { ...archive, end, progress: () => Math.min(1, archive.packedBytes() / expected) };
+    return { ...archive, end, expectedBytes };
   }
 
   async endSnapshot(id: string): Promise<void> {

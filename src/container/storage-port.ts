@@ -23,7 +23,7 @@ export interface ContainerStorage {
    * @throws INSTANCE_BUSY if there is one already
    * @param still runs the given work while nobody writes to the tree
    */
-  snapshot(id: string, still: (work: () => Promise<void>) => Promise<void>, operation: Operation): Promise<Archive & { readonly progress: () => number }>;
+  snapshot(id: string, still: (work: () => Promise<void>) => Promise<void>, operation: Operation): Promise<Archive & { readonly expectedBytes: number }>;
   /** Ends the snapshot that is being read, if any, and takes it away. */
   endSnapshot(id: string): Promise<void>;
   /** Removes the disk, also a half-made one. */

@@ -60,16 +60,19 @@ async function* chunks(body: AsyncIterable<Buffer>, image: string, signal: Abort
   }
 }
 
-/** The bytes as they come; their own failure is remembered, since the request's says only that it was cut off. */
-async function* counted(bytes: Readable, source: { failure?: unknown }, sent: ((bytes: number) => void) | undefined): AsyncGenerator<Buffer> {
+/** The bytes as they come, counted. The request's own error would say only that it was cut off, so what `bytes` itself failed with is told apart. */
+async function* counted(bytes: Readable, sent: ((bytes: number) => void) | undefined, failed: (error: unknown) => void): AsyncGenerator<Buffer> {
   let total = 0;
+  let reading = true;
   try {
     for await (const chunk of bytes) {
+      reading = false;
       yield chunk as Buffer;
+      reading = true;
       sent?.(total += (chunk as Buffer).length);
     }
   } catch (error) {
-    source.failure = error;
+    if (reading) failed(error);
     throw error;
   }
 }
@@ -114,13 +117,13 @@ export class GlanceClient implements Glance {
   }
 
   async upload(scope: RequestScope, id: string, bytes: Readable, sent?: (bytes: number) => void): Promise<void> {
-    const source: { failure?: unknown } = {};
-    const stream = Readable.from(counted(bytes, source, sent), { objectMode: false });
+    let failure: unknown;
+    const stream = Readable.from(counted(bytes, sent, (error) => { failure = error; }), { objectMode: false });
     try {
       const call = { method: 'PUT', path: `/v2/images/${encodeURIComponent(id)}/file`, stream, answerTimeoutMs: uploadAnswerMs } as const;
       await orNotFound(this.#session.request(scope, call), id);
     } catch (error) {
-      throw source.failure ?? error;
+      throw failure ?? error;
     } finally {
       stream.destroy();
       bytes.destroy();

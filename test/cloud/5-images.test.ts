@@ -1,6 +1,6 @@
 /** Disks as images through Nova's API: snapshot and boot from it, backups in rotation, rebuild, shelve and unshelve. */
 import test from 'ava';
-import { configure, container, died, guest, haulierPid, hosts, killHaulier, startHaulier, stopHaulier, type HostName } from './lib/host.js';
+import { configure, container, died, guest, haulierPid, hosts, startHaulier, stopHaulier, type HostName } from './lib/host.js';
 import { mustRun, until } from './lib/machine.js';
 import { Scene } from './lib/scene.js';
 import type { Server } from './lib/types.js';
@@ -109,7 +109,7 @@ test.serial('rebuild: a new system with the old ports; a stopped server stays st
   t.deepEqual((await scene.ports(server.id)).map((port) => [port.id, port.mac_address, port.fixed_ips]), ports);
   await until('it answers', 20, async () => (await scene.silent(after)).length === 0);
   const action = await scene.finished(server.id, 'rebuild');
-  t.deepEqual(action.events.map((event) => [event.event, event.result]), [['compute_rebuild_instance', 'Success']]);
+  t.is(action.events.find((event) => event.event === 'compute_rebuild_instance')?.result, 'Success');
 
   await scene.act(server.id, { 'os-stop': null });
   await scene.reach(server.id, 'SHUTOFF');
@@ -138,7 +138,7 @@ test.serial('a rebuild with an image that is none leaves the server as it was', 
   t.is(after.status, 'ACTIVE');
   t.is((after as unknown as { image: { id: string } }).image.id, scene.ground.image);
   t.is((await scene.container(after))?.pid, pid);
-  t.deepEqual((await scene.finished(server.id, 'rebuild')).events.map((event) => event.result), ['Error']);
+  t.is((await scene.finished(server.id, 'rebuild')).events.find((event) => event.event === 'compute_rebuild_instance')?.result, 'Error');
 });
 
 test.serial('shelve leaves the host, unshelve brings it back with its disk, ports and addresses', async (t) => {
@@ -195,7 +195,7 @@ test.serial('shelved without offloading: starts again where it was, and its imag
   await scene.act(server.id, { shelveOffload: null });
   await until('offloaded', 60, async () => (await scene.show(server.id)).status === 'SHELVED_OFFLOADED');
   await scene.act(server.id, { unshelve: null });
-  await scene.reach(server.id, 'ACTIVE', 60);
+  t.is((await scene.reach(server.id, 'ACTIVE', 60)).status, 'ACTIVE');
 });
 
 test.serial('a server deleted during its snapshot leaves no image and nothing on the host', async (t) => {
@@ -209,6 +209,7 @@ test.serial('a server deleted during its snapshot leaves no image and nothing on
   await scene.delete(server.id);
   await scene.nothingLeft(server.id);
   await until('no image', 20, async () => (await images(scene, name)).length === 0, () => images(scene, name));
+  t.is(await clean('host1', server.id), '');
 });
 
 for (const point of ['snapshot.begun', 'snapshot.frozen', 'snapshot.copied', 'snapshot.mounted', 'snapshot.described', 'snapshot.uploaded']) {
@@ -250,5 +251,4 @@ test.serial('killed while it unshelves: the server is shelved as before and can 
   await scene.act(server.id, { unshelve: null });
   const back = await scene.reach(server.id, 'ACTIVE', 60);
   t.is((await guest(hostOf(back), server.id, 'cat /root/kept')).trim(), 'kept');
-  void killHaulier;
 });

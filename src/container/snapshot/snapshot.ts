@@ -17,8 +17,8 @@ import { isFrozen } from '../cgroup.js';
 export interface DiskSnapshot {
   /** A compressed tarball of the root file system, fit to be an image. Fails if it cannot be made whole. */
   readonly stream: Readable;
-  /** How much of it was read so far, 0 to 1; an estimate. */
-  readonly progress: () => number;
+  /** A rough guess of its length, for progress. */
+  readonly expectedBytes: number;
   /** How long the guest stood still; 0 if it did not run. */
   readonly frozenMs: number;
   /** Ends it and takes everything temporary away; must be called in any case. Idempotent. */

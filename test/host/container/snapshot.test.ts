@@ -134,3 +134,115 @@ real('what is in a snapshot of a running container, and it boots', async (t) => 
   t.regex((await run('python3', ['-c', 'import os, sys; print(os.getxattr(sys.argv[1], "user.note"))', join(root, 'data/able')])).stdout, /hello/);
   for (const item of [id, clone]) await operate((operation) => bed.host.destroy(item, operation));
 });
+
+real('a guest that does not write never stands still; paused and stopped ones are taken as they are', async (t) => {
+  const { bed, folder } = t.context;
+  const id = await boot(bed, bed.image);
+  await inside(bed, id, 'sh', '-c', 'echo kept > /root/kept; sync');
+  const still = await operate((operation) => bed.host.snapshot(id, operation));
+  await asImage(folder, still);
+  t.is(still.frozenMs, 0);
+  await operate((operation) => bed.host.pause(id, operation));
+  await asImage(folder, await operate((operation) => bed.host.snapshot(id, operation)));
+  t.is((await bed.host.view(id)).state, 'paused');
+  await operate((operation) => bed.host.unpause(id, operation));
+  await operate((operation) => bed.host.stopContainer(id, { timeoutMs: 0, retryMs: 0 }, operation));
+  const image = await asImage(folder, await operate((operation) => bed.host.snapshot(id, operation)));
+  t.deepEqual(await leftovers(bed, id), []);
+  const clone = await boot(bed, image);
+  t.is(await inside(bed, clone, 'cat', '/root/kept'), 'kept');
+  for (const item of [id, clone]) await operate((operation) => bed.host.destroy(item, operation));
+});
+
+/** Writes pairs: first `a`, then `b` with the same number. In what one moment shows, `a` is at most one ahead. */
+const writer = `mkdir -p /pairs; n=0; while :; do n=$((n+1)); echo $n > /pairs/new; mv /pairs/new /pairs/a; echo $n > /pairs/new; mv /pairs/new /pairs/b; echo $n >> /pairs/log; done`;
+
+real('a guest that writes all the time: the image shows one moment, and it goes on', async (t) => {
+  const { bed, folder } = t.context;
+  const id = await boot(bed, bed.image);
+  await inside(bed, id, 'sh', '-c', `(${writer}) >/dev/null 2>&1 &`);
+  await inside(bed, id, 'sh', '-c', 'dd if=/dev/zero bs=1M count=64 2>/dev/null | tr "\\0" x > /root/filler');
+  for (let round = 0; round < 3; round++) {
+    const snapshot = await operate((operation) => bed.host.snapshot(id, operation));
+    const image = await asImage(folder, snapshot);
+    const after = Number(await until('it goes on', async () => inside(bed, id, 'tail', '-n', '1', '/pairs/log')));
+    const clone = await boot(bed, image);
+    const [a = 0, b = 0, last = 0, lines = 0] = (await inside(bed, clone, 'sh', '-c', 'cat /pairs/a /pairs/b; tail -n 1 /pairs/log; wc -l < /pairs/log')).split('\n').map(Number);
+    t.log(`frozen ${Math.round(snapshot.frozenMs)} ms: a ${a}, b ${b}, log ${last} in ${lines} lines; went on to ${after}`);
+    t.true(a >= b && a - b <= 1 && b >= last && b - last <= 1, 'one moment');
+    t.is(last, lines);
+    t.true(after > a);
+    await operate((operation) => bed.host.destroy(clone, operation));
+  }
+  await operate((operation) => bed.host.destroy(id, operation));
+});
+
+real('given up at every stage, and destroyed while it is read: nothing is left', async (t) => {
+  const { bed } = t.context;
+  const id = await boot(bed, bed.image);
+  await inside(bed, id, 'sh', '-c', 'dd if=/dev/urandom of=/root/big bs=1M count=50 2>/dev/null');
+  for (const after of [0, 30, 100, 200, 400]) {
+    const done = operate(async (operation) => {
+      setTimeout(() => operation.abort(new Error('enough')), after);
+      const snapshot = await bed.host.snapshot(id, operation);
+      await snapshot.end();
+    });
+    await done.catch((error: unknown) => t.regex(String(error), /enough/));
+    t.deepEqual(await leftovers(bed, id), [], `after ${after} ms`);
+    t.is((await bed.host.view(id)).state, 'running');
+  }
+  const reading = await operate((operation) => bed.host.snapshot(id, operation));
+  await t.throwsAsync(operate((operation) => bed.host.snapshot(id, operation)), { code: 'INSTANCE_BUSY' });
+  const read = (async () => { for await (const chunk of reading.stream) void chunk; })();
+  await Promise.all([t.throwsAsync(read), operate((operation) => bed.host.destroy(id, operation))]);
+  await reading.end();
+  t.is((await bed.host.view(id)).state, 'missing');
+});
+
+real('a full disk: the guest goes on, and nothing is left', async (t) => {
+  const file = join(t.context.folder, 'small.img');
+  const mounted = await mkdtemp('/var/lib/nova/small-');
+  await run('truncate', ['-s', '220M', file]);
+  await run('mkfs.ext4', ['-q', '-m', '0', file]);
+  await run('mount', ['-o', 'loop', file, mounted]);
+  await run('chmod', ['755', mounted]);
+  try {
+    const bed = await makeBed({ instancesPath: mounted });
+    const id = await boot(bed, bed.image);
+    await inside(bed, id, 'sh', '-c', 'dd if=/dev/urandom of=/root/big bs=1M count=110 2>/dev/null; sync');
+    const free = async (): Promise<number> => Number((await run('stat', ['-f', '-c', '%f', mounted])).stdout);
+    const before = await free();
+    await t.throwsAsync(operate((operation) => bed.host.snapshot(id, operation)), { code: 'DISK_FULL' });
+    t.deepEqual(await leftovers(bed, id), []);
+    t.is((await bed.host.view(id)).state, 'running');
+    t.true(Math.abs((await free()) - before) < 2560, 'the space is free again');
+    await inside(bed, id, 'sh', '-c', 'echo goes on > /root/on');
+    await bed.end().catch(() => undefined); // the mount point itself stays
+  } finally {
+    await run('umount', ['-l', mounted]);
+    await rm(mounted, { recursive: true });
+  }
+});
+
+real('a reflink where the host has them: Btrfs', async (t) => {
+  const file = join(t.context.folder, 'btrfs.img');
+  const mounted = await mkdtemp('/var/lib/nova/btrfs-');
+  await run('truncate', ['-s', '1G', file]);
+  await run('mkfs.btrfs', ['-q', file]);
+  await run('mount', ['-o', 'loop', file, mounted]);
+  await run('chmod', ['755', mounted]);
+  try {
+    const bed = await makeBed({ instancesPath: mounted });
+    const id = await boot(bed, bed.image);
+    await inside(bed, id, 'sh', '-c', `dd if=/dev/urandom of=/root/big bs=1M count=300 2>/dev/null; (${writer}) >/dev/null 2>&1 &`);
+    const snapshot = await operate((operation) => bed.host.snapshot(id, operation));
+    t.log(`frozen ${Math.round(snapshot.frozenMs)} ms with 300 MiB changed`);
+    const image = await asImage(t.context.folder, snapshot);
+    t.true((image.size ?? 0) > 300e6);
+    t.deepEqual(await leftovers(bed, id), []);
+    await bed.end().catch(() => undefined);
+  } finally {
+    await run('umount', ['-l', mounted]);
+    await rm(mounted, { recursive: true });
+  }
+});
