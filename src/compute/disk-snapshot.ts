@@ -1,5 +1,6 @@
 /** A server's disk becomes an image: what snapshot, backup and shelve share (contract C.6, G.3). */
 import type { Compute, InstanceCall } from './compute.js';
+import { isNova } from './failure-report.js';
 import { serviceScope, userScope } from './scope.js';
 import { isHaulierError, messageOf } from '../base/errors.js';
 import { faultPoint } from '../base/fault-points.js';
@@ -62,6 +63,11 @@ export async function uploadSnapshot(compute: Compute, call: InstanceCall, image
     operation.progress = undefined;
     await snapshot.end();
   }
+}
+
+/** True if an operation failed because its server is being deleted. */
+export function isDeleted(error: unknown): boolean {
+  return isNova(error, 'InstanceNotFound', 'UnexpectedDeletingTaskStateError') || (isHaulierError(error, 'CANCELLED') && error.details['by'] === 'delete');
 }
 
 /** Deletes an image that came to nothing, with the user's rights, else with the service's. Never throws. */

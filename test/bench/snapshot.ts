@@ -55,6 +55,8 @@ try {
   await operate((operation) => bed.host.startContainer(spec.id, operation));
 
   console.log(`tree ${size} MiB; host file system ${(await run('stat', ['-f', '-c', '%T', bed.options.instancesPath])).stdout.trim()}`);
+  // a guest that writes all the time, or its disk is copied without standing still
+  await inside(bed, spec.id, 'sh', '-c', '(while :; do date >> /root/log; sync; done) >/dev/null 2>&1 &');
   let written = 0;
   for (const change of [0, 16, 128, 512, 1024]) {
     if (change > written) await inside(bed, spec.id, 'sh', '-c', `i=${written}; while [ $i -lt ${change} ]; do dd if=/dev/urandom of=/root/data$i bs=1M count=8 2>/dev/null; i=$((i+8)); done`);

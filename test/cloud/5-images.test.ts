@@ -252,3 +252,67 @@ test.serial('killed while it unshelves: the server is shelved as before and can 
   const back = await scene.reach(server.id, 'ACTIVE', 60);
   t.is((await guest(hostOf(back), server.id, 'cat /root/kept')).trim(), 'kept');
 });
+
+for (const point of ['shelve.stopped', 'snapshot.uploaded']) {
+  test.serial(`killed while it shelves, at ${point}: the server runs again`, async (t) => {
+    const scene = await Scene.begin(t);
+    const server = await scene.active({ host: 'host1' });
+    await guest('host1', server.id, 'echo kept > /root/kept');
+    await scene.fault('host1', `kill:${point}`);
+    await scene.act(server.id, { shelve: null });
+    await died('host1');
+    await scene.clean('host1');
+    const after = await scene.reach(server.id, 'ACTIVE');
+    t.is((await guest('host1', server.id, 'cat /root/kept')).trim(), 'kept');
+    t.deepEqual(await scene.silent(after), []);
+    t.is(await clean('host1', server.id), '');
+  });
+}
+
+for (const point of ['offload.stopped', 'offload.destroyed', 'offload.released', 'offload.allocation']) {
+  test.serial(`killed while it offloads, at ${point}: offloading is finished`, async (t) => {
+    const scene = await Scene.begin(t);
+    const server = await scene.active({ host: 'host1' });
+    await guest('host1', server.id, 'echo kept > /root/kept');
+    await scene.fault('host1', `kill:${point}`);
+    await scene.act(server.id, { shelve: null });
+    await died('host1');
+    await scene.clean('host1');
+    await until('offloaded', 40, async () => {
+      const now = await scene.show(server.id);
+      return now.status === 'SHELVED_OFFLOADED' && now['OS-EXT-SRV-ATTR:host'] === null;
+    }, () => scene.show(server.id));
+    t.is(await scene.allocation(server.id), undefined);
+    await scene.act(server.id, { unshelve: null });
+    const back = await scene.reach(server.id, 'ACTIVE', 60);
+    t.is((await guest(hostOf(back), server.id, 'cat /root/kept')).trim(), 'kept');
+  });
+}
+
+test.serial('killed while it rebuilds: the server is in error and can be rebuilt', async (t) => {
+  const scene = await Scene.begin(t);
+  const server = await scene.active({ host: 'host1' });
+  await scene.fault('host1', 'kill:rebuild.destroyed');
+  await scene.act(server.id, { rebuild: { imageRef: scene.ground.image } });
+  await died('host1');
+  await scene.clean('host1');
+  await scene.reach(server.id, 'ERROR');
+  await scene.act(server.id, { rebuild: { imageRef: scene.ground.image } });
+  const after = await scene.reach(server.id, 'ACTIVE');
+  await until('it answers', 20, async () => (await scene.silent(after)).length === 0);
+  t.like(await scene.container(after), { status: 'running' });
+});
+
+test.serial('a snapshot that fails in the middle: no image, the task is cleared, the server runs', async (t) => {
+  const scene = await Scene.begin(t);
+  const server = await scene.active({ host: 'host1' });
+  await scene.fault('host1', 'fail:snapshot.described:1');
+  const name = `failed-${server.id}`;
+  forget(scene, name);
+  await scene.act(server.id, { createImage: { name } });
+  await until('no image', 30, async () => (await images(scene, name)).length === 0, () => images(scene, name));
+  await scene.reach(server.id, 'ACTIVE');
+  t.is((await scene.finished(server.id, 'createImage')).events.find((event) => event.event === 'compute_snapshot_instance')?.result, 'Error');
+  t.is(await clean('host1', server.id), '');
+  t.like(await snapshot(scene, server, `again-${server.id}`), { status: 'active' });
+});

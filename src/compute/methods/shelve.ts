@@ -4,13 +4,17 @@
  * done again after a crash.
  */
 import type { Compute, InstanceCall } from '../compute.js';
-import { discardImage, uploadSnapshot, type UploadStates } from '../disk-snapshot.js';
+import { uuidOf } from '../compute.js';
+import { discardImage, isDeleted, uploadSnapshot, type UploadStates } from '../disk-snapshot.js';
 import { readPowerState, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
 import { releasePorts } from '../network/release.js';
 import { placeNowhere } from '../placing.js';
+import { insideWrappers } from '../wrappers.js';
 import { messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
-import { novaTime } from '../../nova/context.js';
+import { Operation } from '../../base/operation.js';
+import { adminContext, novaTime } from '../../nova/context.js';
+import type { NovaObject } from '../../nova/object.js';
 
 /** Fault points of shelving, in order; those of the snapshot lie after the first. */
 export const shelveFaultPoints = ['shelve.stopped', 'shelve.saved', 'offload.stopped', 'offload.destroyed', 'offload.released', 'offload.allocation', 'offload.saved'] as const;
@@ -37,6 +41,7 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
     await compute.conductor.saveInstance(context, instance, { taskState: ['shelving', states.uploading] });
   } catch (error) {
     await discardImage(compute, context, imageId);
+    if (isDeleted(error)) return;
     if (state === 'running') await startAgain(compute, call);
     throw error;
   }
@@ -46,11 +51,10 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
   if (offload) await offloadInstance(compute, call, false);
 }
 
-/** The server goes on where it was. Not for one that is being deleted. */
+/** The server goes on where it was, also when this service is being stopped: hence an operation of its own. */
 async function startAgain(compute: Compute, call: InstanceCall): Promise<void> {
-  if (call.operation.signal.aborted) return;
   try {
-    await startFromCache(compute, call);
+    await new Operation({ name: 'start_again', instance: call.uuid, log: compute.log }).run((operation) => startFromCache(compute, { ...call, operation }));
   } catch (error) {
     call.operation.log.error({ err: error }, `cannot start the server again after it could not be shelved: ${messageOf(error)}`);
   }
@@ -88,4 +92,26 @@ export async function offloadInstance(compute: Compute, call: InstanceCall, clea
   faultPoint('offload.saved');
   compute.notifier.scheduler('delete_instance_info', context, instance);
   compute.notifier.instance('shelve_offload.end', context, instance);
+}
+
+/** Servers that have been shelved for `shelved_offload_time` leave this host (nova/compute/manager.py `_poll_shelved_instances`). */
+export async function offloadShelved(compute: Compute): Promise<void> {
+  const context = adminContext();
+  const filters = { vm_state: 'shelved', task_state: null, host: compute.settings.host };
+  const list = (await compute.conductor.classCall(context, 'InstanceList', 'get_by_filters', [filters], { expected_attrs: ['system_metadata', 'info_cache', 'flavor'], use_slave: true })) as NovaObject;
+  for (const instance of list.objects()) {
+    const uuid = uuidOf(instance);
+    const since = Date.parse(`${instance.strings('system_metadata')['shelved_at'] ?? ''}Z`);
+    if (!(Date.now() - since > compute.settings.shelvedOffloadTime * 1000)) continue;
+    try {
+      await compute.locks.hold(uuid, () => compute.operations.run({ name: 'shelve_offload_instance', instance: uuid }, async (operation) => {
+        instance.set('task_state', 'shelving_offloading');
+        await compute.conductor.saveInstance(context, instance, { taskState: [null] });
+        const call = { method: 'shelve_offload_instance', context, args: { clean_shutdown: false }, operation, instance, uuid };
+        await insideWrappers(compute, { method: call.method, wrappers: ['T', 'F'], context, instance }, () => shelveOffloadInstance(compute, call));
+      }));
+    } catch (error) {
+      compute.log.error({ err: error, instance: uuid }, `cannot offload a shelved server: ${messageOf(error)}`);
+    }
+  }
 }

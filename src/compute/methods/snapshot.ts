@@ -1,7 +1,6 @@
 /** snapshot_instance and backup_instance (contract C.6; nova/compute/manager.py `_snapshot_instance`, `_rotate_backups`). */
 import type { Compute, InstanceCall } from '../compute.js';
-import { discardImage, uploadSnapshot } from '../disk-snapshot.js';
-import { isNova } from '../failure-report.js';
+import { discardImage, isDeleted, uploadSnapshot } from '../disk-snapshot.js';
 import { readPowerState } from '../instance-state.js';
 import { userScope } from '../scope.js';
 import { isHaulierError, messageOf } from '../../base/errors.js';
@@ -50,7 +49,7 @@ async function keepingOnlyWhole(compute: Compute, call: InstanceCall, work: (ima
     await work(imageId);
     return true;
   } catch (error) {
-    const gone = isNova(error, 'InstanceNotFound', 'UnexpectedDeletingTaskStateError') || (isHaulierError(error, 'CANCELLED') && error.details['by'] === 'delete');
+    const gone = isDeleted(error);
     if (isHaulierError(error, 'IMAGE_NOT_FOUND') && error.details['image'] === imageId) {
       call.operation.log.warn('the image was deleted during the snapshot');
       call.instance.set('task_state', null);

@@ -1,8 +1,9 @@
 /** Snapshots of real containers: what is in them, that they boot, what they cost the guest, and that failures leave nothing behind. */
 import { createHash, randomUUID } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { createReadStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import anyTest, { type TestFn } from 'ava';
@@ -10,7 +11,8 @@ import { run } from '../../../src/base/run.js';
 import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
 import type { ImageSource } from '../../../src/container/spec.js';
 import { mountsUnder } from '../../../src/container/storage/mounts.js';
-import { hostProblem, imageOf, inside, makeBed, makeSpec, operate, until, type Bed } from './harness.js';
+import { createOpenstack } from '../../../src/openstack/openstack.js';
+import { hostProblem, imageOf, inside, log, makeBed, makeSpec, operate, until, type Bed } from './harness.js';
 
 const problem = hostProblem();
 const test = anyTest as TestFn<{ bed: Bed; folder: string }>;
@@ -245,4 +247,35 @@ real('a reflink where the host has them: Btrfs', async (t) => {
     await run('umount', ['-l', mounted]);
     await rm(mounted, { recursive: true });
   }
+});
+
+real('a glance that goes away in mid-upload, or is full: the error is told, the guest goes on, nothing is left', async (t) => {
+  const { bed } = t.context;
+  const id = await boot(bed, bed.image);
+  await inside(bed, id, 'sh', '-c', 'dd if=/dev/urandom of=/root/big bs=1M count=40 2>/dev/null; sync');
+  const answers: ((request: IncomingMessage, response: ServerResponse) => void)[] = [
+    (request) => void request.once('data', () => setTimeout(() => request.socket.destroy(), 50)),
+    (request, response) => void request.resume().once('end', () => response.writeHead(507).end('no space left')),
+  ];
+  for (const answer of answers) {
+    const server = createServer(answer);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const section = { authType: 'password', authUrl: 'http://127.0.0.1:1', username: 'x', password: 'secret-password', userDomainName: 'd', projectName: 'p', projectDomainName: 'd' } as const;
+    const endpointOverride = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const openstack = createOpenstack({ placement: { section: 'placement', ...section }, neutron: { section: 'neutron', ...section }, glance: { section: 'glance', endpointOverride } }, log);
+    const user = { requestId: undefined, signal: undefined, identity: { kind: 'user', token: 'token', catalog: [] } } as const;
+    try {
+      const snapshot = await operate((operation) => bed.host.snapshot(id, operation));
+      await t.throwsAsync(openstack.glance.upload(user, randomUUID(), snapshot.stream).finally(() => snapshot.end()), { message: /^glance/ });
+    } catch (error) {
+      t.fail(String(error));
+    } finally {
+      await openstack.close();
+      server.closeAllConnections();
+      server.close();
+    }
+    t.deepEqual(await leftovers(bed, id), []);
+    t.is((await bed.host.view(id)).state, 'running');
+  }
+  await operate((operation) => bed.host.destroy(id, operation));
 });
