@@ -24,7 +24,7 @@ export interface Refusal {
   /** Exception that the caller gets, one that the API turns into a clean answer; default NotImplementedError. */
   readonly error?: NovaClass;
   /** What the sender prepared and nobody else takes back. */
-  readonly repair?: 'restore allocation from migration' | 'drop allocation' | 'drop allocation of this host' | 'delete image' | 'detach volume';
+  readonly repair?: 'restore allocation from migration' | 'detach volume';
 }
 
 /** A method that Haulier does. */
