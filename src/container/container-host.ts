@@ -1,5 +1,6 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 
 /** What PID 1 waits for: work that is under way, or that is begun when the container is made and all else is done. */
@@ -44,6 +45,12 @@ export interface ContainerHost {
   stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void>;
   pause(id: string, operation: Operation): Promise<void>;
   unpause(id: string, operation: Operation): Promise<void>;
+  /**
+   * Its root file system as a compressed tarball, as it is now; it goes on meanwhile, frozen only for a moment. Running, paused or
+   * stopped. The caller ends the snapshot; one a container at a time.
+   * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, DISK_FULL
+   */
+  snapshot(id: string, operation: Operation): Promise<DiskSnapshot>;
   /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
   destroy(id: string, operation: Operation): Promise<void>;
 

@@ -14,6 +14,7 @@ import { makeParts, type HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
 import { reconcile } from './reconcile.js';
 import { classifyExit, ExitWatcher } from './runtime/exits.js';
+import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import { startContainer } from './start.js';
 import { InstanceStore } from './state.js';
@@ -137,6 +138,10 @@ export class LocalContainerHost implements ContainerHost {
     if (view.state !== 'paused') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'unpause' });
     await this.parts.runc.resume(id, operation.signal);
     await this.parts.store.update(id, { wanted: 'running' });
+  }
+
+  snapshot(id: string, operation: Operation): Promise<DiskSnapshot> {
+    return snapshotContainer(this.parts, id, operation);
   }
 
   async destroy(id: string, operation: Operation): Promise<void> {

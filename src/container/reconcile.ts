@@ -2,6 +2,7 @@
 import { messageOf } from '../base/errors.js';
 import { removeRuntime } from './cleanup.js';
 import type { HostParts } from './parts.js';
+import { thawAfterCrash } from './snapshot/snapshot.js';
 
 /** What was found, for the log. */
 export interface Reconciled {
@@ -22,6 +23,7 @@ export async function reconcile(parts: HostParts): Promise<Reconciled> {
       if (!state || state.phase === 'creating' || state.phase === 'removing') halfMade.push(id);
       else if (state.phase === 'starting') await finishStart(parts, id);
       if (await parts.store.running(id)) running.push(id);
+      await thawAfterCrash(parts, id);
     } catch (error) {
       parts.log.error({ err: error, instance: id }, `cannot read the record of ${id}: ${messageOf(error)}`);
       damaged.push(id);

@@ -3,6 +3,7 @@ import type { Compute, InstanceCall } from '../compute.js';
 import { finishWith, requireContainer, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
 import { recordFault } from '../failure-report.js';
 import { refreshVifs } from '../network/info-cache.js';
+import { forgetShelved } from './unshelve.js';
 import { faultPoint } from '../../base/fault-points.js';
 
 /** stop_instance: clean shutdown, then kill. Null is expected too where the guest is off already (a message that waited, contract D.5). */
@@ -22,6 +23,7 @@ export async function startInstance(compute: Compute, call: InstanceCall): Promi
   await reloadNetwork(compute, call);
   await startFromCache(compute, call);
   faultPoint('start.started');
+  await forgetShelved(compute, call.context, call.instance); // a shelved server that never left this host
   await finishWith(compute, call, { vmState: 'active', expected: ['powering-on'] });
   compute.notifier.instance('power_on.end', call.context, call.instance);
 }

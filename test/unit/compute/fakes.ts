@@ -2,9 +2,11 @@
  * Fakes of the rooms below: containers, placement, neutron. They record each call in `Steps`, keep what was made, and can fail or
  * stand still at any call. They are for order, races and faults; that the real ones work is shown by the host and cloud tests.
  */
+import { Readable } from 'node:stream';
 import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
 import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
+import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from '../../../src/container/spec.js';
 import type { FloatingIp, Inventory, Network, Neutron, Placement, Port, RequestScope, Subnet } from '../../../src/openstack/types.js';
 import type { Steps } from './steps.js';
@@ -69,6 +71,12 @@ export class FakeContainers implements ContainerHost {
     return had;
   }
   async images(): Promise<readonly string[]> { return [...this.cached]; }
+  async snapshot(id: string): Promise<DiskSnapshot> {
+    return this.#change('snapshot', id, () => {
+      this.#existing(id);
+      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, end: () => this.steps.pass('containers.snapshot.end') };
+    });
+  }
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
     operation.undo(`plug port ${vif.id}`, () => this.unplug(instance, vif));
     await this.steps.pass('containers.plug');
