@@ -44,6 +44,18 @@ export interface ContainerHost {
   stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void>;
   pause(id: string, operation: Operation): Promise<void>;
   unpause(id: string, operation: Operation): Promise<void>;
+  /**
+   * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
+   * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.
+   * @param wantedBy `host`: frozen with all others, by `haulier host freeze`
+   * @throws SUSPEND_FAILED, DISK_FULL: it runs on as before; INSTANCE_STATE
+   */
+  suspend(id: string, operation: Operation, wantedBy?: 'user' | 'host'): Promise<void>;
+  /**
+   * Plugs its ports and restores it. On failure it stays suspended, its images are kept.
+   * @param ready awaited before the restore: the ports are wired
+   */
+  resume(id: string, operation: Operation, ready?: Promise<unknown>): Promise<void>;
   /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
   destroy(id: string, operation: Operation): Promise<void>;
 

@@ -13,6 +13,7 @@ export interface RuncState {
 }
 
 const missing = /container does not exist|does not exist/;
+const checkpointTimeoutMs = 1_800_000;
 const notRunning = /container not running|process already finished|no such process|container is not running/i;
 
 /** The environment for the runtime: the right criu first in PATH, since runc >= 1.3 takes it from there. */
@@ -52,6 +53,11 @@ export class Runc {
   /** Thaws. */
   async resume(id: string, signal?: AbortSignal): Promise<void> {
     await this.#run('resume the container', ['resume', id], signal);
+  }
+
+  /** Dumps it with criu. @param args the runtime's options; its own output names only criu's log */
+  async checkpoint(id: string, args: readonly string[], signal?: AbortSignal): Promise<void> {
+    await this.#run('checkpoint the container', ['checkpoint', ...args, id], signal, checkpointTimeoutMs);
   }
 
   /** Runs a program in the container and waits for it. The program is the guest's, hence the time-out. */
