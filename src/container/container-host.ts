@@ -1,6 +1,7 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import type { Verdict } from './verdict/verdict.js';
 
 /** What PID 1 waits for: work that is under way, or that is begun when the container is made and all else is done. */
 export type Readiness = Promise<unknown> | (() => Promise<unknown>);
@@ -56,6 +57,8 @@ export interface ContainerHost {
    * @param ready awaited before the restore: the ports are wired
    */
   resume(id: string, operation: Operation, ready?: Promise<unknown>): Promise<void>;
+  /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */
+  verdict(id: string): Promise<Verdict>;
   /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
   destroy(id: string, operation: Operation): Promise<void>;
 

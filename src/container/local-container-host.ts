@@ -23,6 +23,7 @@ import { readStats } from './stats.js';
 import { cleanupStep } from './steps.js';
 import { stopContainer } from './stop.js';
 import type { ContainerStorage } from './storage-port.js';
+import { verdictOf, type Verdict } from './verdict/verdict.js';
 import { viewContainer } from './view.js';
 
 /** How often living containers are looked at, in case a monitor died and will never write an exit file. */
@@ -160,6 +161,13 @@ export class LocalContainerHost implements ContainerHost {
     await this.#watchOn(id);
   }
 
+  async verdict(id: string): Promise<Verdict> {
+    const view = await this.#existing(id);
+    const verdict = await verdictOf(this.parts, id);
+    if (!verdict) throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'judge' });
+    return verdict;
+  }
+
   async destroy(id: string, operation: Operation): Promise<void> {
     this.#watched.delete(id);
     await destroyContainer(this.parts, id, operation);
@@ -228,8 +236,9 @@ export class LocalContainerHost implements ContainerHost {
       const state = await store.readState(id);
       if (!state) return await this.#watcher.clear(id);
       if (state.phase !== 'ready') return;
-      if (state.wanted === 'stopped' || state.wanted === 'suspended') {
-        if (!state.exit && state.wanted === 'stopped') await store.update(id, { exit: { code, at: new Date().toISOString(), wanted: true } });
+      if (state.wanted === 'suspended') return await this.#watcher.clear(id);
+      if (state.wanted === 'stopped') {
+        if (!state.exit) await store.update(id, { exit: { code, at: new Date().toISOString(), wanted: true } });
         return;
       }
       this.#watched.delete(id);

@@ -8,6 +8,7 @@ import { chmod, chown, mkdir, open, readdir, rm, stat, statfs } from 'node:fs/pr
 import { join } from 'node:path';
 import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
+import { unmountBelow } from '../cleanup.js';
 import type { InstancePaths } from '../state.js';
 import type { GuestGroups } from './cgroup-groups.js';
 import type { HostFacts } from './facts.js';
@@ -53,9 +54,10 @@ export async function makeCheckpointFolders(paths: CheckpointPaths): Promise<voi
   await mkdir(paths.work, { mode: 0o700 });
 }
 
-/** Removes it; the marker first, so that no half-removed one is ever taken for whole. */
+/** Removes it; the marker first, so that no half-removed one is ever taken for whole. A criu that was killed leaves its cgroup mounts in work/. */
 export async function removeCheckpoint(paths: CheckpointPaths): Promise<void> {
   await rm(paths.meta, { force: true });
+  await unmountBelow(paths.folder);
   await rm(paths.folder, { recursive: true, force: true });
 }
 

@@ -8,7 +8,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
-import { removeRuntime } from '../cleanup.js';
+import { removeRuntime, unmountBelow } from '../cleanup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
@@ -118,6 +118,7 @@ export async function stayOrEnd(parts: HostParts, spec: ContainerSpec, paths: Ch
   const { id } = spec;
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
     ['end criu', () => settle(paths.folder, settleMs)],
+    ['unmount what criu left', () => unmountBelow(paths.folder)],
     ['remove its runtime', () => removeRuntime(parts, id, { inFlight: true })],
     ['unplug its ports', () => parts.plugger.unplugAll(id, spec.vifs)],
     ['unmount its tree', () => parts.storage.unmount(id)],
