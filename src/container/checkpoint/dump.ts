@@ -24,7 +24,7 @@ import { readHostFacts } from './facts.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, freeBytes, imageFiles, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
 import { settle } from './in-flight.js';
-import { closePorts, openPorts } from './ports.js';
+import { closePorts, openPorts, unlockNetwork } from './ports.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
 
 /** criu's time to end by itself after it was given up. */
@@ -115,6 +115,7 @@ export async function goOn(parts: HostParts, spec: ContainerSpec): Promise<void>
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
     ['end criu', () => settle(paths.folder, settleMs)],
     ['thaw it', () => thaw(parts, spec.id)],
+    ['unlock its network', () => unlockNetwork(parts, spec.id)],
     ['open its ports', () => openPorts(spec.vifs, parts.log)],
     ['remove the images', () => removeCheckpoint(paths)],
     ['record it', () => parts.store.update(spec.id, { phase: 'ready', wanted: 'running', suspendedFor: undefined })],

@@ -1,6 +1,7 @@
 /** criu processes that still work on a container's images, also those of a service that died: known by the files that they hold. */
-import { readdir, readlink } from 'node:fs/promises';
+import { readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Log } from '../../base/log.js';
 import { identify, isAlive, type ProcessId } from '../process.js';
 
 const pollMs = 20;
@@ -23,10 +24,11 @@ export async function processesIn(folder: string): Promise<ProcessId[]> {
  * Waits until nobody works on `folder` any more: criu, asked to stop or orphaned, cures the processes that it looked into before it
  * ends, so it gets its time. What is still there after that is killed.
  */
-export async function settle(folder: string, timeoutMs: number): Promise<void> {
+export async function settle(folder: string, timeoutMs: number, log?: Pick<Log, 'warn'>): Promise<void> {
   const end = performance.now() + timeoutMs;
   for (let working = await processesIn(folder); working.length > 0; working = await processesIn(folder)) {
     const late = performance.now() >= end;
+    if (late) log?.warn({ folder, processes: await Promise.all(working.map(({ pid }) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))) }, 'killing what still works on a checkpoint');
     for (const { pid } of late ? working : []) {
       try {
         process.kill(pid, 'SIGKILL');

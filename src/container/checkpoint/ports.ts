@@ -8,6 +8,7 @@ import { messageOf } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { run } from '../../base/run.js';
 import { deviceExists, ipBatch } from '../network/ip.js';
+import type { HostParts } from '../parts.js';
 import type { VifSpec } from '../spec.js';
 
 const disabled = '0';
@@ -26,6 +27,17 @@ async function setPort(vif: VifSpec, open: boolean, signal?: AbortSignal): Promi
 /** Closes them. */
 export async function closePorts(vifs: readonly VifSpec[], signal?: AbortSignal): Promise<void> {
   await Promise.all(vifs.map((vif) => setPort(vif, false, signal)));
+}
+
+/** criu's own lock: a table in the container's network namespace, which stays when criu is killed. */
+const criuTable = /^table (\w+) (CRIU-\d+)$/gm;
+
+/** Takes what a killed criu left of its lock out of the container's network namespace. */
+export async function unlockNetwork(parts: Pick<HostParts, 'store'>, id: string): Promise<void> {
+  const running = await parts.store.running(id);
+  if (!running) return;
+  const nft = async (...args: string[]): Promise<string> => (await run('nsenter', [`--net=/proc/${running.pid}/ns/net`, 'nft', ...args])).stdout;
+  for (const [, family, name] of (await nft('list', 'tables')).matchAll(criuTable)) if (family && name) await nft('delete', 'table', family, name);
 }
 
 /** Opens them again. Never throws: the container matters more. */

@@ -9,14 +9,14 @@ import { processesIn, settle } from './in-flight.js';
 import { recordResumed, stayOrEnd, wasResumed } from './restore.js';
 
 /** How long criu, left alone by the service that started it, may still take. */
-const settleMs = 120_000;
+const settleMs = 60_000;
 
 /** With whole images it is suspended, without it runs on. */
 export async function recoverSuspend(parts: HostParts, id: string): Promise<void> {
   const paths = checkpointPaths(parts.store.paths(id));
   const spec = await parts.store.readSpec(id);
   if (!spec) return;
-  await settle(paths.folder, settleMs);
+  await settle(paths.folder, settleMs, parts.log);
   if (await readMeta(paths).catch(() => undefined)) {
     parts.log.warn({ instance: id }, 'a suspend was cut short after its images were whole: finishing it');
     await finishSuspend(parts, spec, new Operation({ name: 'recover_suspend', log: parts.log, instance: id }), (await parts.store.readState(id))?.suspendedFor ?? 'user');
@@ -31,7 +31,7 @@ export async function recoverResume(parts: HostParts, id: string): Promise<void>
   const paths = checkpointPaths(parts.store.paths(id));
   const spec = await parts.store.readSpec(id);
   if (!spec) return;
-  await settle(paths.folder, settleMs);
+  await settle(paths.folder, settleMs, parts.log);
   const pid = Number(await readFile(parts.store.paths(id).pidFile, 'utf8').catch(() => ''));
   const known = pid > 0 && (await wasResumed(paths)) && identify(pid) ? await parts.runc.state(id) : undefined;
   if (known?.pid === pid && (known.status === 'running' || known.status === 'paused')) {

@@ -26,6 +26,9 @@ import { parseRestoreStats, readStatsFile, type RestoreStats } from './stats.js'
 
 const settleMs = 15_000;
 
+/** A criu that dies in the middle leaves its half-made processes waiting for ever, and the runtime with them. */
+const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
+
 /**
  * @param ready awaited before the restore: the ports are wired
  * @returns criu's account, where it left one; undefined too if it runs already
@@ -94,10 +97,10 @@ async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, me
   beginStep(operation, 'container.resume.restore');
   try {
     // not to be given up half-way: it takes a second, and its end is clear
-    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...runtimeCriuOptions, `--work-path=${paths.work}`] } });
+    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...runtimeCriuOptions, `--work-path=${paths.work}`], timeoutMs: restoreTimeoutMs(meta.bytes) } });
   } catch (error) {
-    if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error;
-    throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'])) }, { cause: error });
+    if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
+    throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });
   }
 }
 

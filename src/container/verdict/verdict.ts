@@ -53,7 +53,7 @@ export function judge(guest: Guest): Verdict {
 }
 
 /** Looks at a container that runs; it does not notice. @returns undefined if it ended meanwhile */
-export async function verdictOf(parts: HostParts, id: string): Promise<Verdict | undefined> {
+export async function verdictOf(parts: Pick<HostParts, 'store' | 'cgroups' | 'options'>, id: string): Promise<Verdict | undefined> {
   const [running, spec] = await Promise.all([parts.store.running(id), parts.store.readSpec(id)]);
   if (!running || !spec) return undefined;
   const guest = await readGuest(running.pid, await cgroupPids(parts.cgroups, cgroupsPath(parts, id)), spec.vifs.map(({ guestDevice }) => guestDevice));
