@@ -18,7 +18,7 @@ export async function canFreeze(loaded: LoadedConfig, id: string, print: (line: 
     return 1;
   }
   print(verdict.freezable ? 'yes' : 'no');
-  for (const { text, effect, passing, code } of verdict.findings) print(`${effect === 'blocks' ? '-' : 'but'} ${text}${passing ? ' (may pass by itself)' : ''} [${code}]`);
+  for (const { text, effect, passing, code } of verdict.findings) print(`${effect === 'loses' ? 'but' : '-'} ${text}${passing ? ' (may pass by itself)' : ''} [${code}]`);
   return verdict.freezable ? 0 : 1;
 }
 

@@ -11,7 +11,7 @@ const ghostLimit = '1G';
 
 /**
  * criu's configuration file of a container (annotation `org.criu.config`): what the runtime has no flag for.
- * nftables: criu's default runs iptables, which is slower and not on every host. `link-remap`: an open file whose name was removed
- * but that has another name gets a temporary third one. A haul that locks the network itself writes `skip`.
+ * nftables: criu's default runs iptables, which is slower and not on every host. A haul that locks the network itself writes `skip`.
+ * Not `link-remap`: criu takes its temporary names away again at the end of a dump that leaves the container in place.
  */
-export const criuConfig = `network-lock nftables\nlink-remap\nghost-limit ${ghostLimit}\n`;
+export const criuConfig = `network-lock nftables\nghost-limit ${ghostLimit}\n`;

@@ -17,18 +17,20 @@ import { cgroupsPath, type HostParts } from '../parts.js';
 import { waitGone } from '../process.js';
 import type { ContainerSpec } from '../spec.js';
 import { beginStep, cleanupStep } from '../steps.js';
+import { verdictOf } from '../verdict/verdict.js';
 import { noteGroups } from './cgroup-groups.js';
 import { runtimeCriuOptions } from './criu-options.js';
 import { wordsOf } from './criu-log.js';
 import { readHostFacts } from './facts.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, freeBytes, imageFiles, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
-import { settle } from './in-flight.js';
+import { criuMark, settle } from './in-flight.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
+import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
 
 /** criu's time to end by itself after it was given up. */
-const settleMs = 15_000;
+const settleMs = 5000;
 const killWaitMs = 15_000;
 /** Beside the memory: criu's other files, and air for everybody else on that disk. */
 const spareBytes = 32 * 1024 * 1024;
@@ -70,6 +72,8 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   const host = await readHostFacts(parts.options).catch((error: unknown) => {
     throw new HaulierError('SUSPEND_FAILED', { reason: messageOf(error) }, { cause: error });
   });
+  const trap = (await verdictOf(parts, id))?.findings.find(({ effect }) => effect === 'traps');
+  if (trap) throw new HaulierError('SUSPEND_FAILED', { reason: `${trap.text}: it could not be resumed` });
   await makeCheckpointFolders(paths);
   await requireSpace(parts, id, paths.folder);
   const startedAt = (await parts.store.readState(id))?.startedAt;
@@ -81,7 +85,8 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   await closePorts(spec.vifs, operation.signal);
   beginStep(operation, 'container.suspend.dump');
   try {
-    await parts.runc.checkpoint(id, [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work], operation.signal);
+    const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
+    await whileProgressing(paths, operation.signal, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
   } catch (error) {
     if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error;
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });

@@ -1,10 +1,23 @@
-/** criu processes that still work on a container's images, also those of a service that died: known by the files that they hold. */
+/**
+ * criu processes that still work on a container's images, also those of a service that died: known by the files that they hold, and
+ * by a mark in their environment, which a helper whose parent was killed still has. Processes that criu restored have their own.
+ */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../base/log.js';
 import { identify, isAlive, type ProcessId } from '../process.js';
 
 const pollMs = 20;
+
+/** Name of the mark; its value is the checkpoint's folder. */
+export const criuMark = 'HAULIER_CHECKPOINT';
+
+/** True for what criu's run left; the monitor carries the mark for its whole life and is none. */
+async function isMarked(pid: string, folder: string): Promise<boolean> {
+  const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
+  if (!environment.split('\0').includes(`${criuMark}=${folder}`)) return false;
+  return !/(^|\/)conmon\0/.test(await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''));
+}
 
 /** Processes with a file below `folder` open, or working in it. */
 export async function processesIn(folder: string): Promise<ProcessId[]> {
@@ -13,7 +26,7 @@ export async function processesIn(folder: string): Promise<ProcessId[]> {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
     const fds = await readdir(`/proc/${name}/fd`).catch(() => []);
     const links = await Promise.all([`/proc/${name}/cwd`, ...fds.map((fd) => `/proc/${name}/fd/${fd}`)].map((path) => readlink(path).catch(() => '')));
-    if (!links.some((link) => link === folder || link.startsWith(`${folder}/`))) continue;
+    if (!links.some((link) => link === folder || link.startsWith(`${folder}/`)) && !(await isMarked(name, folder))) continue;
     const id = identify(Number(name));
     if (id) found.push(id);
   }

@@ -21,10 +21,10 @@ import { runtimeCriuOptions } from './criu-options.js';
 import { saysResumed, wordsOf } from './criu-log.js';
 import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
-import { settle } from './in-flight.js';
+import { criuMark, settle } from './in-flight.js';
 import { parseRestoreStats, readStatsFile, type RestoreStats } from './stats.js';
 
-const settleMs = 15_000;
+const settleMs = 5000;
 
 /** A criu that dies in the middle leaves its half-made processes waiting for ever, and the runtime with them. */
 const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
@@ -97,7 +97,7 @@ async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, me
   beginStep(operation, 'container.resume.restore');
   try {
     // not to be given up half-way: it takes a second, and its end is clear
-    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...runtimeCriuOptions, `--work-path=${paths.work}`], timeoutMs: restoreTimeoutMs(meta.bytes) } });
+    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...runtimeCriuOptions, `--work-path=${paths.work}`], timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } });
   } catch (error) {
     if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
     throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });

@@ -28,7 +28,7 @@ export interface MonitorOptions {
   readonly conmonPidFile: string;
   readonly conmonLog: string;
   /** Restore from this image folder instead of creating; with the runtime's options for it. */
-  readonly restore?: { readonly imagePath: string; readonly runtimeOptions: readonly string[]; readonly timeoutMs: number };
+  readonly restore?: { readonly imagePath: string; readonly runtimeOptions: readonly string[]; readonly timeoutMs: number; readonly environment?: NodeJS.ProcessEnv };
 }
 
 const createTimeoutMs = 120_000;
@@ -63,7 +63,7 @@ export async function startMonitor(command: string, runc: Runc, options: Monitor
   try {
     child = spawn(command, conmonArguments(runc, options), {
       stdio: ['ignore', 'ignore', log, 'pipe'],
-      env: { ...runc.environment, _OCI_SYNCPIPE: '3' },
+      env: { ...runc.environment, ...options.restore?.environment, _OCI_SYNCPIPE: '3' },
       detached: true,
     });
   } finally {

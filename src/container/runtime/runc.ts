@@ -56,8 +56,8 @@ export class Runc {
   }
 
   /** Dumps it with criu. @param args the runtime's options; its own output names only criu's log */
-  async checkpoint(id: string, args: readonly string[], signal?: AbortSignal): Promise<void> {
-    await this.#run('checkpoint the container', ['checkpoint', ...args, id], signal, checkpointTimeoutMs);
+  async checkpoint(id: string, args: readonly string[], signal?: AbortSignal, environment: NodeJS.ProcessEnv = {}): Promise<void> {
+    await this.#run('checkpoint the container', ['checkpoint', ...args, id], signal, checkpointTimeoutMs, undefined, environment);
   }
 
   /** Runs a program in the container and waits for it. The program is the guest's, hence the time-out. */
@@ -102,10 +102,10 @@ export class Runc {
     }
   }
 
-  async #run(action: string, args: readonly string[], signal?: AbortSignal, timeoutMs = 60_000, input?: string): Promise<RunResult> {
+  async #run(action: string, args: readonly string[], signal?: AbortSignal, timeoutMs = 60_000, input?: string, environment: NodeJS.ProcessEnv = {}): Promise<RunResult> {
     try {
       return await run(this.command, ['--root', this.root, ...args], {
-        env: this.environment,
+        env: { ...this.environment, ...environment },
         timeoutMs,
         ...(signal ? { signal } : {}),
         ...(input === undefined ? {} : { input }),

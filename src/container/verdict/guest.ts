@@ -15,6 +15,8 @@ export interface GuestFile {
   readonly info: string;
   /** What it is; undefined if it cannot be asked. */
   readonly kind: 'file' | 'folder' | 'character device' | 'block device' | 'other' | undefined;
+  /** Names that it has. */
+  readonly links: number;
   readonly device: { readonly major: number; readonly minor: number };
 }
 
@@ -65,6 +67,7 @@ async function readFileEntry(pid: number, fd: string): Promise<GuestFile | undef
     flags: parseInt(field(info, 'flags') || '0', 8),
     mountId: Number(field(info, 'mnt_id') || -1),
     kind: what && (what.isFile() ? 'file' : what.isDirectory() ? 'folder' : what.isCharacterDevice() ? 'character device' : what.isBlockDevice() ? 'block device' : 'other'),
+    links: what?.nlink ?? 0,
     device: { major: Math.floor(rdev / 256) & 0xfff, minor: (rdev & 0xff) | (Math.floor(rdev / 4096) & 0xfff00) },
   };
 }
@@ -95,10 +98,14 @@ export async function readGuest(initPid: number, pids: readonly number[], ownDev
   const processes = (await Promise.all(pids.map(readProcess))).filter((process) => process !== undefined);
   const init = processes.find((process) => process.pid === initPid);
   if (!init) return undefined;
-  const byNamespace = (kind: string): Map<string, number> => new Map(processes.map((process) => [process.namespaces[kind] ?? '', process.pid]));
   const mounts = new Map<string, readonly GuestMount[]>();
-  for (const [namespace, pid] of byNamespace('mnt')) mounts.set(namespace, await readMounts(pid));
+  for (const { pid, namespaces } of processes) {
+    const namespace = namespaces['mnt'] ?? '';
+    if ((mounts.get(namespace)?.length ?? 0) === 0) mounts.set(namespace, await readMounts(pid)); // none: that process ended in between
+  }
+  // the longest-lived process of each network namespace: PID 1 comes first
+  const networks = new Map([...processes].reverse().concat(init).map(({ pid, namespaces }) => [namespaces['net'] ?? '', pid]));
   const text = await readFile(`/proc/${initPid}/net/dev`, 'utf8').catch(() => '');
   const devices = [...text.matchAll(/^\s*([^:\s]+):/gm)].map((match) => match[1] as string);
-  return { init, processes, mounts, sockets: await readSockets([...byNamespace('net').values()]), devices, ownDevices };
+  return { init, processes, mounts, sockets: await readSockets([...networks.values()]), devices, ownDevices };
 }

@@ -6,8 +6,8 @@ export interface Reason {
   readonly code: string;
   /** One line for the documentation: what it is about, and why criu cannot. */
   readonly about: string;
-  /** `blocks`: a dump fails. `loses`: it works, but something does not come back. */
-  readonly effect: 'blocks' | 'loses';
+  /** `blocks`: a dump fails. `traps`: it works, but the restore would fail, so nothing is dumped. `loses`: both work, but something does not come back. */
+  readonly effect: 'blocks' | 'traps' | 'loses';
   /** True if waiting a moment may be enough. */
   readonly passing: boolean;
   /** What is in the way, in plain words, one line each; empty if nothing. */

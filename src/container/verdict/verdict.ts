@@ -13,22 +13,23 @@ import { nestedNamespaces } from './reasons/nested-namespaces.js';
 import { netlinkUnread } from './reasons/netlink-unread.js';
 import { networkDevices } from './reasons/network-devices.js';
 import { pendingConnections } from './reasons/pending-connections.js';
+import { pingSockets } from './reasons/ping-sockets.js';
 import { psiTriggers } from './reasons/psi-triggers.js';
-import { socketFamilies } from './reasons/socket-families.js';
+import { renamedFiles } from './reasons/renamed-files.js';
 import { traced } from './reasons/traced.js';
 import { visitors } from './reasons/visitors.js';
 import { watchedUnlinked } from './reasons/watched-unlinked.js';
 
 /** Every reason. */
 export const reasonTable: readonly Reason[] = [
-  ioUring, kernelObjects, watchedUnlinked, foreignMounts, devices, socketFamilies, netlinkUnread, pendingConnections, psiTriggers, nestedNamespaces, messageQueues, traced, hostFiles,
+  ioUring, kernelObjects, renamedFiles, watchedUnlinked, foreignMounts, devices, pingSockets, netlinkUnread, pendingConnections, psiTriggers, nestedNamespaces, messageQueues, traced, hostFiles,
   visitors, networkDevices,
 ];
 
 /** One thing found. */
 export interface Finding {
   readonly code: string;
-  readonly effect: 'blocks' | 'loses';
+  readonly effect: Reason['effect'];
   readonly passing: boolean;
   readonly text: string;
 }
@@ -49,7 +50,7 @@ export function judge(guest: Guest): Verdict {
     const shown = lines.length > mostLines ? [...lines.slice(0, mostLines), `and ${lines.length - mostLines} more`] : lines;
     return shown.map((text) => ({ code, effect, passing, text }));
   });
-  return { freezable: findings.every(({ effect }) => effect !== 'blocks'), findings };
+  return { freezable: findings.every(({ effect }) => effect === 'loses'), findings };
 }
 
 /** Looks at a container that runs; it does not notice. @returns undefined if it ended meanwhile */

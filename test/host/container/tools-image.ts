@@ -28,6 +28,13 @@ export async function toolsImage(withNode: boolean): Promise<ImageSource> {
   await run('tar', ['-C', tree, '-xf', join(folder, 'base.tar')]);
   await addProgram(tree, '/usr/bin/python3');
   for (const name of await readdir('/usr/lib')) if (/^python3\.\d+$/.test(name) && existsSync(`/usr/lib/${name}/os.py`)) await cp(`/usr/lib/${name}`, join(tree, 'usr/lib', name), { recursive: true });
-  if (withNode) await addProgram(tree, '/usr/bin/node');
+  await run('sh', ['-c', 'ldd /usr/lib/python3.*/lib-dynload/*.so | sed -n "s/.*=> \\(\\/[^ ]*\\) (.*/\\1/p" | sort -u | while read -r file; do mkdir -p "$0$(dirname "$file")"; cp -L "$file" "$0$file"; done', tree]);
+  if (withNode) {
+    await addProgram(tree, '/usr/bin/node');
+    // Debian's node loads some of its own parts from files
+    for (const name of ['undici', 'cjs-module-lexer', 'acorn', 'acorn-walk', 'amaro', 'minimatch']) {
+      if (existsSync(`/usr/share/nodejs/${name}`)) await cp(`/usr/share/nodejs/${name}`, join(tree, 'usr/share/nodejs', name), { recursive: true, dereference: true });
+    }
+  }
   return await imageOf(tree, join(folder, 'image.tar'));
 }

@@ -4,8 +4,8 @@ import type { Reason } from '../reason.js';
 import { eachFile } from '../reason.js';
 
 export const watchedUnlinked: Reason = {
-  code: 'watched-unlinked', effect: 'blocks', passing: false,
-  about: 'A file is watched by inotify that has no name any more: criu could not find it again.',
+  code: 'watched-unlinked', effect: 'traps', passing: false,
+  about: 'A file is watched by inotify that has no name any more: criu saves the watch but cannot set it again.',
   find: (guest) => {
     const unlinked = new Map(guest.processes.flatMap((process) => process.files
       .filter((file) => file.link.endsWith(' (deleted)') && !file.link.startsWith('/memfd:'))
