@@ -29,8 +29,12 @@ import { closePorts, openPorts, unlockNetwork } from './ports.js';
 import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
 
-/** criu's time to end by itself after it was given up. */
-const settleMs = 5000;
+/**
+ * criu's time to end by itself after it was given up: it cures the processes that it looked into. Killed in the middle it may take
+ * them with it, so that is done only where it has come to a halt.
+ */
+const settleMs = 120_000;
+const haltedMs = 2000;
 const killWaitMs = 15_000;
 /** Beside the memory: criu's other files, and air for everybody else on that disk. */
 const spareBytes = 32 * 1024 * 1024;
@@ -56,7 +60,7 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
     beginStep(operation, 'container.suspend.commit');
     await writeMeta(checkpointPaths(store.paths(id)), meta);
   } catch (error) {
-    await goOn(parts, spec);
+    await goOn(parts, spec, isHaulierError(error) && error.details['halted'] === true ? haltedMs : settleMs);
     throw error;
   }
   await finishSuspend(parts, spec, operation, wantedBy);
@@ -88,7 +92,7 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
     const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
     await whileProgressing(paths, operation.signal, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
   } catch (error) {
-    if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error;
+    if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
   }
   beginStep(operation, 'container.suspend.dumped');
@@ -115,10 +119,10 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
 }
 
 /** Gives a suspend up: criu ends, the container goes on, nothing is left of the try. Never throws. */
-export async function goOn(parts: HostParts, spec: ContainerSpec): Promise<void> {
+export async function goOn(parts: HostParts, spec: ContainerSpec, patienceMs = settleMs): Promise<void> {
   const paths = checkpointPaths(parts.store.paths(spec.id));
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
-    ['end criu', () => settle(paths.folder, settleMs)],
+    ['end criu', () => settle(paths.folder, patienceMs)],
     ['thaw it', () => thaw(parts, spec.id)],
     ['unlock its network', () => unlockNetwork(parts, spec.id)],
     ['open its ports', () => openPorts(spec.vifs, parts.log)],

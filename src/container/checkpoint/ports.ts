@@ -30,7 +30,7 @@ export async function closePorts(vifs: readonly VifSpec[], signal?: AbortSignal)
 }
 
 /** criu's own lock: a table in the container's network namespace, which stays when criu is killed. */
-const criuTable = /^table (\w+) (CRIU-\d+)$/gm;
+const criuTable = /^table (\w+) (CRIU-\S+)$/gm;
 
 /** Takes what a killed criu left of its lock out of the container's network namespace. */
 export async function unlockNetwork(parts: Pick<HostParts, 'store'>, id: string): Promise<void> {

@@ -23,7 +23,7 @@ export async function whileProgressing(paths: CheckpointPaths, parent: AbortSign
   let since = performance.now();
   const timer = setInterval(() => void written(paths).then((bytes) => {
     if (bytes !== last) since = performance.now();
-    else if (performance.now() - since >= haltMs) halted.abort(new HaulierError('SUSPEND_FAILED', { reason: `criu has written nothing for ${haltMs / 1000} s` }));
+    else if (performance.now() - since >= haltMs) halted.abort(new HaulierError('SUSPEND_FAILED', { reason: `criu has written nothing for ${haltMs / 1000} s`, halted: true }));
     last = bytes;
   }), lookMs);
   try {
