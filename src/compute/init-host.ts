@@ -5,6 +5,7 @@
 import type { Compute, InstanceCall } from './compute.js';
 import { uuidOf } from './compute.js';
 import { isNova, recordFault } from './failure-report.js';
+import { resumeInstance, suspendInstance, thawAtStart } from './methods/freeze.js';
 import { rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
 import { shelveOffloadInstance } from './methods/shelve.js';
 import { completeDeletion, deleteInstance } from './methods/terminate.js';
@@ -96,6 +97,8 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
   if (task === 'unpausing') return again('unpause_instance', unpauseInstance);
   if (task === 'powering-off') return again('stop_instance', stopInstance, { clean_shutdown: true });
   if (task === 'powering-on') return again('start_instance', startInstance);
+  if (task === 'suspending') return again('suspend_instance', suspendInstance);
+  if (task === 'resuming') return again('resume_instance', resumeInstance);
   if (task === 'migrating' || task === 'resize_migrating') return save(compute, context, instance, { task_state: null });
   await settle(compute, context, instance, again, state);
 }
@@ -109,6 +112,7 @@ async function notShelved(compute: Compute, context: WireContext, instance: Nova
 
 /** No task: the power states are compared. */
 async function settle(compute: Compute, context: WireContext, instance: NovaObject, again: Again, state: Parameters<typeof powerStateOf>[0]): Promise<void> {
+  if (state === 'suspended' && instance.text('vm_state') === 'active') return again('resume_instance', thawAtStart); // frozen with the whole host
   const wasRunning = instance.number('power_state') === powerStates.RUNNING;
   if (!wasRunning || state === 'running' || instance.text('vm_state') !== 'active' || !compute.settings.resumeGuestsOnHostBoot || state === 'missing') return;
   compute.log.info({ instance: uuidOf(instance) }, 'starting the server again, as it ran before the host went down');

@@ -5,6 +5,7 @@
 import type { Call, Compute, InstanceCall } from './compute.js';
 import { buildAndRunInstance } from './boot/build.js';
 import { externalInstanceEvent } from './methods/external-event.js';
+import { resumeInstance, suspendInstance } from './methods/freeze.js';
 import { getConsoleOutput, getDiagnostics, getInstanceDiagnostics } from './methods/guest-info.js';
 import { cacheImages, getHostUptime, injectNetworkInfo, setHostEnabled } from './methods/host.js';
 import { pauseInstance, rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
@@ -114,7 +115,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   reserve_block_device_name: row('call', 'TF', unsupported({ error: novaError('InvalidVolume', 400) })),
   resize_instance: row('cast', 'TEFM', notYet()),
   restore_instance: row('cast', 'TEF', { state: 'done', instance: restoreInstance }),
-  resume_instance: row('cast', 'TEF', notYet()),
+  resume_instance: row('cast', 'TEF', { state: 'done', instance: resumeInstance }),
   revert_resize: row('cast', 'TEFM', notYet()),
   revert_snapshot_based_resize_at_dest: row('call', 'TEFM', unsupported()),
   rollback_live_migration_at_destination: row('cast', 'EF', notYet()),
@@ -126,7 +127,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   soft_delete_instance: row('cast', 'TEF', { state: 'done', instance: softDeleteInstance }),
   start_instance: row('cast', 'TEF', { state: 'done', instance: startInstance }),
   stop_instance: row('cast or call', 'TEF', { state: 'done', instance: stopInstance }),
-  suspend_instance: row('cast', 'TEF', notYet()),
+  suspend_instance: row('cast', 'TEF', { state: 'done', instance: suspendInstance }),
   swap_volume: row('cast', 'EF', unsupported()),
   terminate_instance: row('cast', 'TEF', { state: 'done', instance: terminateInstance, before: prepareTerminate }),
   trigger_crash_dump: row('cast', 'EF', notYet({ error: novaError('TriggerCrashDumpNotSupported', 400) })),

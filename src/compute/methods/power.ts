@@ -28,7 +28,8 @@ export async function startInstance(compute: Compute, call: InstanceCall): Promi
   compute.notifier.instance('power_on.end', call.context, call.instance);
 }
 
-async function reloadNetwork(compute: Compute, call: InstanceCall): Promise<void> {
+/** Fetches the server's ports anew, into the cache and the instance's copy of it. */
+export async function reloadNetwork(compute: Compute, call: InstanceCall): Promise<void> {
   await withAttribute(compute, call, 'info_cache');
   const vifs = await refreshVifs(compute, call.context, call.uuid);
   call.instance.object('info_cache')?.load('network_info', JSON.stringify(vifs));
