@@ -7,6 +7,7 @@ import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
 import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
 import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
+import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from '../../../src/container/spec.js';
 import type { FloatingIp, Inventory, Network, Neutron, Placement, Port, RequestScope, Subnet } from '../../../src/openstack/types.js';
 import type { Steps } from './steps.js';
@@ -126,6 +127,15 @@ export class FakeContainers implements ContainerHost {
   }
   async pause(id: string): Promise<void> { await this.#change('pause', id, () => { this.#existing(id).state = 'paused'; }); }
   async unpause(id: string): Promise<void> { await this.#change('unpause', id, () => { this.#existing(id).state = 'running'; }); }
+  async suspend(id: string): Promise<void> { await this.#change('suspend', id, () => { this.#existing(id).state = 'suspended'; }); }
+  async resume(id: string, _operation: Operation, ready?: Promise<unknown>): Promise<void> {
+    await ready;
+    await this.#change('resume', id, () => { this.#existing(id).state = 'running'; });
+  }
+  async verdict(id: string): Promise<Verdict> {
+    this.#existing(id);
+    return { freezable: true, findings: [] };
+  }
   async destroy(id: string): Promise<void> {
     await this.#change('destroy', id, () => {
       this.made.delete(id);
