@@ -6,6 +6,7 @@ import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
 import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from '../../../src/container/spec.js';
+import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { FloatingIp, Inventory, Network, Neutron, Placement, Port, RequestScope, Subnet } from '../../../src/openstack/types.js';
 import type { Steps } from './steps.js';
 
@@ -118,6 +119,14 @@ export class FakeContainers implements ContainerHost {
   }
   async pause(id: string): Promise<void> { await this.#change('pause', id, () => { this.#existing(id).state = 'paused'; }); }
   async unpause(id: string): Promise<void> { await this.#change('unpause', id, () => { this.#existing(id).state = 'running'; }); }
+  async suspend(id: string): Promise<void> {
+    await this.#change('suspend', id, () => {
+      this.#existing(id).state = 'suspended';
+      this.#ports(id).clear();
+    });
+  }
+  async resume(id: string): Promise<void> { await this.#change('resume', id, () => { this.#existing(id).state = 'running'; }); }
+  async verdict(): Promise<Verdict> { return { freezable: true, findings: [] }; }
   async destroy(id: string): Promise<void> {
     await this.#change('destroy', id, () => {
       this.made.delete(id);
