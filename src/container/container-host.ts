@@ -63,7 +63,7 @@ export interface ContainerHost {
    * Plugs its ports and restores it. On failure it stays suspended, its images are kept.
    * @param ready awaited before the restore: the ports are wired
    */
-  resume(id: string, operation: Operation, ready?: Promise<unknown>): Promise<void>;
+  resume(id: string, operation: Operation, ready?: Readiness): Promise<void>;
   /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */
   verdict(id: string): Promise<Verdict>;
   /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */

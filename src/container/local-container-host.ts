@@ -159,7 +159,7 @@ export class LocalContainerHost implements ContainerHost {
     }
   }
 
-  async resume(id: string, operation: Operation, ready?: Promise<unknown>): Promise<void> {
+  async resume(id: string, operation: Operation, ready?: Readiness): Promise<void> {
     await this.#watcher.clear(id);
     const stats = await resumeContainer(this.parts, id, operation, ready);
     operation.log.info({ criu: stats }, 'resumed');

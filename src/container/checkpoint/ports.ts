@@ -33,11 +33,15 @@ export async function closePorts(vifs: readonly VifSpec[], signal?: AbortSignal)
 const criuTable = /^table (\w+) (CRIU-\S+)$/gm;
 
 /** Takes what a killed criu left of its lock out of the container's network namespace. */
-export async function unlockNetwork(parts: Pick<HostParts, 'store'>, id: string): Promise<void> {
+export async function unlockNetwork(parts: Pick<HostParts, 'store' | 'log'>, id: string): Promise<void> {
   const running = await parts.store.running(id);
   if (!running) return;
   const nft = async (...args: string[]): Promise<string> => (await run('nsenter', [`--net=/proc/${running.pid}/ns/net`, 'nft', ...args])).stdout;
-  for (const [, family, name] of (await nft('list', 'tables')).matchAll(criuTable)) if (family && name) await nft('delete', 'table', family, name);
+  for (const [, family, name] of (await nft('list', 'tables')).matchAll(criuTable)) {
+    if (!family || !name) continue;
+    parts.log.warn({ instance: id, table: name }, 'criu left its network lock: taking it away');
+    await nft('delete', 'table', family, name);
+  }
 }
 
 /** Opens them again. Never throws: the container matters more. */

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { removeRuntime, unmountBelow } from '../cleanup.js';
+import type { Readiness } from '../container-host.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
@@ -34,9 +35,9 @@ const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
  * @returns criu's account, where it left one; undefined too if it runs already
  * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, STATE_DAMAGED; RESUME_FAILED and whatever plugging throws: it stays suspended
  */
-export async function resumeContainer(parts: HostParts, id: string, operation: Operation, ready: Promise<unknown> | undefined): Promise<RestoreStats | undefined> {
+export async function resumeContainer(parts: HostParts, id: string, operation: Operation, ready: Readiness | undefined): Promise<RestoreStats | undefined> {
   const { store } = parts;
-  ready?.catch(() => undefined); // awaited below, maybe long after it failed
+  if (typeof ready === 'object') ready.catch(() => undefined); // awaited below, maybe long after it failed
   const [spec, state] = await Promise.all([store.readSpec(id), store.readState(id)]);
   if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
   if (state.phase === 'ready' && state.wanted === 'running' && (await store.running(id))) return undefined;
@@ -76,7 +77,7 @@ async function usable(parts: HostParts, paths: CheckpointPaths): Promise<Checkpo
   return meta;
 }
 
-async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, meta: CheckpointMeta, paths: CheckpointPaths, operation: Operation, ready: Promise<unknown> | undefined): Promise<number> {
+async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, meta: CheckpointMeta, paths: CheckpointPaths, operation: Operation, ready: Readiness | undefined): Promise<number> {
   const { id } = spec;
   const group = cgroupsPath(parts, id);
   beginStep(operation, 'container.resume.mount');
@@ -93,7 +94,7 @@ async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, me
   await removeCgroups(parts.cgroups, group);
   await makeGroups(parts.cgroups, group, idBase, meta.groups);
   beginStep(operation, 'container.resume.ready');
-  await ready;
+  await (typeof ready === 'function' ? ready() : ready);
   beginStep(operation, 'container.resume.restore');
   try {
     // not to be given up half-way: it takes a second, and its end is clear

@@ -56,7 +56,7 @@ async function goesOn(t: ExecutionContext, bed: Bed, host: LocalContainerHost, s
   t.false(await isFrozen(await readCgroupLayout(), join(bed.options.cgroupParent, spec.id)));
   const before = await counted(host, spec.id);
   await until('it counts on', async () => (await counted(host, spec.id)) > before);
-  await until('its address answers', () => run('ping', ['-c1', '-W1', '10.90.0.5']).then(() => true, () => false));
+  await until('its address answers', () => run('ping', ['-c1', '-W1', '10.90.0.5']).then(() => true, () => false), 30_000);
   t.false(existsSync(join(bed.options.instancesPath, spec.id, 'checkpoint')));
 }
 

@@ -9,6 +9,7 @@ import type { ContainerExit, ContainerHost, Readiness } from '../../../src/conta
 import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
 import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from '../../../src/container/spec.js';
+import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { FloatingIp, Inventory, Network, Neutron, Placement, Port, RequestScope, Subnet } from '../../../src/openstack/types.js';
 import type { Steps } from './steps.js';
 
@@ -127,15 +128,14 @@ export class FakeContainers implements ContainerHost {
   }
   async pause(id: string): Promise<void> { await this.#change('pause', id, () => { this.#existing(id).state = 'paused'; }); }
   async unpause(id: string): Promise<void> { await this.#change('unpause', id, () => { this.#existing(id).state = 'running'; }); }
-  async suspend(id: string): Promise<void> { await this.#change('suspend', id, () => { this.#existing(id).state = 'suspended'; }); }
-  async resume(id: string, _operation: Operation, ready?: Promise<unknown>): Promise<void> {
-    await ready;
-    await this.#change('resume', id, () => { this.#existing(id).state = 'running'; });
+  async suspend(id: string): Promise<void> {
+    await this.#change('suspend', id, () => {
+      this.#existing(id).state = 'suspended';
+      this.#ports(id).clear();
+    });
   }
-  async verdict(id: string): Promise<Verdict> {
-    this.#existing(id);
-    return { freezable: true, findings: [] };
-  }
+  async resume(id: string): Promise<void> { await this.#change('resume', id, () => { this.#existing(id).state = 'running'; }); }
+  async verdict(): Promise<Verdict> { return { freezable: true, findings: [] }; }
   async destroy(id: string): Promise<void> {
     await this.#change('destroy', id, () => {
       this.made.delete(id);
