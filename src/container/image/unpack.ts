@@ -5,6 +5,7 @@
  */
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../base/errors.js';
 import type { ImageSource } from '../spec.js';
 import { detect, headBytes, isTar, nameForeign, type Packing } from './format.js';
@@ -29,6 +30,9 @@ export interface Unpacked extends TreeSize {
   /** Bytes as stored in Glance. */
   readonly storedBytes: number;
 }
+
+/** How long a decompressor may take to end after tar has seen the archive's end. */
+const unpackerGraceMs = 10_000;
 
 /** Compressed archives, how to unpack each to standard output. The memory caps admit `xz -9` and `zstd --long=29`. */
 const decompressors: Readonly<Record<Exclude<Packing, 'tar'>, readonly string[]>> = {
@@ -117,7 +121,11 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
   let firstEnded: PipedProcess | undefined;
   for (const process of unpacker ? [unpacker, tar] : [tar]) void process.ended.then(() => { firstEnded ??= process; }, (error: unknown) => stop.abort(error));
   // a source that stalls would never notice that nobody reads it any more
-  void tar.ended.then(() => stop.abort(), () => undefined);
+  void tar.ended.then(async (end) => {
+    // the archive's end is not yet the decompressor's: killed now, it would look as if its data were damaged
+    if (end.code === 0 && unpacker) await Promise.race([unpacker.ended, sleep(unpackerGraceMs, undefined, { ref: false })]);
+    stop.abort();
+  }).catch(() => undefined);
   let failure: { readonly error: unknown } | undefined;
   const work: Promise<void>[] = [countEntries(tar, entries)];
   if (unpacker) work.push(feed(storedBytes(), unpacker, stopped));
