@@ -7,7 +7,6 @@ import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
 import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
 import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
-import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from '../../../src/container/spec.js';
 import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { FloatingIp, Inventory, Network, Neutron, Placement, Port, RequestScope, Subnet } from '../../../src/openstack/types.js';
