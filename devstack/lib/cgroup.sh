@@ -2,9 +2,8 @@
 # cgroup.sh: each machine of ours has a cgroup /haulier-devstack/NAME in every hierarchy. What runs in it lies in the
 # leaf /haulier-devstack/NAME/host, containers may lie beside it. Nothing is left of them after `down`.
 
-CGROUP=haulier-devstack
-# Another work folder has names of its own.
-[ -z "${HAULIER_DEVSTACK_DIR:-}" ] || CGROUP=haulier-devstack-$(printf %s "$WORK" | sha256sum | cut -c1-6)
+# Named after the work folder, so that two of them never meet.
+CGROUP=haulier-devstack-$(printf %s "$WORK" | sha256sum | cut -c1-6)
 
 # One line per mounted hierarchy: its mount point.
 cgroup_mounts() { awk '($3 == "cgroup" || $3 == "cgroup2") && !seen[$2]++ { print $2 }' /proc/mounts; }
