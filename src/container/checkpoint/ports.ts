@@ -29,6 +29,9 @@ export async function closePorts(vifs: readonly VifSpec[], signal?: AbortSignal)
   await Promise.all(vifs.map((vif) => setPort(vif, false, signal)));
 }
 
+/** By its path: under npm another `nft`, a tool of JavaScript packers, comes first in PATH. */
+const nftCommand = '/usr/sbin/nft';
+
 /** criu's own lock: a table in the container's network namespace, which stays when criu is killed. */
 const criuTable = /^table (\w+) (CRIU-\S+)$/gm;
 
@@ -36,7 +39,7 @@ const criuTable = /^table (\w+) (CRIU-\S+)$/gm;
 export async function unlockNetwork(parts: Pick<HostParts, 'store' | 'log'>, id: string): Promise<void> {
   const running = await parts.store.running(id);
   if (!running) return;
-  const nft = async (...args: string[]): Promise<string> => (await run('nsenter', [`--net=/proc/${running.pid}/ns/net`, 'nft', ...args])).stdout;
+  const nft = async (...args: string[]): Promise<string> => (await run('nsenter', [`--net=/proc/${running.pid}/ns/net`, nftCommand, ...args])).stdout;
   for (const [, family, name] of (await nft('list', 'tables')).matchAll(criuTable)) {
     if (!family || !name) continue;
     parts.log.warn({ instance: id, table: name }, 'criu left its network lock: taking it away');
