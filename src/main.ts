@@ -16,7 +16,17 @@ commands:
   serve    run the compute service (the default)
   config   print the effective configuration, secrets hidden
   check    say what this host and its control plane lack
+  can-freeze ID          say whether a container could be suspended now, and what stands in the way
+  host freeze | thaw     suspend every container of this host, or resume those; the service must be stopped
 `;
+
+/** What is wrong with a command and its arguments; undefined if nothing. */
+function wrongArgument(command: string, extra: readonly string[]): string | undefined {
+  if (command === 'can-freeze') return extra.length === 1 ? undefined : 'can-freeze takes one container id';
+  if (command === 'host') return extra.length === 1 && (extra[0] === 'freeze' || extra[0] === 'thaw') ? undefined : 'host takes one word: freeze or thaw';
+  if (!['serve', 'config', 'check'].includes(command)) return `unknown argument ${command}`;
+  return extra.length > 0 ? `unknown argument ${extra[0]}` : undefined;
+}
 
 async function main(argv: readonly string[]): Promise<number> {
   const { sources, overrides, rest } = readArguments(argv);
@@ -29,8 +39,9 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(`haulier ${packageVersion}\n`);
     return 0;
   }
-  if (!['serve', 'config', 'check'].includes(command) || extra.length > 0) {
-    process.stderr.write(`haulier: unknown argument ${['serve', 'config', 'check'].includes(command) ? extra[0] : command}\n${usage}`);
+  const wrong = wrongArgument(command, extra);
+  if (wrong !== undefined) {
+    process.stderr.write(`haulier: ${wrong}\n${usage}`);
     return 2;
   }
   const loaded = await loadConfig({ sources, overrides });
@@ -39,6 +50,9 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (command === 'check') return (await import('./cli/check.js')).check(loaded, (line) => process.stdout.write(`${line}\n`));
+  const print = (line: string): void => void process.stdout.write(`${line}\n`);
+  if (command === 'can-freeze') return (await import('./cli/freeze.js')).canFreeze(loaded, extra[0] as string, print);
+  if (command === 'host') return (await import('./cli/freeze.js')).hostCommand(loaded, extra[0] as 'freeze' | 'thaw', print);
   return (await import('./cli/serve.js')).serve(loaded);
 }
 

@@ -51,6 +51,8 @@ export const errorTable = {
   VIF_UNSUPPORTED: { message: 'Port {port}: VIF type {type} is not supported', nova: nova('VirtualInterfacePlugException', 500), advice: 'Haulier plugs ovs and bridge ports.' },
   NO_RESOURCES: { message: 'Insufficient compute resources: {reason}.', nova: nova('ComputeResourcesUnavailable', 400), advice: 'Schedule elsewhere or free resources.' },
   RUNTIME_FAILED: { message: 'The container runtime failed to {action}: {reason}', nova: nova('NovaException', 500), advice: 'Read the reason; `haulier check` says whether the host is fit.' },
+  SUSPEND_FAILED: { message: 'Failed to suspend instance: {reason}', nova: nova('InstanceSuspendFailure', 400), advice: 'The server runs on as before; `haulier can-freeze` names what stands in the way.' },
+  RESUME_FAILED: { message: 'Failed to resume instance: {reason}', nova: nova('InstanceResumeFailure', 400), advice: 'Its images are kept: mend the cause and resume again, or reboot it hard to start it without its memory.' },
   CONSOLE_UNAVAILABLE: { message: 'Guest does not have a console available.', nova: nova('ConsoleNotAvailable', 404), advice: 'Start the server once.' },
   REST_FAILED: { message: '{service}: {method} {path} answered {status}: {reason}', nova: nova('NovaException', 500), advice: 'Look into that service\'s log.' },
   REST_UNREACHABLE: { message: '{service} cannot be reached: {reason}', nova: nova('NovaException', 500), advice: 'Is the service up and the endpoint right?' },

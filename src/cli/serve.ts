@@ -7,6 +7,7 @@ import type { Config, LoadedConfig } from '../base/config/load.js';
 import { isHaulierError, messageOf } from '../base/errors.js';
 import { createLog, type Log } from '../base/log.js';
 import { ComputeService } from '../compute/service.js';
+import { takeHost } from '../container/host-lock.js';
 import { LocalContainerHost } from '../container/local-container-host.js';
 import { startHttp } from '../http/server.js';
 import { connectMessaging } from '../messaging/messaging.js';
@@ -40,6 +41,7 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     }
   });
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
+  const place = await takeHost(config.haulier.run_path);
   const messaging = connectMessaging(messagingOptions(config), log);
   const openstack = createOpenstack(openstackOptions(config), log);
   const { notifications: { notification_format: format, versioned_notifications_topics: versionedTopics }, oslo_messaging_notifications: outlet } = config;
@@ -56,6 +58,7 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
   const http = config.haulier.http_listen === 'off' ? undefined : await startHttp(config.haulier.http_listen, {
     notReady: () => service.notReady,
     containers: () => containers.list(),
+    verdict: (id) => containers.verdict(id),
     operations: () => (service.compute?.operations.running ?? []).map((operation) => operation.view()),
   }, log);
   let code = 0;
@@ -73,6 +76,7 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
   if (bus !== messaging) await bus.close();
   await openstack.close();
   await http?.close();
+  place.release();
   log.info('stopped');
   return code;
 }

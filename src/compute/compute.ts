@@ -37,6 +37,7 @@ export interface Compute {
   /** Per instance uuid: one change of the info cache at a time, beside the operation that holds `locks`. */
   readonly cacheLocks: KeyedLock;
   readonly builds: Semaphore;
+  readonly snapshots: Semaphore;
   readonly events: EventWaiters;
   readonly tracker: ResourceTracker;
   readonly notifier: Notifier;

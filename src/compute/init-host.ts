@@ -5,14 +5,18 @@
 import type { Compute, InstanceCall } from './compute.js';
 import { uuidOf } from './compute.js';
 import { isNova, recordFault } from './failure-report.js';
+import { resumeInstance, suspendInstance, thawAtStart } from './methods/freeze.js';
 import { rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
+import { shelveOffloadInstance } from './methods/shelve.js';
 import { completeDeletion, deleteInstance } from './methods/terminate.js';
+import { abandonUnshelve } from './methods/unshelve.js';
 import { cachedVifs } from './network/info-cache.js';
 import { deallocateNetworks } from './network/deallocate.js';
 import { powerStateOf } from './states.js';
 import { insideWrappers } from './wrappers.js';
 import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
+import type { ContainerState } from '../container/spec.js';
 import type { WireContext } from '../messaging/types.js';
 import { adminContext, readingDeleted } from '../nova/context.js';
 import type { NovaObject } from '../nova/object.js';
@@ -21,6 +25,7 @@ import { powerStates } from '../nova/states.js';
 const buildTasks = new Set(['scheduling', 'block_device_mapping', 'networking', 'spawning']);
 const rebuildTasks = new Set(['rebuilding', 'rebuild_block_device_mapping', 'rebuild_spawning']);
 const snapshotTasks = new Set(['image_snapshot_pending', 'image_snapshot', 'image_pending_upload', 'image_uploading', 'image_backup']);
+const shelveTasks = new Set(['shelving', 'shelving_image_pending_upload', 'shelving_image_uploading']);
 const rebootTasks = new Set(['reboot_pending', 'reboot_started', 'reboot_pending_hard', 'reboot_started_hard', 'rebooting', 'rebooting_hard']);
 /** Not begun: the message is lost, or waits and will find the work done. */
 const pendingReboots = new Set(['reboot_pending', 'reboot_pending_hard', 'rebooting', 'rebooting_hard']);
@@ -71,6 +76,9 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
   if (task === 'deleting') return deleteInstance(compute, context, instance, operation);
   if (vmState === 'soft-delete' || (vmState === 'error' && task !== 'resize_migrating')) return;
   if (vmState === 'deleted') return completeDeletion(compute, context, instance);
+  if (vmState === 'shelved_offloaded' && task === 'spawning') return abandonUnshelve(compute, context, instance, operation);
+  if (task === 'shelving_offloading') return again('shelve_offload_instance', shelveOffloadInstance, { clean_shutdown: false });
+  if (shelveTasks.has(task)) return notShelved(compute, context, instance, again, state);
   if (vmState === 'building' || buildTasks.has(task)) return giveUpBuild(compute, context, instance, operation);
   if (rebuildTasks.has(task) && (vmState === 'active' || vmState === 'stopped')) return save(compute, context, instance, { vm_state: 'error', task_state: null });
   if (snapshotTasks.has(task) || task === 'resize_prep') return save(compute, context, instance, { task_state: null });
@@ -89,12 +97,22 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
   if (task === 'unpausing') return again('unpause_instance', unpauseInstance);
   if (task === 'powering-off') return again('stop_instance', stopInstance, { clean_shutdown: true });
   if (task === 'powering-on') return again('start_instance', startInstance);
+  if (task === 'suspending') return again('suspend_instance', suspendInstance);
+  if (task === 'resuming') return again('resume_instance', resumeInstance);
   if (task === 'migrating' || task === 'resize_migrating') return save(compute, context, instance, { task_state: null });
   await settle(compute, context, instance, again, state);
 }
 
+/** Shelving was cut short before its image was whole: a guest that ran runs again. */
+async function notShelved(compute: Compute, context: WireContext, instance: NovaObject, again: Again, state: ContainerState): Promise<void> {
+  if (instance.text('vm_state') !== 'active' || state === 'running' || state === 'missing') return save(compute, context, instance, { task_state: null });
+  await save(compute, context, instance, { task_state: 'powering-on' });
+  await again('start_instance', startInstance);
+}
+
 /** No task: the power states are compared. */
 async function settle(compute: Compute, context: WireContext, instance: NovaObject, again: Again, state: Parameters<typeof powerStateOf>[0]): Promise<void> {
+  if (state === 'suspended' && instance.text('vm_state') === 'active') return again('resume_instance', thawAtStart); // frozen with the whole host
   const wasRunning = instance.number('power_state') === powerStates.RUNNING;
   if (!wasRunning || state === 'running' || instance.text('vm_state') !== 'active' || !compute.settings.resumeGuestsOnHostBoot || state === 'missing') return;
   compute.log.info({ instance: uuidOf(instance) }, 'starting the server again, as it ran before the host went down');

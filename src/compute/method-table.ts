@@ -5,10 +5,15 @@
 import type { Call, Compute, InstanceCall } from './compute.js';
 import { buildAndRunInstance } from './boot/build.js';
 import { externalInstanceEvent } from './methods/external-event.js';
+import { resumeInstance, suspendInstance } from './methods/freeze.js';
 import { getConsoleOutput, getDiagnostics, getInstanceDiagnostics } from './methods/guest-info.js';
 import { cacheImages, getHostUptime, injectNetworkInfo, setHostEnabled } from './methods/host.js';
 import { pauseInstance, rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
+import { rebuildInstance } from './methods/rebuild.js';
+import { shelveInstance, shelveOffloadInstance } from './methods/shelve.js';
+import { backupInstance, snapshotInstance } from './methods/snapshot.js';
 import { prepareTerminate, restoreInstance, softDeleteInstance, terminateInstance } from './methods/terminate.js';
+import { unshelveInstance } from './methods/unshelve.js';
 import type { NovaClass } from '../base/errors.js';
 
 /** What happens around a method (contract C.2): T clears the task state on failure, E writes an action event, F a fault, M sets the migration to error. */
@@ -20,7 +25,7 @@ export interface Refusal {
   /** Exception that the caller gets, one that the API turns into a clean answer; default NotImplementedError. */
   readonly error?: NovaClass;
   /** What the sender prepared and nobody else takes back. */
-  readonly repair?: 'restore allocation from migration' | 'drop allocation' | 'drop allocation of this host' | 'delete image' | 'detach volume';
+  readonly repair?: 'restore allocation from migration' | 'detach volume';
 }
 
 /** A method that Haulier does. */
@@ -61,7 +66,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   allow_share: row('cast', 'EF', unsupported(), '6.4'),
   attach_interface: row('call', 'EF', notYet({ error: novaError('AttachInterfaceNotSupported', 400) })),
   attach_volume: row('cast', 'EF', unsupported({ repair: 'detach volume' })),
-  backup_instance: row('cast', 'TEF', notYet({ repair: 'delete image' })),
+  backup_instance: row('cast', 'TEF', { state: 'done', instance: backupInstance, locked: false }),
   build_and_run_instance: row('cast', 'TF', { state: 'done', instance: buildAndRunInstance, locked: false }),
   cache_images: row('call', '', { state: 'done', host: cacheImages }),
   check_can_live_migrate_destination: row('call', 'EF', notYet({ error: preCheck })),
@@ -103,33 +108,33 @@ export const methodTable: Readonly<Record<string, Method>> = {
   prep_snapshot_based_resize_at_source: row('call', 'TEFM', unsupported()),
   quiesce_instance: row('call', '', notYet({ error: quiesce })),
   reboot_instance: row('cast', 'TEF', { state: 'done', instance: rebootInstance }),
-  rebuild_instance: row('cast', 'TEFM', notYet({ repair: 'drop allocation of this host' })),
+  rebuild_instance: row('cast', 'TEFM', { state: 'done', instance: rebuildInstance }),
   remove_fixed_ip_from_instance: row('cast', 'F', notYet()),
   remove_volume_connection: row('call', '', unsupported()),
   rescue_instance: row('cast', 'TEF', notYet()),
   reserve_block_device_name: row('call', 'TF', unsupported({ error: novaError('InvalidVolume', 400) })),
   resize_instance: row('cast', 'TEFM', notYet()),
   restore_instance: row('cast', 'TEF', { state: 'done', instance: restoreInstance }),
-  resume_instance: row('cast', 'TEF', notYet()),
+  resume_instance: row('cast', 'TEF', { state: 'done', instance: resumeInstance }),
   revert_resize: row('cast', 'TEFM', notYet()),
   revert_snapshot_based_resize_at_dest: row('call', 'TEFM', unsupported()),
   rollback_live_migration_at_destination: row('cast', 'EF', notYet()),
   set_admin_password: row('call', 'TEF', notYet({ error: novaError('SetAdminPasswdNotSupported', 400) })),
   set_host_enabled: row('call', '', { state: 'done', host: setHostEnabled }),
-  shelve_instance: row('cast', 'TEF', notYet({ repair: 'delete image' })),
-  shelve_offload_instance: row('cast', 'TEF', notYet()),
-  snapshot_instance: row('cast', 'TEF', notYet({ repair: 'delete image' })),
+  shelve_instance: row('cast', 'TEF', { state: 'done', instance: shelveInstance }),
+  shelve_offload_instance: row('cast', 'TEF', { state: 'done', instance: shelveOffloadInstance }),
+  snapshot_instance: row('cast', 'TEF', { state: 'done', instance: snapshotInstance, locked: false }),
   soft_delete_instance: row('cast', 'TEF', { state: 'done', instance: softDeleteInstance }),
   start_instance: row('cast', 'TEF', { state: 'done', instance: startInstance }),
   stop_instance: row('cast or call', 'TEF', { state: 'done', instance: stopInstance }),
-  suspend_instance: row('cast', 'TEF', notYet()),
+  suspend_instance: row('cast', 'TEF', { state: 'done', instance: suspendInstance }),
   swap_volume: row('cast', 'EF', unsupported()),
   terminate_instance: row('cast', 'TEF', { state: 'done', instance: terminateInstance, before: prepareTerminate }),
   trigger_crash_dump: row('cast', 'EF', notYet({ error: novaError('TriggerCrashDumpNotSupported', 400) })),
   unpause_instance: row('cast', 'TEF', { state: 'done', instance: unpauseInstance }),
   unquiesce_instance: row('cast', '', notYet({ error: quiesce })),
   unrescue_instance: row('cast', 'TEF', notYet()),
-  unshelve_instance: row('cast', 'TEF', notYet({ repair: 'drop allocation' })),
+  unshelve_instance: row('cast', 'TEF', { state: 'done', instance: unshelveInstance }),
   validate_console_port: row('call', 'F', notYet()),
   volume_snapshot_create: row('cast', '', unsupported()),
   volume_snapshot_delete: row('cast', '', unsupported()),

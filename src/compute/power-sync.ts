@@ -39,7 +39,7 @@ export async function syncPowerState(compute: Compute, uuid: string): Promise<vo
     else if (vmState === 'stopped' && (state === 'running' || state === 'paused')) {
       compute.log.warn({ instance: uuid }, 'running although it should be stopped: stopping it');
       await compute.operations.run({ name: 'sync_power_state', instance: uuid }, (operation) => compute.containers.stopContainer(uuid, { timeoutMs: 0, retryMs: 0 }, operation));
-    } else if (vmState === 'active' && (state === 'missing' || state === 'paused')) compute.log.warn({ instance: uuid, state }, 'the server should be running');
+    } else if (vmState === 'active' && (state === 'missing' || state === 'paused' || state === 'suspended')) compute.log.warn({ instance: uuid, state }, 'the server should be running');
   });
 }
 
@@ -83,7 +83,7 @@ async function restart(compute: Compute, uuid: string): Promise<boolean> {
 
 /** Power states that a state of the server goes with; nothing is expected of the others. */
 const fitting: Readonly<Record<string, readonly number[]>> = {
-  active: [powerStates.RUNNING], paused: [powerStates.PAUSED], stopped: [powerStates.SHUTDOWN, powerStates.CRASHED, powerStates.NOSTATE],
+  active: [powerStates.RUNNING], paused: [powerStates.PAUSED], suspended: [powerStates.SUSPENDED], stopped: [powerStates.SHUTDOWN, powerStates.CRASHED, powerStates.NOSTATE],
 };
 
 /** All servers of this host, in turn. */

@@ -1,7 +1,6 @@
 /** Refuses a method that Haulier does not do, and takes back what its sender prepared, so that the server stays usable. */
 import type { Compute } from './compute.js';
 import type { Refusal } from './method-table.js';
-import { userScope } from './scope.js';
 import { HaulierError, type NovaClass } from '../base/errors.js';
 import { RemoteFailure, type RpcRequest } from '../messaging/types.js';
 import { NovaObject } from '../nova/object.js';
@@ -38,18 +37,6 @@ async function repair(compute: Compute, request: RpcRequest, args: Readonly<Reco
     case 'restore allocation from migration': {
       const from = migration?.text('uuid');
       if (from && uuid) await compute.placement.moveAllocations(from, uuid);
-      return;
-    }
-    case 'drop allocation':
-      if (uuid) await compute.placement.deleteAllocations(uuid);
-      return;
-    case 'drop allocation of this host':
-      // an evacuation to here: the allocation covers both hosts, and only this part is ours (contract E.2)
-      if (uuid && args['recreate'] === true) await compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid);
-      return;
-    case 'delete image': {
-      const image = args['image_id'];
-      if (typeof image === 'string') await compute.glance.deleteImage(userScope(request.context), image);
       return;
     }
     case 'detach volume': {

@@ -12,6 +12,7 @@ import { baseEndpoint, v5Endpoint } from './other-endpoints.js';
 import { PeriodicTasks } from './periodic.js';
 import { handleExit, syncPowerStates } from './power-sync.js';
 import { failLostBuilds, reapDeleted, reclaimDeleted, tellSchedulers } from './reaper.js';
+import { offloadShelved } from './methods/shelve.js';
 import { healInfoCaches } from './network/heal.js';
 import { ResourceTracker } from './resource-tracker.js';
 import type { ComputeSettings } from './settings.js';
@@ -118,6 +119,7 @@ export class ComputeService {
     return {
       settings, log, conductor, rpc: messaging.client, containers, placement, neutron, glance, node, tracker,
       locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(settings.maxConcurrentBuilds),
+      snapshots: new Semaphore(settings.maxConcurrentSnapshots),
       events: new EventWaiters(), operations: new Operations(log),
       notifier: new Notifier(log, conductor, settings.host, settings.trackInstanceChanges, this.#parts.notifications, settings.instanceNameTemplate),
     };
@@ -147,6 +149,7 @@ function periodicTasks(compute: Compute, heartbeat: Heartbeat): ConstructorParam
     { name: 'cleanup_running_deleted_instances', spacing: settings.runningDeletedPollInterval, immediately: true, run: () => reapDeleted(compute) },
     { name: 'reclaim_queued_deletes', spacing: settings.reclaimInstanceInterval > 0 ? 0 : -1, run: () => reclaimDeleted(compute) },
     { name: 'fail_lost_builds', spacing: lostBuildsSeconds, run: () => failLostBuilds(compute) },
+    { name: 'poll_shelved_instances', spacing: settings.shelvedOffloadTime > 0 ? settings.shelvedPollInterval : -1, run: () => offloadShelved(compute) },
     { name: 'cleanup_expired_console_auth_tokens', spacing: settings.instanceDeleteInterval, run: async () => void (await compute.conductor.classCall(adminContext(), 'ConsoleAuthToken', 'clean_expired_console_auths', [])) },
     { name: 'sync_scheduler_instance_info', spacing: settings.trackInstanceChanges ? schedulerSyncSeconds : -1, run: () => tellSchedulers(compute) },
   ];

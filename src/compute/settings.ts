@@ -33,6 +33,10 @@ export interface ComputeSettings {
   readonly vifPluggingTimeout: number;
   readonly vifPluggingIsFatal: boolean;
   readonly maxConcurrentBuilds: number;
+  readonly maxConcurrentSnapshots: number;
+  /** Seconds after which a shelved server leaves the host; 0 at once, negative never. */
+  readonly shelvedOffloadTime: number;
+  readonly shelvedPollInterval: number;
   readonly shutdownTimeout: number;
   readonly ovsBridge: string;
   readonly trackInstanceChanges: boolean;

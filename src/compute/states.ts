@@ -7,6 +7,7 @@ export function powerStateOf(state: ContainerState): PowerState {
   switch (state) {
     case 'running': return powerStates.RUNNING;
     case 'paused': return powerStates.PAUSED;
+    case 'suspended': return powerStates.SUSPENDED;
     case 'stopped': return powerStates.SHUTDOWN;
     case 'crashed': return powerStates.CRASHED;
     case 'missing': return powerStates.NOSTATE;

@@ -26,7 +26,7 @@ export function parseCgroupMounts(mounts: string): Omit<CgroupLayout, 'swapLimit
     if (!point || !options) continue;
     if (type === 'cgroup2') unified ??= point;
     if (type !== 'cgroup') continue;
-    for (const option of options.split(',')) if (v1Options.has(option)) v1.set(option, point);
+    for (const option of options.split(',')) if (v1Options.has(option) && !v1.has(option)) v1.set(option, point); // later ones are a criu's at work
   }
   const controllers = [...v1.keys()].filter((name) => !name.startsWith('name='));
   return { pureCgroup2: controllers.length === 0 && unified !== undefined, unified, v1 };

@@ -1,5 +1,6 @@
 /** Takes away what a container is made of at run time, whatever is left of it. */
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/errors.js';
 import { run } from '../base/run.js';
@@ -17,6 +18,8 @@ const cgroupPauseMs = 25;
  */
 export async function removeRuntime(parts: HostParts, id: string, options: { readonly inFlight: boolean }): Promise<void> {
   if (options.inFlight) await killStarters(parts, id);
+  // a runtime that was killed while it restored leaves the guest's tree mounted in its record (`criu-root`), which is removed recursively
+  await unmountBelow(join(parts.runc.root, id));
   try {
     await parts.runc.delete(id);
   } catch (error) {

@@ -1,6 +1,8 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import type { Verdict } from './verdict/verdict.js';
 
 /** What PID 1 waits for: work that is under way, or that is begun when the container is made and all else is done. */
 export type Readiness = Promise<unknown> | (() => Promise<unknown>);
@@ -44,6 +46,26 @@ export interface ContainerHost {
   stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void>;
   pause(id: string, operation: Operation): Promise<void>;
   unpause(id: string, operation: Operation): Promise<void>;
+  /**
+   * Its root file system as a compressed tarball, as it is now; it goes on meanwhile, frozen only for a moment. Running, paused or
+   * stopped. The caller ends the snapshot; one a container at a time.
+   * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, DISK_FULL
+   */
+  snapshot(id: string, operation: Operation): Promise<DiskSnapshot>;
+  /**
+   * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
+   * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.
+   * @param wantedBy `host`: frozen with all others, by `haulier host freeze`
+   * @throws SUSPEND_FAILED, DISK_FULL: it runs on as before; INSTANCE_STATE
+   */
+  suspend(id: string, operation: Operation, wantedBy?: 'user' | 'host'): Promise<void>;
+  /**
+   * Plugs its ports and restores it. On failure it stays suspended, its images are kept.
+   * @param ready awaited before the restore: the ports are wired
+   */
+  resume(id: string, operation: Operation, ready?: Readiness): Promise<void>;
+  /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */
+  verdict(id: string): Promise<Verdict>;
   /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
   destroy(id: string, operation: Operation): Promise<void>;
 

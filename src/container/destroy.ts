@@ -26,6 +26,7 @@ export async function destroyContainer(parts: HostParts, id: string, operation: 
   cleanupStep(operation, 'container.destroy.unplug');
   await parts.plugger.unplugAll(id, spec?.vifs ?? []);
   cleanupStep(operation, 'container.destroy.unmount');
+  await storage.endSnapshot(id);
   await storage.unmount(id);
   await unmountBelow(paths.folder);
   cleanupStep(operation, 'container.destroy.disk');

@@ -6,6 +6,8 @@ import type { Operation } from '../base/operation.js';
 import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
+import { suspendContainer } from './checkpoint/dump.js';
+import { resumeContainer } from './checkpoint/restore.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
@@ -14,12 +16,15 @@ import { makeParts, type HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
 import { reconcile } from './reconcile.js';
 import { classifyExit, ExitWatcher } from './runtime/exits.js';
+import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import { startContainer } from './start.js';
 import { InstanceStore } from './state.js';
 import { readStats } from './stats.js';
+import { cleanupStep } from './steps.js';
 import { stopContainer } from './stop.js';
 import type { ContainerStorage } from './storage-port.js';
+import { verdictOf, type Verdict } from './verdict/verdict.js';
 import { viewContainer } from './view.js';
 
 /** How often living containers are looked at, in case a monitor died and will never write an exit file. */
@@ -113,9 +118,7 @@ export class LocalContainerHost implements ContainerHost {
   async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
     this.#watched.delete(id);
     await startContainer(this.parts, id, operation, ready);
-    await this.watch(id);
-    const code = await this.#watcher.read(id);
-    if (code !== undefined) await this.#onExitFile(id, code); // it ended before it was on record
+    await this.#watchOn(id);
   }
 
   async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
@@ -137,6 +140,37 @@ export class LocalContainerHost implements ContainerHost {
     if (view.state !== 'paused') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'unpause' });
     await this.parts.runc.resume(id, operation.signal);
     await this.parts.store.update(id, { wanted: 'running' });
+  }
+
+  snapshot(id: string, operation: Operation): Promise<DiskSnapshot> {
+    return snapshotContainer(this.parts, id, operation);
+  }
+
+  async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
+    this.#watched.delete(id);
+    try {
+      const meta = await suspendContainer(this.parts, id, operation, wantedBy);
+      if (meta) operation.log.info({ bytes: meta.bytes, criu: meta.stats }, 'suspended');
+      await this.#watcher.clear(id);
+      cleanupStep(operation, 'container.suspend.done');
+    } catch (error) {
+      await this.#watchOn(id);
+      throw error;
+    }
+  }
+
+  async resume(id: string, operation: Operation, ready?: Readiness): Promise<void> {
+    await this.#watcher.clear(id);
+    const stats = await resumeContainer(this.parts, id, operation, ready);
+    operation.log.info({ criu: stats }, 'resumed');
+    await this.#watchOn(id);
+  }
+
+  async verdict(id: string): Promise<Verdict> {
+    const view = await this.#existing(id);
+    const verdict = await verdictOf(this.parts, id);
+    if (!verdict) throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'judge' });
+    return verdict;
   }
 
   async destroy(id: string, operation: Operation): Promise<void> {
@@ -188,6 +222,12 @@ export class LocalContainerHost implements ContainerHost {
     if (running) this.#watched.set(id, running);
   }
 
+  async #watchOn(id: string): Promise<void> {
+    await this.watch(id);
+    const code = await this.#watcher.read(id);
+    if (code !== undefined) await this.#onExitFile(id, code); // it ended before it was on record
+  }
+
   async #existing(id: string): Promise<ContainerView> {
     const view = await this.view(id);
     if (view.state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
@@ -201,6 +241,7 @@ export class LocalContainerHost implements ContainerHost {
       const state = await store.readState(id);
       if (!state) return await this.#watcher.clear(id);
       if (state.phase !== 'ready') return;
+      if (state.wanted === 'suspended') return await this.#watcher.clear(id);
       if (state.wanted === 'stopped') {
         if (!state.exit) await store.update(id, { exit: { code, at: new Date().toISOString(), wanted: true } });
         return;
@@ -238,7 +279,7 @@ export class LocalContainerHost implements ContainerHost {
     try {
       const { store } = this.parts;
       const state = await store.readState(id);
-      if (state?.phase !== 'ready' || state.wanted === 'stopped') return;
+      if (state?.phase !== 'ready' || state.wanted === 'stopped' || state.wanted === 'suspended') return;
       if ((await store.running(id)) || !(await store.lastRunning(id))) return; // lives, or ended with the machine
       if ((await this.#watcher.read(id)) !== undefined) return;
       await this.#onExitFile(id, unknownExit);

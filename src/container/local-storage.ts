@@ -1,6 +1,7 @@
 /** The storage half of this room as the life of a container uses it: image cache, loop disks with overlays, id ranges. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
 import { readJson } from '../base/atomic.js';
+import { HaulierError } from '../base/errors.js';
 import { KeyedLock } from '../base/lock.js';
 import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
@@ -8,6 +9,8 @@ import type { ContainerHostOptions } from './container-host.js';
 import { readHostResources } from './host-resources.js';
 import { ImageStore } from './image/image-store.js';
 import type { OciConfig } from './oci/config.js';
+import { archiveTree, type Archive } from './snapshot/archive.js';
+import { copyRootFs, removeCopy, type Still } from './snapshot/disk-copy.js';
 import type { HostResources, ImageSource } from './spec.js';
 import type { InstanceStore } from './state.js';
 import type { ContainerStorage } from './storage-port.js';
@@ -22,10 +25,14 @@ export class LocalStorage implements ContainerStorage {
   readonly #rootFs: RootFs;
   readonly #ranges = new Map<string, number>();
   readonly #lock = new KeyedLock();
+  /** How to end each snapshot that is being read. */
+  readonly #snapshots = new Map<string, () => Promise<void>>();
+  readonly #log: Log;
 
   constructor(options: ContainerHostOptions, store: InstanceStore, log: Log) {
     this.#options = options;
     this.#store = store;
+    this.#log = log;
     this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, log });
     this.#rootFs = new RootFs({ images: this.#images, defaultRootGiB: options.defaultRootGiB, log });
   }
@@ -36,6 +43,7 @@ export class LocalStorage implements ContainerStorage {
     for (const id of await this.#store.ids()) {
       const base = await this.#rangeOnDisk(id);
       if (base !== undefined) this.#ranges.set(id, base);
+      await removeCopy(this.#store.paths(id).folder, this.#log);
     }
   }
 
@@ -69,6 +77,34 @@ export class LocalStorage implements ContainerStorage {
 
   unmount(id: string): Promise<void> {
     return this.#rootFs.unmount(this.#store.paths(id).folder);
+  }
+
+  async snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }> {
+    const { folder } = this.#store.paths(id);
+    if (this.#snapshots.has(id)) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'another snapshot' });
+    this.#snapshots.set(id, async () => undefined);
+    try {
+      return await this.#snapshot(id, folder, still, operation);
+    } catch (error) {
+      this.#snapshots.delete(id);
+      throw error;
+    }
+  }
+
+  async #snapshot(id: string, folder: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }> {
+    const tree = await this.#images.attached(folder);
+    const copy = await copyRootFs(folder, tree, still, this.#log, operation.signal);
+    const { bsize, blocks, bfree } = await statfs(copy.layer);
+    const expectedBytes = this.#images.recordOf(tree).storedBytes + bsize * (blocks - bfree); // as if nothing was replaced, and packed as the image was
+    const archive = archiveTree(copy.rootfs);
+    let ended: Promise<void> | undefined;
+    const end = (): Promise<void> => (ended ??= archive.end().then(() => removeCopy(folder, this.#log)).finally(() => this.#snapshots.delete(id)));
+    this.#snapshots.set(id, end);
+    return { ...archive, end, expectedBytes };
+  }
+
+  async endSnapshot(id: string): Promise<void> {
+    await this.#snapshots.get(id)?.();
   }
 
   async remove(id: string): Promise<void> {

@@ -1,7 +1,11 @@
 /** At the service's start: looks at every instance directory and brings record and reality together, without disturbing a running container. */
+import { existsSync } from 'node:fs';
 import { messageOf } from '../base/errors.js';
+import { checkpointPaths } from './checkpoint/images.js';
+import { dropStaleImages, recoverResume, recoverSuspend } from './checkpoint/recover.js';
 import { removeRuntime } from './cleanup.js';
 import type { HostParts } from './parts.js';
+import { thawAfterCrash } from './snapshot/snapshot.js';
 
 /** What was found, for the log. */
 export interface Reconciled {
@@ -21,7 +25,11 @@ export async function reconcile(parts: HostParts): Promise<Reconciled> {
       const state = await parts.store.readState(id);
       if (!state || state.phase === 'creating' || state.phase === 'removing') halfMade.push(id);
       else if (state.phase === 'starting') await finishStart(parts, id);
+      else if (state.phase === 'suspending') await recoverSuspend(parts, id);
+      else if (state.phase === 'resuming') await recoverResume(parts, id);
+      else if (state.wanted !== 'suspended' && existsSync(checkpointPaths(parts.store.paths(id)).folder)) await dropStaleImages(parts, id);
       if (await parts.store.running(id)) running.push(id);
+      await thawAfterCrash(parts, id);
     } catch (error) {
       parts.log.error({ err: error, instance: id }, `cannot read the record of ${id}: ${messageOf(error)}`);
       damaged.push(id);

@@ -85,8 +85,8 @@ export interface ContainerSpec {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** What a container does. `crashed`: PID 1 ended by itself with a failure; `missing`: no trace of it on this host. */
-export type ContainerState = 'running' | 'paused' | 'stopped' | 'crashed' | 'missing';
+/** What a container does. `suspended`: frozen on disk; `crashed`: PID 1 ended by itself with a failure; `missing`: no trace of it on this host. */
+export type ContainerState = 'running' | 'paused' | 'suspended' | 'stopped' | 'crashed' | 'missing';
 
 /** How the host sees one container. */
 export interface ContainerView {

@@ -6,6 +6,7 @@ import { writeAtomic, writeJsonAtomic } from '../base/atomic.js';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { delegateCgroups, removeCgroups } from './cgroup.js';
+import { criuConfig } from './checkpoint/criu-options.js';
 import { removeRuntime } from './cleanup.js';
 import { rotateConsole } from './console.js';
 import { writeGuestFiles } from './guest-files.js';
@@ -33,6 +34,8 @@ export async function startContainer(parts: HostParts, id: string, operation: Op
   if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
   if (state.phase === 'creating' || state.phase === 'removing') throw new HaulierError('INSTANCE_STATE', { instance: id, state: state.phase, action: 'start' });
   if (state.phase === 'ready' && (await store.running(id))) return;
+  if (state.wanted === 'suspended') throw new HaulierError('INSTANCE_STATE', { instance: id, state: 'suspended', action: 'start' }); // to resume it, or to stop it first
+
 
   beginStep(operation, 'container.start.record');
   if (state.phase === 'starting' || existsSync(join(parts.runc.root, id))) await removeRuntime(parts, id, { inFlight: state.phase === 'starting' });
@@ -112,9 +115,6 @@ async function requireInit(spec: ContainerSpec, rootfs: string): Promise<void> {
     throw new HaulierError('IMAGE_UNACCEPTABLE', { image: spec.imageId, reason: `it has no ${init}, and a server needs an init system` });
   }
 }
-
-/** nftables: criu's default runs iptables, which is slower and not on every host. A haul that locks the network itself writes `skip`. */
-const criuConfig = 'network-lock nftables\n';
 
 /** Writes `config.json`, the hook's batch files and systemd's drop-in; all anew at every start. */
 export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase: number, rootfs: string): Promise<void> {

@@ -10,8 +10,8 @@ import { KeyedLock } from '../base/lock.js';
 import { bootId, isAlive, type ProcessId } from './process.js';
 import type { ContainerSpec } from './spec.js';
 
-/** How far a container's making or unmaking has come. `creating`, `starting` and `removing` are found after a crash. */
-export type Phase = 'creating' | 'ready' | 'starting' | 'removing';
+/** How far a container's making or unmaking has come. All but `ready` are found only after a crash. */
+export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'removing';
 
 /** How PID 1 ended. */
 export interface ExitRecord {
@@ -29,7 +29,9 @@ export interface InstanceState {
   /** First host id of its user namespace. */
   readonly idBase: number;
   /** What was last asked for. */
-  readonly wanted: 'running' | 'paused' | 'stopped';
+  readonly wanted: 'running' | 'paused' | 'suspended' | 'stopped';
+  /** Who had it suspended: what `haulier host freeze` froze, `haulier host thaw` and the next start of the service bring back. */
+  readonly suspendedFor?: 'user' | 'host' | undefined;
   readonly startedAt: string | undefined;
   readonly exit: ExitRecord | undefined;
   /** /etc/hosts and so on were written, which happens once: afterwards the tree belongs to the guest. */

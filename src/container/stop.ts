@@ -1,8 +1,9 @@
-/** Stops a container: asks, then kills, then takes its runtime, ports and mounts away. */
+/** Stops a container: asks, then kills, then takes its runtime, ports and mounts away. A suspended one loses its memory, as by pulling the plug. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { isFrozen } from './cgroup.js';
+import { checkpointPaths, removeCheckpoint } from './checkpoint/images.js';
 import { removeRuntime } from './cleanup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
 import { isAlive, waitGone, type ProcessId } from './process.js';
@@ -26,8 +27,9 @@ export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: st
   if (!state || !spec) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
   beginStep(operation, 'container.stop.record');
   const running = await store.running(id);
-  const wanted = running ? true : (state.exit?.wanted ?? state.wanted === 'stopped');
-  await store.update(id, { wanted: 'stopped' });
+  const wanted = running ? true : (state.exit?.wanted ?? (state.wanted === 'stopped' || state.wanted === 'suspended'));
+  await store.update(id, { wanted: 'stopped', suspendedFor: undefined });
+  if (state.wanted === 'suspended') await removeCheckpoint(checkpointPaths(store.paths(id)));
   if (running) await end(parts, id, running, timing, operation);
 
   cleanupStep(operation, 'container.stop.runtime');

@@ -1,5 +1,6 @@
 /** What the life of a container needs from the storage half of this room: an image, a range of ids, a mounted tree. */
 import type { Operation } from '../base/operation.js';
+import type { Archive } from './snapshot/archive.js';
 import type { HostResources, ImageSource } from './spec.js';
 
 /** Images and root file systems of one host. Every method is idempotent. */
@@ -17,6 +18,14 @@ export interface ContainerStorage {
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;
   unmount(id: string): Promise<void>;
+  /**
+   * The whole tree as it is at one moment, as an archive; its `end` must be called.
+   * @throws INSTANCE_BUSY if there is one already
+   * @param still runs the given work while nobody writes to the tree
+   */
+  snapshot(id: string, still: (work: () => Promise<void>) => Promise<void>, operation: Operation): Promise<Archive & { readonly expectedBytes: number }>;
+  /** Ends the snapshot that is being read, if any, and takes it away. */
+  endSnapshot(id: string): Promise<void>;
   /** Removes the disk, also a half-made one. */
   remove(id: string): Promise<void>;
   resources(): Promise<HostResources>;

@@ -1,16 +1,19 @@
 /** The HTTP side (Koa): health, readiness with reasons, what runs here. On loopback unless the operator says otherwise. */
 import type { Server } from 'node:http';
 import Koa from 'koa';
-import { messageOf } from '../base/errors.js';
+import { isHaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { OperationView } from '../base/operation.js';
 import type { ContainerView } from '../container/spec.js';
+import type { Verdict } from '../container/verdict/verdict.js';
 
 /** What can be asked. */
 export interface HttpSources {
   /** Reasons why the service is not ready; empty when it is. */
   readonly notReady: () => readonly string[];
   readonly containers: () => Promise<readonly ContainerView[]>;
+  /** @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, BAD_ARGUMENT */
+  readonly verdict: (id: string) => Promise<Verdict>;
   readonly operations: () => readonly OperationView[];
 }
 
@@ -36,7 +39,8 @@ export async function startHttp(listen: { readonly host: string; readonly port: 
     '/operations': (context) => { context.body = { operations: sources.operations() }; },
   };
   app.use(async (context) => {
-    const route = routes[context.path];
+    const judged = /^\/containers\/([^/]+)\/verdict$/.exec(context.path);
+    const route = judged?.[1] ? (): Promise<void> => verdict(sources, context, judged[1] as string) : routes[context.path];
     if (!route) context.throw(404);
     else if (context.method !== 'GET' && context.method !== 'HEAD') context.throw(405);
     else await route(context);
@@ -55,4 +59,14 @@ export async function startHttp(listen: { readonly host: string; readonly port: 
     port: typeof address === 'object' && address ? address.port : listen.port,
     close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(() => resolve()); }),
   };
+}
+
+async function verdict(sources: HttpSources, context: Koa.Context, id: string): Promise<void> {
+  try {
+    context.body = await sources.verdict(id);
+  } catch (error) {
+    if (!isHaulierError(error)) throw error;
+    context.status = error.nova.code;
+    context.body = { error: error.message };
+  }
 }

@@ -34,11 +34,18 @@ export function toImage(row: Fields): GlanceImage {
   };
 }
 
+/** 410: the image was deleted while its bytes came in. */
+const missing = new Set([404, 410]);
+/** A store behind glance may take its time with the last bytes. */
+const uploadAnswerMs = 600_000;
+const pageSize = '100';
+const patchType = 'application/openstack-images-v2.1-json-patch';
+
 async function orNotFound<T>(call: Promise<T>, image: string): Promise<T> {
   try {
     return await call;
   } catch (error) {
-    if (statusOf(error) === 404) throw new HaulierError('IMAGE_NOT_FOUND', { image }, { cause: error });
+    if (missing.has(statusOf(error) ?? 0)) throw new HaulierError('IMAGE_NOT_FOUND', { image }, { cause: error });
     throw error;
   }
 }
@@ -50,6 +57,23 @@ async function* chunks(body: AsyncIterable<Buffer>, image: string, signal: Abort
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
     throw new HaulierError('REST_UNREACHABLE', { service: 'glance', reason: `the download of image ${image} broke off: ${messageOf(error)}` }, { cause: error });
+  }
+}
+
+/** The bytes as they come, counted. The request's own error would say only that it was cut off, so what `bytes` itself failed with is told apart. */
+async function* counted(bytes: Readable, sent: ((bytes: number) => void) | undefined, failed: (error: unknown) => void): AsyncGenerator<Buffer> {
+  let total = 0;
+  let reading = true;
+  try {
+    for await (const chunk of bytes) {
+      reading = false;
+      yield chunk as Buffer;
+      reading = true;
+      sent?.(total += (chunk as Buffer).length);
+    }
+  } catch (error) {
+    if (reading) failed(error);
+    throw error;
   }
 }
 
@@ -71,6 +95,38 @@ export class GlanceClient implements Glance {
       await this.#session.request(scope, { method: 'DELETE', path: `/v2/images/${encodeURIComponent(id)}` });
     } catch (error) {
       if (statusOf(error) !== 404) throw error;
+    }
+  }
+
+  async images(scope: RequestScope, filters: Readonly<Record<string, string>>): Promise<readonly GlanceImage[]> {
+    const found: GlanceImage[] = [];
+    for (let marker: string | undefined; ;) {
+      const query = { ...filters, sort_key: 'created_at', sort_dir: 'desc', limit: pageSize, ...(marker === undefined ? {} : { marker }) };
+      const { images, next } = (await this.#session.request(scope, { method: 'GET', path: '/v2/images', query })).body as { images: Fields[]; next?: string };
+      found.push(...images.map(toImage));
+      marker = found.at(-1)?.id;
+      if (next === undefined || images.length === 0) return found;
+    }
+  }
+
+  async updateImage(scope: RequestScope, id: string, values: Readonly<Record<string, string>>): Promise<void> {
+    // RFC 6902: `add` replaces what is there; a property's name may hold `/` and `~`
+    const json = Object.entries(values).map(([name, value]) => ({ op: 'add', path: `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`, value }));
+    const call = { method: 'PATCH', path: `/v2/images/${encodeURIComponent(id)}`, json, headers: { 'content-type': patchType }, idempotent: true } as const;
+    await orNotFound(this.#session.request(scope, call), id);
+  }
+
+  async upload(scope: RequestScope, id: string, bytes: Readable, sent?: (bytes: number) => void): Promise<void> {
+    let failure: unknown;
+    const stream = Readable.from(counted(bytes, sent, (error) => { failure = error; }), { objectMode: false });
+    try {
+      const call = { method: 'PUT', path: `/v2/images/${encodeURIComponent(id)}/file`, stream, answerTimeoutMs: uploadAnswerMs } as const;
+      await orNotFound(this.#session.request(scope, call), id);
+    } catch (error) {
+      throw failure ?? error;
+    } finally {
+      stream.destroy();
+      bytes.destroy();
     }
   }
 

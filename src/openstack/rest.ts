@@ -7,6 +7,7 @@
  * An answer that takes too long is not asked for again: the other side has enough to do.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Readable } from 'node:stream';
 import { request as undiciRequest, type Dispatcher } from 'undici';
 import { HaulierError, messageOf } from '../base/errors.js';
 import { hide, restFailed } from './rest-errors.js';
@@ -32,9 +33,13 @@ export interface RestRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** Body, sent as JSON. */
   readonly json?: unknown;
+  /** Body as a stream of bytes: can be sent only once, so nothing is retried. Sent as application/octet-stream. */
+  readonly stream?: Readable;
   /** Sent as `X-Openstack-Request-Id`. */
   readonly requestId?: string;
   readonly signal?: AbortSignal;
+  /** How long the answer may take after the request was sent; default: the section's time-out. */
+  readonly answerTimeoutMs?: number;
   /** Whether the request may be sent twice. Default: GET, PUT and DELETE. */
   readonly idempotent?: boolean;
   /** Default 3. */
@@ -104,7 +109,7 @@ function retryAfterMs(headers: Dispatcher.ResponseData['headers'], attempt: numb
 
 async function once(transport: Transport, request: RestRequest, idempotent: boolean): Promise<Dispatcher.ResponseData> {
   const url = request.endpoint.replace(/\/+$/, '') + request.path + queryString(request.query);
-  const body = request.json === undefined ? undefined : JSON.stringify(request.json);
+  const body = request.stream ?? (request.json === undefined ? undefined : JSON.stringify(request.json));
   return undiciRequest(url, {
     dispatcher: idempotent ? transport.kept : transport.fresh,
     reset: !idempotent,
@@ -112,19 +117,20 @@ async function once(transport: Transport, request: RestRequest, idempotent: bool
     headers: {
       accept: 'application/json',
       'user-agent': 'haulier',
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(body === undefined ? {} : { 'content-type': request.stream ? 'application/octet-stream' : 'application/json' }),
       ...(request.requestId === undefined ? {} : { 'x-openstack-request-id': request.requestId }),
       ...request.headers,
     },
     body,
     signal: request.signal,
+    ...(request.answerTimeoutMs === undefined ? {} : { headersTimeout: request.answerTimeoutMs }),
   });
 }
 
 /** Sends with the retries; whatever the answer's status (a 503 only when the retries are used up). */
 async function send(transport: Transport, request: RestRequest): Promise<Dispatcher.ResponseData> {
-  const idempotent = request.idempotent ?? ['GET', 'PUT', 'DELETE'].includes(request.method);
-  const retries = request.retries ?? defaultRetries;
+  const idempotent = request.stream ? false : request.idempotent ?? ['GET', 'PUT', 'DELETE'].includes(request.method);
+  const retries = request.stream ? 0 : request.retries ?? defaultRetries;
   let stale = false;
   for (let attempt = 0; ; attempt++) {
     try {

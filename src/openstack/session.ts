@@ -12,7 +12,7 @@ import type { Transport } from './transport.js';
 import type { RequestScope } from './types.js';
 
 /** What a client asks of its service. */
-export type Call = Pick<RestRequest, 'method' | 'path' | 'query' | 'headers' | 'json' | 'idempotent'>;
+export type Call = Pick<RestRequest, 'method' | 'path' | 'query' | 'headers' | 'json' | 'stream' | 'answerTimeoutMs' | 'idempotent'>;
 
 /** What a session is made of. */
 export interface SessionParts {
@@ -48,7 +48,7 @@ export class Session {
   }
 
   /**
-   * Sends a call and reads the answer. A 401 renews the service's own tokens once; the user's token cannot be renewed.
+   * Sends a call and reads the answer. A 401 renews the service's own tokens once; the user's token cannot be renewed, nor a stream sent again.
    * @throws REST_FAILED, REST_UNREACHABLE, KEYSTONE_REFUSED, CONFIG_INVALID, or the signal's reason
    */
   request(scope: RequestScope, call: Call): Promise<RestResponse> {
@@ -73,7 +73,7 @@ export class Session {
       return answer;
     } catch (error) {
       say(statusOf(error) ?? 'failed');
-      if (statusOf(error) !== 401 || !prepared.renew()) throw error;
+      if (statusOf(error) !== 401 || !prepared.renew() || call.stream) throw error;
     }
     const again = await this.#prepare(scope, call);
     return perform(this.#parts.transport, again.request);

@@ -94,6 +94,16 @@ export interface Glance {
   image(scope: RequestScope, id: string): Promise<GlanceImage>;
   /** Deletes an image record; 404 is fine. */
   deleteImage(scope: RequestScope, id: string): Promise<void>;
+  /** Images with these properties (an image's own or a user's), newest first. */
+  images(scope: RequestScope, filters: Readonly<Record<string, string>>): Promise<readonly GlanceImage[]>;
+  /** Sets attributes and properties; all others stay. @throws IMAGE_NOT_FOUND */
+  updateImage(scope: RequestScope, id: string, values: Readonly<Record<string, string>>): Promise<void>;
+  /**
+   * Stores the image's bytes, as they come; `disk_format` and `container_format` must be set. Never retried. The image is `active` afterwards.
+   * @param sent told the bytes so far
+   * @throws the stream's own error, IMAGE_NOT_FOUND (also if it was deleted meanwhile), REST_FAILED, REST_UNREACHABLE; the image is then in an undefined state
+   */
+  upload(scope: RequestScope, id: string, bytes: Readable, sent?: (bytes: number) => void): Promise<void>;
   /** The image's bytes. @throws IMAGE_NOT_FOUND, IMAGE_UNACCEPTABLE (no data) */
   download(scope: RequestScope, id: string): Promise<Readable>;
 }

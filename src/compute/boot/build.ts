@@ -123,7 +123,7 @@ async function network(compute: Compute, request: BuildRequest, demand: NetworkD
 }
 
 /** Plugs a port as soon as it is bound: neutron's agent wires it while the rest is made. Its addresses come later, with the container. */
-async function plugEarly(compute: Compute, uuid: string, operation: Operation, wait: VifWait, vif: VifInfo, place: number): Promise<void> {
+export async function plugEarly(compute: Compute, uuid: string, operation: Operation, wait: VifWait, vif: VifInfo, place: number): Promise<void> {
   const [spec] = vifSpecs([vif], place);
   if (!spec) return;
   wait.expect(vif);
@@ -172,7 +172,7 @@ async function spawn(compute: Compute, request: BuildRequest, operation: Operati
 }
 
 /** Waits for both, also when one fails, so that nothing is made behind the rollback's back; then throws the first failure. */
-async function inParallel<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+export async function inParallel<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
   const settled = await Promise.allSettled([a, b]);
   // the conductor's refusal (deleted meanwhile) says more than what it made fail beside it; of the rest, the image's problem says most
   const failed = settled.filter((result) => result.status === 'rejected').reverse();

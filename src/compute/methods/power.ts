@@ -3,6 +3,7 @@ import type { Compute, InstanceCall } from '../compute.js';
 import { finishWith, requireContainer, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
 import { recordFault } from '../failure-report.js';
 import { refreshVifs } from '../network/info-cache.js';
+import { forgetShelved } from './unshelve.js';
 import { faultPoint } from '../../base/fault-points.js';
 
 /** stop_instance: clean shutdown, then kill. Null is expected too where the guest is off already (a message that waited, contract D.5). */
@@ -22,11 +23,13 @@ export async function startInstance(compute: Compute, call: InstanceCall): Promi
   await reloadNetwork(compute, call);
   await startFromCache(compute, call);
   faultPoint('start.started');
+  await forgetShelved(compute, call.context, call.instance); // a shelved server that never left this host
   await finishWith(compute, call, { vmState: 'active', expected: ['powering-on'] });
   compute.notifier.instance('power_on.end', call.context, call.instance);
 }
 
-async function reloadNetwork(compute: Compute, call: InstanceCall): Promise<void> {
+/** Fetches the server's ports anew, into the cache and the instance's copy of it. */
+export async function reloadNetwork(compute: Compute, call: InstanceCall): Promise<void> {
   await withAttribute(compute, call, 'info_cache');
   const vifs = await refreshVifs(compute, call.context, call.uuid);
   call.instance.object('info_cache')?.load('network_info', JSON.stringify(vifs));

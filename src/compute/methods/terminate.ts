@@ -17,9 +17,13 @@ import type { NovaObject } from '../../nova/object.js';
 /** Fault points of a delete, in order. */
 export const deleteFaultPoints = ['delete.begun', 'delete.destroyed', 'delete.deallocated', 'delete.saved', 'delete.allocation', 'delete.row'] as const;
 
+/** Operations that upload an image: they hold no lock meanwhile, but use the disk. */
+const imagingMethods = ['snapshot_instance', 'backup_instance', 'shelve_instance'];
+
 /** Ends what a delete need not wait for; called before the instance's lock is asked for. */
 export function prepareTerminate(compute: Compute, uuid: string): void {
   compute.operations.abort(uuid, ['build_and_run_instance'], new HaulierError('CANCELLED', { what: 'building the server', reason: 'it is being deleted', by: 'delete' }));
+  compute.operations.abort(uuid, imagingMethods, new HaulierError('CANCELLED', { what: 'the snapshot of the server', reason: 'it is being deleted', by: 'delete' }));
   compute.events.cancel(uuid, 'the server is being deleted', 'delete');
 }
 

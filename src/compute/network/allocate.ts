@@ -4,7 +4,7 @@
  */
 import type { Compute } from '../compute.js';
 import { uuidOf } from '../compute.js';
-import { fetchRecords, modelOptions, saveVifs } from './info-cache.js';
+import { cachedVifs, fetchRecords, modelOptions, saveVifs } from './info-cache.js';
 import { vifModel } from './network-model.js';
 import { resolveRequested, securityGroupIds, type RequestedVif } from './requested.js';
 import { serviceScope, userScope } from '../scope.js';
@@ -204,7 +204,10 @@ async function inOrder<T, R>(items: readonly T[], make: (item: T, place: number,
 export async function rebindNetworks(compute: Compute, demand: Pick<NetworkDemand, 'context' | 'instance' | 'operation' | 'onBound' | 'onAllBound'>, preserved: ReadonlySet<string>): Promise<VifInfo[]> {
   const { context, instance, operation } = demand;
   const plugging = new Plugging(compute, demand);
-  const ports = await compute.neutron.ports(serviceScope(context, operation.signal), { device_id: uuidOf(instance) });
+  const cached = cachedVifs(instance).map((vif) => vif.id);
+  const found = await compute.neutron.ports(serviceScope(context, operation.signal), { device_id: uuidOf(instance) });
+  const rank = (port: Port): number => (cached.includes(port.id) ? cached.indexOf(port.id) : cached.length);
+  const ports = [...found].sort((a, b) => rank(a) - rank(b)); // eth0 stays eth0
   const networks = ports.length > 0 ? await compute.neutron.networks(serviceScope(context, operation.signal), { id: [...new Set(ports.map((port) => port.network_id))] }) : [];
   const mine = (port: Port): boolean => port['binding:host_id'] === compute.settings.host && !['unbound', 'binding_failed'].includes(port['binding:vif_type'] ?? '');
   try {

@@ -141,6 +141,14 @@ export class ImageStore {
     return found;
   }
 
+  /** The record of a tree that `attached` gave. @throws IMAGE_NOT_FOUND */
+  recordOf(tree: string): ImageRecord {
+    const key = basename(dirname(tree));
+    const record = this.#images.get(key);
+    if (!record) throw new HaulierError('IMAGE_NOT_FOUND', { image: key });
+    return record;
+  }
+
   /** Path of the image's tree. @throws IMAGE_NOT_FOUND */
   rootfs(imageId: string): string {
     return join(this.path, this.record(imageId).key, 'rootfs');

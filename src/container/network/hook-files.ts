@@ -11,11 +11,17 @@ export const hookScript = join(packageRoot, 'src/container/network/hook.sh');
 /** First metric of default routes: interfaces in order, so that the first one wins. */
 const firstMetric = 100;
 
+/**
+ * Interfaces get fixed numbers, above those that the kernel gives away by itself in a new namespace: a packet socket (a DHCP client)
+ * is bound to a number, and must find it again after a restore.
+ */
+const firstIndex = 100;
+
 const isIPv6 = (address: string): boolean => address.includes(':');
 
 /** Contents of the files `move`, `inside` and `quiet`. */
 export function hookFiles(vifs: readonly VifSpec[], mtu: number): { readonly move: string; readonly inside: string; readonly quiet: string } {
-  const move = vifs.map((vif) => `link set dev ${parkedDevice(vif)} netns @PID@ name ${vif.guestDevice}`);
+  const move = vifs.map((vif, index) => `link set dev ${parkedDevice(vif)} netns @PID@ name ${vif.guestDevice} index ${firstIndex + index}`);
   const inside = ['link set dev lo up'];
   vifs.forEach((vif, index) => {
     const device = vif.guestDevice;

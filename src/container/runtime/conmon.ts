@@ -28,10 +28,10 @@ export interface MonitorOptions {
   readonly conmonPidFile: string;
   readonly conmonLog: string;
   /** Restore from this image folder instead of creating; with the runtime's options for it. */
-  readonly restore?: { readonly imagePath: string; readonly runtimeOptions: readonly string[] };
+  readonly restore?: { readonly imagePath: string; readonly runtimeOptions: readonly string[]; readonly timeoutMs: number; readonly environment?: NodeJS.ProcessEnv };
 }
 
-const timeoutMs = 120_000;
+const createTimeoutMs = 120_000;
 const tailBytes = 2000;
 
 /** conmon's arguments. */
@@ -63,14 +63,14 @@ export async function startMonitor(command: string, runc: Runc, options: Monitor
   try {
     child = spawn(command, conmonArguments(runc, options), {
       stdio: ['ignore', 'ignore', log, 'pipe'],
-      env: { ...runc.environment, _OCI_SYNCPIPE: '3' },
+      env: { ...runc.environment, ...options.restore?.environment, _OCI_SYNCPIPE: '3' },
       detached: true,
     });
   } finally {
     closeSync(log);
   }
   const pipe = child.stdio[3] as Readable;
-  const answer = await firstLine(child, pipe, signal).finally(() => pipe.destroy());
+  const answer = await firstLine(child, pipe, options.restore?.timeoutMs ?? createTimeoutMs, signal).finally(() => pipe.destroy());
   const { pid, message } = parseAnswer(answer);
   if (pid !== undefined && pid > 0) return pid;
   const words = message ?? (await readFile(options.conmonLog, 'utf8').catch(() => '')).slice(-tailBytes).trim();
@@ -88,7 +88,7 @@ export function parseAnswer(line: string): { readonly pid: number | undefined; r
   }
 }
 
-function firstLine(child: ReturnType<typeof spawn>, pipe: Readable, signal: AbortSignal | undefined): Promise<string> {
+function firstLine(child: ReturnType<typeof spawn>, pipe: Readable, timeoutMs: number, signal: AbortSignal | undefined): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     const timer = setTimeout(() => settle(() => reject(new HaulierError('COMMAND_TIMEOUT', { command: 'conmon', seconds: timeoutMs / 1000, stderr: '' }))), timeoutMs);

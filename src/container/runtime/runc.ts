@@ -13,6 +13,7 @@ export interface RuncState {
 }
 
 const missing = /container does not exist|does not exist/;
+const checkpointTimeoutMs = 1_800_000;
 const notRunning = /container not running|process already finished|no such process|container is not running/i;
 
 /** The environment for the runtime: the right criu first in PATH, since runc >= 1.3 takes it from there. */
@@ -54,6 +55,11 @@ export class Runc {
     await this.#run('resume the container', ['resume', id], signal);
   }
 
+  /** Dumps it with criu. @param args the runtime's options; its own output names only criu's log */
+  async checkpoint(id: string, args: readonly string[], signal?: AbortSignal, environment: NodeJS.ProcessEnv = {}): Promise<void> {
+    await this.#run('checkpoint the container', ['checkpoint', ...args, id], signal, checkpointTimeoutMs, undefined, environment);
+  }
+
   /** Runs a program in the container and waits for it. The program is the guest's, hence the time-out. */
   async exec(id: string, args: readonly string[], timeoutMs: number): Promise<RunResult> {
     return await this.#run('run a program in the container', ['exec', id, ...args], undefined, timeoutMs);
@@ -76,7 +82,7 @@ export class Runc {
     return (JSON.parse(stdout || 'null') as RuncState[] | null) ?? [];
   }
 
-  /** Throws the runtime's record away, for one that it cannot read itself. */
+  /** Throws the runtime's record away, for one that it cannot read itself. The caller has unmounted what is below it. */
   async forget(id: string): Promise<void> {
     await rm(join(this.root, id), { recursive: true, force: true });
   }
@@ -96,10 +102,10 @@ export class Runc {
     }
   }
 
-  async #run(action: string, args: readonly string[], signal?: AbortSignal, timeoutMs = 60_000, input?: string): Promise<RunResult> {
+  async #run(action: string, args: readonly string[], signal?: AbortSignal, timeoutMs = 60_000, input?: string, environment: NodeJS.ProcessEnv = {}): Promise<RunResult> {
     try {
       return await run(this.command, ['--root', this.root, ...args], {
-        env: this.environment,
+        env: { ...this.environment, ...environment },
         timeoutMs,
         ...(signal ? { signal } : {}),
         ...(input === undefined ? {} : { input }),

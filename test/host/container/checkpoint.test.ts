@@ -67,7 +67,7 @@ real('checkpoint and restore: it counts on, keeps its address, its console and i
   for (const folder of cgroupFolders(parts.cgroups, cgroupsPath(parts, spec.id))) await mkdir(folder, { recursive: true });
   await delegateCgroups(parts.cgroups, cgroupsPath(parts, spec.id), idBase);
   began = performance.now();
-  const restored = await startMonitor(bed.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: images, runtimeOptions: [...criuOptions, '--work-path', images] } }).catch(async (error: unknown) => {
+  const restored = await startMonitor(bed.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: images, runtimeOptions: [...criuOptions, '--work-path', images], timeoutMs: 60_000 } }).catch(async (error: unknown) => {
     t.log(await lastWords(images, 'restore.log'), await readFile(paths.conmonLog, 'utf8'));
     throw error;
   });

@@ -11,6 +11,8 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
   create: () => operate((operation) => host.create(spec, operation)),
   start: () => operate((operation) => host.startContainer(spec.id, operation)),
   stop: () => operate((operation) => host.stopContainer(spec.id, { timeoutMs: 300, retryMs: 200 }, operation)),
+  suspend: () => operate((operation) => host.suspend(spec.id, operation)),
+  resume: () => operate((operation) => host.resume(spec.id, operation)),
   destroy: () => operate((operation) => host.destroy(spec.id, operation)),
 };
 await actions[process.argv[4] ?? '']?.();

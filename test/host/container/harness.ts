@@ -21,7 +21,7 @@ export function hostProblem(): string | undefined {
 }
 
 /** A log that tests can read. */
-export const log: Log = createLog({ name: 'test', level: process.env['TEST_LOG'] === 'debug' ? 'debug' : 'error' });
+export const log: Log = createLog({ name: 'test', level: process.env['HAULIER_TEST_LOG'] === 'debug' ? 'debug' : process.env['HAULIER_TEST_LOG'] === 'warn' ? 'warn' : 'error' });
 
 /** The cgroup of the test host's containers, so that the devstack removes what a failed test leaves. */
 export async function cgroupParent(): Promise<string> {

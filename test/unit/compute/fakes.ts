@@ -2,10 +2,13 @@
  * Fakes of the rooms below: containers, placement, neutron. They record each call in `Steps`, keep what was made, and can fail or
  * stand still at any call. They are for order, races and faults; that the real ones work is shown by the host and cloud tests.
  */
+import { Readable } from 'node:stream';
 import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
 import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
+import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from '../../../src/container/spec.js';
+import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { FloatingIp, Inventory, Network, Neutron, Placement, Port, RequestScope, Subnet } from '../../../src/openstack/types.js';
 import type { Steps } from './steps.js';
 
@@ -69,6 +72,12 @@ export class FakeContainers implements ContainerHost {
     return had;
   }
   async images(): Promise<readonly string[]> { return [...this.cached]; }
+  async snapshot(id: string): Promise<DiskSnapshot> {
+    return this.#change('snapshot', id, () => {
+      this.#existing(id);
+      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, end: () => this.steps.pass('containers.snapshot.end') };
+    });
+  }
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
     operation.undo(`plug port ${vif.id}`, () => this.unplug(instance, vif));
     await this.steps.pass('containers.plug');
@@ -118,6 +127,14 @@ export class FakeContainers implements ContainerHost {
   }
   async pause(id: string): Promise<void> { await this.#change('pause', id, () => { this.#existing(id).state = 'paused'; }); }
   async unpause(id: string): Promise<void> { await this.#change('unpause', id, () => { this.#existing(id).state = 'running'; }); }
+  async suspend(id: string): Promise<void> {
+    await this.#change('suspend', id, () => {
+      this.#existing(id).state = 'suspended';
+      this.#ports(id).clear();
+    });
+  }
+  async resume(id: string): Promise<void> { await this.#change('resume', id, () => { this.#existing(id).state = 'running'; }); }
+  async verdict(): Promise<Verdict> { return { freezable: true, findings: [] }; }
   async destroy(id: string): Promise<void> {
     await this.#change('destroy', id, () => {
       this.made.delete(id);

@@ -51,7 +51,7 @@ export const settings: ComputeSettings = {
   reportInterval: 10, updateResourcesInterval: 0, syncPowerStateInterval: 600, healInfoCacheInterval: -1, runningDeletedAction: 'reap', runningDeletedPollInterval: 1800,
   runningDeletedTimeout: 0, instanceDeleteInterval: 300, reclaimInstanceInterval: 0, periodicFuzzyDelay: 0, resumeGuestsOnHostBoot: false,
   reservedCpus: 1, reservedMemoryMb: 512, reservedDiskMb: 1500, cpuAllocationRatio: undefined, ramAllocationRatio: undefined, diskAllocationRatio: undefined,
-  initialCpuAllocationRatio: 4, initialRamAllocationRatio: 1, initialDiskAllocationRatio: 1, vifPluggingTimeout: 300, vifPluggingIsFatal: true, maxConcurrentBuilds: 10,
+  initialCpuAllocationRatio: 4, initialRamAllocationRatio: 1, initialDiskAllocationRatio: 1, vifPluggingTimeout: 300, vifPluggingIsFatal: true, maxConcurrentBuilds: 10, maxConcurrentSnapshots: 5, shelvedOffloadTime: 0, shelvedPollInterval: 3600,
   shutdownTimeout: 60, ovsBridge: 'br-int', trackInstanceChanges: false, disableGroupPolicyCheck: false, disableServiceVersionCheck: false, pidsLimit: 4096, dhcpDomain: '',
  periodicEnable: true,
 };
@@ -59,6 +59,9 @@ export const settings: ComputeSettings = {
 class FakeGlance implements Glance {
   constructor(readonly steps: Steps) {}
   async image(): Promise<GlanceImage> { throw new Error('not used'); }
+  async images(): Promise<readonly GlanceImage[]> { return []; }
+  async updateImage(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.updateImage ${id}`); }
+  async upload(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.upload ${id}`); }
   async deleteImage(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.deleteImage ${id}`); }
   async download(): Promise<never> { throw new Error('not used'); }
 }
@@ -101,7 +104,7 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
   const service = { id: 4, disabled: false };
   const compute: Compute = {
     settings: all, log, conductor, rpc: nova, containers, placement, neutron, glance: new FakeGlance(steps), node,
-    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), events: new EventWaiters(), operations: new Operations(log),
+    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), events: new EventWaiters(), operations: new Operations(log),
     tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
     notifier: new Notifier(log, conductor, host, all.trackInstanceChanges, new NovaNotifier(undefined, { host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
   };

@@ -102,9 +102,6 @@ for (const [method, row] of Object.entries(methodTable)) {
       case 'restore allocation from migration':
         t.deepEqual([mine, w.placement.allocations.has(migrationUuid)], [{ other: { VCPU: 1 } }, false]);
         break;
-      case 'drop allocation': t.is(mine, undefined); break;
-      case 'drop allocation of this host': t.deepEqual(mine, {}); break;
-      case 'delete image': t.is(w.steps.count('glance.deleteImage image-1'), 1); break;
       case 'detach volume': t.is(w.steps.count('BlockDeviceMapping.destroy'), 1); break;
       case undefined: t.truthy(mine?.[nodeUuid]);
     }
@@ -113,14 +110,9 @@ for (const [method, row] of Object.entries(methodTable)) {
 
 test('a refusal stands though its repair fails', async (t) => {
   const w = await running();
-  w.steps.fail('glance.deleteImage image-1', new Error('glance is away'));
-  await t.throwsAsync(w.send('snapshot_instance', { instance: w.instance({ task_state: 'image_snapshot_pending' }), image_id: 'image-1' }), { code: 'UNSUPPORTED' });
-  t.is(w.nova.row(uuid)['task_state'], null);
-});
-
-test('an ordinary rebuild keeps its allocation', async (t) => {
-  const { w } = await refused('rebuild_instance', { recreate: false }, 'rebuilding');
-  t.truthy(w.placement.allocations.get(uuid)?.[nodeUuid]);
+  w.steps.fail('BlockDeviceMapping.destroy', new Error('the conductor is away'));
+  await t.throwsAsync(w.send('attach_volume', { instance: w.instance(), ...reach['bdm'] }), { code: 'UNSUPPORTED' });
+  t.is(w.steps.count('BlockDeviceMapping.destroy'), 1);
 });
 
 test('bad arguments: named, and nothing is done', async (t) => {

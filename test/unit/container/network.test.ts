@@ -23,7 +23,7 @@ test('names fit into an interface name', (t) => {
 
 test('hook files', (t) => {
   const files = hookFiles([vif], 1500);
-  t.is(files.move, 'link set dev hgu0c6b8b53-7a netns @PID@ name eth0\n');
+  t.is(files.move, 'link set dev hgu0c6b8b53-7a netns @PID@ name eth0 index 100\n');
   t.is(files.quiet, 'eth0\n');
   t.deepEqual(files.inside.trim().split('\n'), [
     'link set dev lo up',

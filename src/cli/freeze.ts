@@ -1,0 +1,43 @@
+/** `haulier can-freeze` and `haulier host freeze|thaw`. */
+import { containerOptions } from './wiring.js';
+import type { LoadedConfig } from '../base/config/load.js';
+import { createLog } from '../base/log.js';
+import { readCgroupLayout } from '../container/cgroup.js';
+import { freezeHost, thawHost } from '../container/checkpoint/whole-host.js';
+import { takeHost } from '../container/host-lock.js';
+import { LocalContainerHost } from '../container/local-container-host.js';
+import { InstanceStore } from '../container/state.js';
+import { verdictOf } from '../container/verdict/verdict.js';
+
+/** Prints the verdict; only looks, so it may run beside the service. @returns 0 if the container can be frozen, else 1 */
+export async function canFreeze(loaded: LoadedConfig, id: string, print: (line: string) => void): Promise<number> {
+  const options = containerOptions(loaded.config);
+  const verdict = await verdictOf({ options, store: new InstanceStore(options.instancesPath, options.runPath), cgroups: await readCgroupLayout() }, id);
+  if (!verdict) {
+    print(`${id} does not run on this host`);
+    return 1;
+  }
+  print(verdict.freezable ? 'yes' : 'no');
+  for (const { text, effect, passing, code } of verdict.findings) print(`${effect === 'loses' ? 'but' : '-'} ${text}${passing ? ' (may pass by itself)' : ''} [${code}]`);
+  return verdict.freezable ? 0 : 1;
+}
+
+/** Freezes or thaws all containers of the host. @returns 0 if all went well, else 1 */
+export async function hostCommand(loaded: LoadedConfig, what: 'freeze' | 'thaw', print: (line: string) => void): Promise<number> {
+  const options = containerOptions(loaded.config);
+  const place = await takeHost(options.runPath);
+  const log = createLog({ level: loaded.config.DEFAULT.debug ? 'debug' : 'warn' });
+  const host = new LocalContainerHost(options, log);
+  let failed = 0;
+  try {
+    await host.start();
+    await (what === 'freeze' ? freezeHost : thawHost)(host, log, ({ id, name, ok, text, ms }) => {
+      if (!ok) failed++;
+      print(`${ok ? 'ok    ' : 'FAILED'} ${id} ${name}: ${text} (${ms} ms)`);
+    });
+  } finally {
+    await host.stop();
+    place.release();
+  }
+  return failed === 0 ? 0 : 1;
+}

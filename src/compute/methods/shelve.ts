@@ -1,0 +1,117 @@
+/**
+ * shelve_instance and shelve_offload_instance (contract C.10; nova/compute/manager.py `_shelve_instance`, `_shelve_offload_instance`):
+ * the guest ends, its disk becomes an image, and later, or at once, the server leaves this host. Offloading is idempotent: it is
+ * done again after a crash.
+ */
+import type { Compute, InstanceCall } from '../compute.js';
+import { uuidOf } from '../compute.js';
+import { discardImage, isDeleted, uploadSnapshot, type UploadStates } from '../disk-snapshot.js';
+import { readPowerState, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
+import { releasePorts } from '../network/release.js';
+import { placeNowhere } from '../placing.js';
+import { insideWrappers } from '../wrappers.js';
+import { messageOf } from '../../base/errors.js';
+import { faultPoint } from '../../base/fault-points.js';
+import { Operation } from '../../base/operation.js';
+import { adminContext, novaTime } from '../../nova/context.js';
+import type { NovaObject } from '../../nova/object.js';
+
+/** Fault points of shelving, in order; those of the snapshot lie after the first. */
+export const shelveFaultPoints = ['shelve.stopped', 'shelve.saved', 'offload.stopped', 'offload.destroyed', 'offload.released', 'offload.allocation', 'offload.saved'] as const;
+
+const states: UploadStates = { before: 'shelving', pending: 'shelving_image_pending_upload', uploading: 'shelving_image_uploading' };
+
+/** shelve_instance. A failure deletes the image, and a guest that ran runs again. */
+export async function shelveInstance(compute: Compute, call: InstanceCall): Promise<void> {
+  const { context, instance, operation, uuid } = call;
+  const imageId = String(call.args['image_id']);
+  const offload = compute.settings.shelvedOffloadTime === 0;
+  compute.notifier.instance('shelve.start', context, instance);
+  const { state } = await compute.containers.view(uuid);
+  try {
+    await compute.containers.stopContainer(uuid, stopTiming(compute, instance, call.args['clean_shutdown'] !== false && state !== 'paused'), operation);
+    faultPoint('shelve.stopped');
+    await compute.snapshots.use(() => uploadSnapshot(compute, call, imageId, states, () => compute.containers.snapshot(uuid, operation)));
+    const metadata = instance.strings('system_metadata');
+    // the API and the periodic offload read it as isoformat() of a naive time
+    instance.set('system_metadata', { ...metadata, shelved_at: novaTime().replace('Z', ''), shelved_image_id: imageId, shelved_host: compute.settings.host });
+    instance.set('vm_state', 'shelved');
+    instance.set('task_state', offload ? 'shelving_offloading' : null);
+    await readPowerState(compute, instance, uuid);
+    await compute.conductor.saveInstance(context, instance, { taskState: ['shelving', states.uploading] });
+  } catch (error) {
+    await discardImage(compute, context, imageId);
+    if (isDeleted(error)) return;
+    if (state === 'running') await startAgain(compute, call);
+    throw error;
+  }
+  faultPoint('shelve.saved');
+  compute.tracker.update(uuid, instance);
+  compute.notifier.instance('shelve.end', context, instance);
+  if (offload) await offloadInstance(compute, call, false);
+}
+
+/** The server goes on where it was, also when this service is being stopped: hence an operation of its own. */
+async function startAgain(compute: Compute, call: InstanceCall): Promise<void> {
+  try {
+    await new Operation({ name: 'start_again', instance: call.uuid, log: compute.log }).run((operation) => startFromCache(compute, { ...call, operation }));
+  } catch (error) {
+    call.operation.log.error({ err: error }, `cannot start the server again after it could not be shelved: ${messageOf(error)}`);
+  }
+}
+
+/** shelve_offload_instance. */
+export async function shelveOffloadInstance(compute: Compute, call: InstanceCall): Promise<void> {
+  await offloadInstance(compute, call, call.args['clean_shutdown'] !== false);
+}
+
+/** The server leaves this host: guest, ports, allocation, state, in that order. */
+export async function offloadInstance(compute: Compute, call: InstanceCall, clean: boolean): Promise<void> {
+  const { context, instance, operation, uuid } = call;
+  await withAttribute(compute, call, 'info_cache');
+  compute.notifier.instance('shelve_offload.start', context, instance);
+  const { state } = await compute.containers.view(uuid);
+  if (state === 'running' || state === 'paused') await compute.containers.stopContainer(uuid, stopTiming(compute, instance, clean && state === 'running'), operation);
+  await readPowerState(compute, instance, uuid);
+  faultPoint('offload.stopped');
+  operation.step('destroy');
+  await compute.containers.destroy(uuid, operation);
+  faultPoint('offload.destroyed');
+  operation.step('ports');
+  await releasePorts(compute, context, instance);
+  faultPoint('offload.released');
+  // before the state says so: who waits for it may ask for the place at once
+  await compute.placement.deleteAllocations(uuid);
+  faultPoint('offload.allocation');
+  instance.set('vm_state', 'shelved_offloaded');
+  instance.set('task_state', null);
+  await compute.conductor.saveInstance(context, instance, { taskState: ['shelving', 'shelving_offloading'] });
+  compute.tracker.drop(uuid);
+  placeNowhere(compute, instance);
+  await compute.conductor.saveInstance(context, instance, { taskState: [null] });
+  faultPoint('offload.saved');
+  compute.notifier.scheduler('delete_instance_info', context, instance);
+  compute.notifier.instance('shelve_offload.end', context, instance);
+}
+
+/** Servers that have been shelved for `shelved_offload_time` leave this host (nova/compute/manager.py `_poll_shelved_instances`). */
+export async function offloadShelved(compute: Compute): Promise<void> {
+  const context = adminContext();
+  const filters = { vm_state: 'shelved', task_state: null, host: compute.settings.host };
+  const list = (await compute.conductor.classCall(context, 'InstanceList', 'get_by_filters', [filters], { expected_attrs: ['system_metadata', 'info_cache', 'flavor'], use_slave: true })) as NovaObject;
+  for (const instance of list.objects()) {
+    const uuid = uuidOf(instance);
+    const since = Date.parse(`${instance.strings('system_metadata')['shelved_at'] ?? ''}Z`);
+    if (!(Date.now() - since > compute.settings.shelvedOffloadTime * 1000)) continue;
+    try {
+      await compute.locks.hold(uuid, () => compute.operations.run({ name: 'shelve_offload_instance', instance: uuid }, async (operation) => {
+        instance.set('task_state', 'shelving_offloading');
+        await compute.conductor.saveInstance(context, instance, { taskState: [null] });
+        const call = { method: 'shelve_offload_instance', context, args: { clean_shutdown: false }, operation, instance, uuid };
+        await insideWrappers(compute, { method: call.method, wrappers: ['T', 'F'], context, instance }, () => shelveOffloadInstance(compute, call));
+      }));
+    } catch (error) {
+      compute.log.error({ err: error, instance: uuid }, `cannot offload a shelved server: ${messageOf(error)}`);
+    }
+  }
+}

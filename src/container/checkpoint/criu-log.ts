@@ -1,0 +1,26 @@
+/** What criu complained of. Its log is long; the runtime's own message only names it. */
+import { readFile } from 'node:fs/promises';
+
+const shownErrors = 4;
+/** Said on hosts where root lacks CAP_SYS_RESOURCE, and of no consequence. */
+const noise = /rlimit|Can't set rlimit|Dumping FAILED|Restoring FAILED|exited, status|killed by signal 19/;
+
+/** The first errors in the text of a criu log, without times and pids: the first one is the cause, the rest follows from it. */
+export function errorsOf(log: string): string[] {
+  const found = log.split('\n').flatMap((line) => {
+    const match = /^\(\d+\.\d+\)\s+(?:\d+: )?(Error \(.*)$/.exec(line);
+    return match?.[1] && !noise.test(match[1]) ? [match[1].replace(/^Error \([^)]*\): /, '').trim()] : [];
+  });
+  return [...new Set(found)].slice(0, shownErrors);
+}
+
+/** The errors of a log file in one line; `otherwise` where it tells nothing. */
+export async function wordsOf(path: string, otherwise: string): Promise<string> {
+  const errors = errorsOf(await readFile(path, 'utf8').catch(() => ''));
+  return errors.length > 0 ? errors.join('; ') : otherwise;
+}
+
+/** True if the log says that the restored processes were let go: from then on the images are the past. */
+export function saysResumed(log: string): boolean {
+  return /Restore finished successfully|Running post-resume scripts|Force resume|Unlock network/.test(log);
+}

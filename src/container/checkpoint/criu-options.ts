@@ -1,0 +1,17 @@
+/** What criu is told, at a dump and at a restore alike; the reasons of each are measured in criu-and-runtimes.md sections 2 and 5. */
+
+/**
+ * Options that the runtime has a flag for.
+ * `soft`: criu re-makes the control groups below the container's own, which the runtime made, and the cgroup namespace.
+ */
+export const runtimeCriuOptions: readonly string[] = ['--tcp-established', '--file-locks', '--ext-unix-sk', '--manage-cgroups-mode=soft'];
+
+/** Largest open file without a name that goes into the images; criu's own limit of 1 MiB is soon reached by a log or a database. */
+const ghostLimit = '1G';
+
+/**
+ * criu's configuration file of a container (annotation `org.criu.config`): what the runtime has no flag for.
+ * nftables: criu's default runs iptables, which is slower and not on every host. A haul that locks the network itself writes `skip`.
+ * Not `link-remap`: criu takes its temporary names away again at the end of a dump that leaves the container in place.
+ */
+export const criuConfig = `network-lock nftables\nghost-limit ${ghostLimit}\n`;

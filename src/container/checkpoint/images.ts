@@ -1,0 +1,131 @@
+/**
+ * A checkpoint on disk: `<instance>/checkpoint/` with
+ *   images/    criu's files, closed to others; criu reads them as the container's own root, so a restore hands them to it
+ *   work/      criu's logs and statistics
+ *   meta.json  what it is; written last, after all files are on the disk: with it the checkpoint is whole, without it it is rubbish
+ */
+import { chmod, chown, mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
+import { HaulierError } from '../../base/errors.js';
+import { unmountBelow } from '../cleanup.js';
+import type { InstancePaths } from '../state.js';
+import type { GuestGroups } from './cgroup-groups.js';
+import type { HostFacts } from './facts.js';
+import type { DumpStats } from './stats.js';
+
+/** Paths of a container's checkpoint. */
+export interface CheckpointPaths {
+  readonly folder: string;
+  readonly images: string;
+  readonly work: string;
+  readonly meta: string;
+  readonly dumpLog: string;
+  readonly restoreLog: string;
+}
+
+/** `meta.json`. */
+export interface CheckpointMeta {
+  readonly version: 1;
+  readonly at: string;
+  readonly host: HostFacts;
+  /** criu's files by name and size: a file that lost its end is noticed before the processes are half made. */
+  readonly files: Readonly<Record<string, number>>;
+  readonly bytes: number;
+  readonly groups: GuestGroups;
+  /** When PID 1 was started first. */
+  readonly startedAt: string | undefined;
+  readonly stats: DumpStats | undefined;
+}
+
+/** See above. */
+export function checkpointPaths(paths: Pick<InstancePaths, 'folder'>): CheckpointPaths {
+  const folder = join(paths.folder, 'checkpoint');
+  const work = join(folder, 'work');
+  return { folder, images: join(folder, 'images'), work, meta: join(folder, 'meta.json'), dumpLog: join(work, 'dump.log'), restoreLog: join(work, 'restore.log') };
+}
+
+/** Makes the folders anew, empty. The mapped root passes through the outer one but cannot list it. */
+export async function makeCheckpointFolders(paths: CheckpointPaths): Promise<void> {
+  await removeCheckpoint(paths);
+  await mkdir(paths.folder, { mode: 0o711 });
+  await chmod(paths.folder, 0o711);
+  await mkdir(paths.images, { mode: 0o700 });
+  await mkdir(paths.work, { mode: 0o700 });
+}
+
+/** Removes it; the marker first, so that no half-removed one is ever taken for whole. A criu that was killed leaves its cgroup mounts in work/. */
+export async function removeCheckpoint(paths: CheckpointPaths): Promise<void> {
+  await rm(paths.meta, { force: true });
+  await unmountBelow(paths.folder);
+  await rm(paths.folder, { recursive: true, force: true });
+}
+
+/** Bytes that the file system of `folder` has left for the service. */
+export async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+/** criu's files by name and size. */
+export async function imageFiles(paths: CheckpointPaths): Promise<Record<string, number>> {
+  const names = (await readdir(paths.images)).sort();
+  return Object.fromEntries(await Promise.all(names.map(async (name) => [name, (await stat(join(paths.images, name))).size] as const)));
+}
+
+/** Puts every file on the disk. @throws DISK_FULL */
+export async function syncImages(paths: CheckpointPaths): Promise<void> {
+  try {
+    await Promise.all((await readdir(paths.images)).map(async (name) => {
+      const handle = await open(join(paths.images, name), 'r');
+      try {
+        await handle.datasync();
+      } finally {
+        await handle.close();
+      }
+    }));
+    await syncDirectory(paths.images);
+    await syncDirectory(paths.folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw new HaulierError('DISK_FULL', { path: paths.images, reason: 'the images could not be written' }, { cause: error });
+    throw error;
+  }
+}
+
+/** Declares the checkpoint whole. */
+export async function writeMeta(paths: CheckpointPaths, meta: CheckpointMeta): Promise<void> {
+  await writeJsonAtomic(paths.meta, meta);
+}
+
+/** @returns undefined if there is no whole checkpoint @throws STATE_DAMAGED */
+export async function readMeta(paths: CheckpointPaths): Promise<CheckpointMeta | undefined> {
+  const value = (await readJson(paths.meta)) as CheckpointMeta | undefined;
+  if (value === undefined) return undefined;
+  if (typeof value !== 'object' || value === null || value.version !== 1 || typeof value.files !== 'object' || typeof value.host !== 'object') {
+    throw new HaulierError('STATE_DAMAGED', { path: paths.meta, reason: 'not a checkpoint record' });
+  }
+  return value;
+}
+
+/** @throws STATE_DAMAGED if a file is missing or has another size than when it was written */
+export async function checkFiles(paths: CheckpointPaths, meta: CheckpointMeta): Promise<void> {
+  const found = await imageFiles(paths).catch((): Record<string, number> => ({}));
+  for (const [name, size] of Object.entries(meta.files)) {
+    const reason = found[name] === undefined ? 'it is missing' : found[name] !== size ? `it has ${found[name]} bytes instead of ${size}` : undefined;
+    if (reason) throw new HaulierError('STATE_DAMAGED', { path: join(paths.images, name), reason });
+  }
+}
+
+/**
+ * Hands the images to the root of the container's user namespace, as whom criu reads some of them, and leaves them readable for the
+ * host's root group: criu's first process reads one (timens) when it is in that namespace but maybe not yet mapped, as host gid 0.
+ */
+export async function ownImages(paths: CheckpointPaths, idBase: number): Promise<void> {
+  await Promise.all((await readdir(paths.images)).map(async (name) => {
+    const path = join(paths.images, name);
+    await chown(path, idBase, 0);
+    await chmod(path, 0o640);
+  }));
+  await chown(paths.images, idBase, 0);
+  await chmod(paths.images, 0o750);
+}

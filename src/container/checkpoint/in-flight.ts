@@ -1,0 +1,54 @@
+/**
+ * criu processes that still work on a container's images, also those of a service that died: known by the files that they hold, and
+ * by a mark in their environment, which a helper whose parent was killed still has. Processes that criu restored have their own.
+ */
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Log } from '../../base/log.js';
+import { identify, isAlive, type ProcessId } from '../process.js';
+
+const pollMs = 20;
+
+/** Name of the mark; its value is the checkpoint's folder. */
+export const criuMark = 'HAULIER_CHECKPOINT';
+
+/** True for what criu's run left; the monitor carries the mark for its whole life and is none. */
+async function isMarked(pid: string, folder: string): Promise<boolean> {
+  const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
+  if (!environment.split('\0').includes(`${criuMark}=${folder}`)) return false;
+  return !/(^|\/)conmon\0/.test(await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''));
+}
+
+/** Processes with a file below `folder` open, or working in it. */
+export async function processesIn(folder: string): Promise<ProcessId[]> {
+  const found: ProcessId[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+    const fds = await readdir(`/proc/${name}/fd`).catch(() => []);
+    const links = await Promise.all([`/proc/${name}/cwd`, ...fds.map((fd) => `/proc/${name}/fd/${fd}`)].map((path) => readlink(path).catch(() => '')));
+    if (!links.some((link) => link === folder || link.startsWith(`${folder}/`)) && !(await isMarked(name, folder))) continue;
+    const id = identify(Number(name));
+    if (id) found.push(id);
+  }
+  return found;
+}
+
+/**
+ * Waits until nobody works on `folder` any more: criu, asked to stop or orphaned, cures the processes that it looked into before it
+ * ends, so it gets its time. What is still there after that is killed.
+ */
+export async function settle(folder: string, timeoutMs: number, log?: Pick<Log, 'warn'>): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  for (let working = await processesIn(folder); working.length > 0; working = await processesIn(folder)) {
+    const late = performance.now() >= end;
+    if (late) log?.warn({ folder, processes: await Promise.all(working.map(({ pid }) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))) }, 'killing what still works on a checkpoint');
+    for (const { pid } of late ? working : []) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // it ended in between
+      }
+    }
+    while (working.some(isAlive) && performance.now() < end + pollMs) await sleep(pollMs);
+  }
+}

@@ -1,0 +1,52 @@
+/** At the service's start: suspends and resumes that it died in are given up or finished. */
+import { readFile } from 'node:fs/promises';
+import { Operation } from '../../base/operation.js';
+import type { HostParts } from '../parts.js';
+import { identify } from '../process.js';
+import { finishSuspend, goOn } from './dump.js';
+import { checkpointPaths, readMeta, removeCheckpoint } from './images.js';
+import { processesIn, settle } from './in-flight.js';
+import { recordResumed, stayOrEnd, wasResumed } from './restore.js';
+
+/** How long criu, left alone by the service that started it, may still take. */
+const settleMs = 60_000;
+
+/** With whole images it is suspended, without it runs on. */
+export async function recoverSuspend(parts: HostParts, id: string): Promise<void> {
+  const paths = checkpointPaths(parts.store.paths(id));
+  const spec = await parts.store.readSpec(id);
+  if (!spec) return;
+  await settle(paths.folder, settleMs, parts.log);
+  if (await readMeta(paths).catch(() => undefined)) {
+    parts.log.warn({ instance: id }, 'a suspend was cut short after its images were whole: finishing it');
+    await finishSuspend(parts, spec, new Operation({ name: 'recover_suspend', log: parts.log, instance: id }), (await parts.store.readState(id))?.suspendedFor ?? 'user');
+    return;
+  }
+  parts.log.warn({ instance: id }, 'a suspend was cut short: the container goes on');
+  await goOn(parts, spec);
+}
+
+/** If its processes were let go, it runs, or ran; else it is suspended as before. */
+export async function recoverResume(parts: HostParts, id: string): Promise<void> {
+  const paths = checkpointPaths(parts.store.paths(id));
+  const spec = await parts.store.readSpec(id);
+  if (!spec) return;
+  await settle(paths.folder, settleMs, parts.log);
+  const pid = Number(await readFile(parts.store.paths(id).pidFile, 'utf8').catch(() => ''));
+  const known = pid > 0 && (await wasResumed(paths)) && identify(pid) ? await parts.runc.state(id) : undefined;
+  if (known?.pid === pid && (known.status === 'running' || known.status === 'paused')) {
+    parts.log.warn({ instance: id }, 'a resume was cut short after the container ran: recording it');
+    const meta = await readMeta(paths).catch(() => undefined);
+    await recordResumed(parts, id, pid, meta?.startedAt);
+    await removeCheckpoint(paths);
+    return;
+  }
+  parts.log.warn({ instance: id }, 'a resume was cut short, taking its rest away');
+  await stayOrEnd(parts, spec, paths);
+}
+
+/** Images that nobody needs any more: the service died between a record and their removal. */
+export async function dropStaleImages(parts: HostParts, id: string): Promise<void> {
+  const paths = checkpointPaths(parts.store.paths(id));
+  if ((await processesIn(paths.folder)).length === 0) await removeCheckpoint(paths);
+}

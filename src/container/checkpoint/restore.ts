@@ -1,0 +1,144 @@
+/**
+ * Resumes a suspended container from its images.
+ *
+ * A failure leaves it suspended, with its images, for another try. From the moment at which criu lets the processes go the images are
+ * the past: they write to the disk again, and a second restore would put old memory on a new file system. criu's log tells that moment.
+ */
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
+import type { Operation } from '../../base/operation.js';
+import { removeRuntime, unmountBelow } from '../cleanup.js';
+import type { Readiness } from '../container-host.js';
+import { cgroupsPath, type HostParts } from '../parts.js';
+import { identify } from '../process.js';
+import { startMonitor } from '../runtime/conmon.js';
+import type { ContainerSpec } from '../spec.js';
+import { monitorOptions, writeBundle } from '../start.js';
+import { removeCgroups } from '../cgroup.js';
+import { beginStep, cleanupStep } from '../steps.js';
+import { makeGroups } from './cgroup-groups.js';
+import { runtimeCriuOptions } from './criu-options.js';
+import { saysResumed, wordsOf } from './criu-log.js';
+import { misfits, readHostFacts } from './facts.js';
+import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
+import { criuMark, settle } from './in-flight.js';
+import { parseRestoreStats, readStatsFile, type RestoreStats } from './stats.js';
+
+const settleMs = 5000;
+
+/** A criu that dies in the middle leaves its half-made processes waiting for ever, and the runtime with them. */
+const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
+
+/**
+ * @param ready awaited before the restore: the ports are wired
+ * @returns criu's account, where it left one; undefined too if it runs already
+ * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, STATE_DAMAGED; RESUME_FAILED and whatever plugging throws: it stays suspended
+ */
+export async function resumeContainer(parts: HostParts, id: string, operation: Operation, ready: Readiness | undefined): Promise<RestoreStats | undefined> {
+  const { store } = parts;
+  if (typeof ready === 'object') ready.catch(() => undefined); // awaited below, maybe long after it failed
+  const [spec, state] = await Promise.all([store.readSpec(id), store.readState(id)]);
+  if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+  if (state.phase === 'ready' && state.wanted === 'running' && (await store.running(id))) return undefined;
+  if (state.phase !== 'ready' || state.wanted !== 'suspended') throw new HaulierError('INSTANCE_STATE', { instance: id, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'resume' });
+  const paths = checkpointPaths(store.paths(id));
+  const meta = await usable(parts, paths);
+
+  beginStep(operation, 'container.resume.record');
+  await store.update(id, { phase: 'resuming' });
+  let pid: number;
+  try {
+    pid = await restore(parts, spec, state.idBase, meta, paths, operation, ready);
+  } catch (error) {
+    await stayOrEnd(parts, spec, paths);
+    throw error;
+  }
+  cleanupStep(operation, 'container.resume.restored');
+  const stats = await readStatsFile(join(paths.work, 'stats-restore'), parseRestoreStats);
+  await recordResumed(parts, id, pid, meta.startedAt);
+  cleanupStep(operation, 'container.resume.recorded');
+  await removeCheckpoint(paths);
+  cleanupStep(operation, 'container.resume.images');
+  cleanupStep(operation, 'container.resume.done');
+  return stats;
+}
+
+/** @returns the checkpoint, if this host can take it back @throws RESUME_FAILED, STATE_DAMAGED; nothing was touched */
+async function usable(parts: HostParts, paths: CheckpointPaths): Promise<CheckpointMeta> {
+  const meta = await readMeta(paths);
+  if (!meta) throw new HaulierError('RESUME_FAILED', { reason: `there are no whole images in ${paths.folder}` });
+  await checkFiles(paths, meta);
+  const here = await readHostFacts(parts.options).catch((error: unknown) => {
+    throw new HaulierError('RESUME_FAILED', { reason: messageOf(error) }, { cause: error });
+  });
+  const [reason] = misfits(meta.host, here);
+  if (reason) throw new HaulierError('RESUME_FAILED', { reason });
+  return meta;
+}
+
+async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, meta: CheckpointMeta, paths: CheckpointPaths, operation: Operation, ready: Readiness | undefined): Promise<number> {
+  const { id } = spec;
+  const group = cgroupsPath(parts, id);
+  beginStep(operation, 'container.resume.mount');
+  await removeRuntime(parts, id, { inFlight: false });
+  const rootfs = await parts.storage.mount(id, idBase);
+  beginStep(operation, 'container.resume.plug');
+  for (const vif of spec.vifs) await parts.plugger.plug(id, vif, false, operation.signal);
+  beginStep(operation, 'container.resume.bundle');
+  await writeBundle(parts, spec, idBase, rootfs);
+  await rm(join(parts.exitFolder, id), { force: true });
+  await rm(paths.restoreLog, { force: true });
+  await ownImages(paths, idBase);
+  beginStep(operation, 'container.resume.groups');
+  await removeCgroups(parts.cgroups, group);
+  await makeGroups(parts.cgroups, group, idBase, meta.groups);
+  beginStep(operation, 'container.resume.ready');
+  await (typeof ready === 'function' ? ready() : ready);
+  beginStep(operation, 'container.resume.restore');
+  try {
+    // not to be given up half-way: it takes a second, and its end is clear
+    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...runtimeCriuOptions, `--work-path=${paths.work}`], timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } });
+  } catch (error) {
+    if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
+    throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });
+  }
+}
+
+/** It runs: on record before the images go. */
+export async function recordResumed(parts: HostParts, id: string, pid: number, startedAt: string | undefined): Promise<void> {
+  const process = identify(pid);
+  if (process) await parts.store.writeRunning(id, process, startedAt ?? new Date().toISOString());
+  await parts.store.update(id, { phase: 'ready', wanted: 'running', suspendedFor: undefined, exit: undefined });
+}
+
+/** True if the last restore came so far that processes ran. */
+export async function wasResumed(paths: CheckpointPaths): Promise<boolean> {
+  return saysResumed(await readFile(paths.restoreLog, 'utf8').catch(() => ''));
+}
+
+/** After a failed restore: suspended as before, or, if processes ran and ended, stopped. Never throws. */
+export async function stayOrEnd(parts: HostParts, spec: ContainerSpec, paths: CheckpointPaths): Promise<void> {
+  const { id } = spec;
+  const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
+    ['end criu', () => settle(paths.folder, settleMs)],
+    ['unmount what criu left', () => unmountBelow(paths.folder)],
+    ['remove its runtime', () => removeRuntime(parts, id, { inFlight: true })],
+    ['unplug its ports', () => parts.plugger.unplugAll(id, spec.vifs)],
+    ['unmount its tree', () => parts.storage.unmount(id)],
+    ['remove its exit file', () => rm(join(parts.exitFolder, id), { force: true })],
+    ['record it', async () => {
+      const ran = await wasResumed(paths);
+      if (!ran) return await parts.store.update(id, { phase: 'ready', wanted: 'suspended' });
+      await parts.store.update(id, { phase: 'ready', wanted: 'stopped', suspendedFor: undefined, exit: { code: 255, at: new Date().toISOString(), wanted: false } });
+      await removeCheckpoint(paths);
+    }],
+  ];
+  for (const [what, work] of steps) {
+    try {
+      await work();
+    } catch (error) {
+      parts.log.error({ err: error, instance: id }, `after a failed resume of ${id}: cannot ${what}: ${messageOf(error)}`);
+    }
+  }
+}

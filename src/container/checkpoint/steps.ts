@@ -1,0 +1,28 @@
+/** The named steps of a freeze to disk and of the way back; a test can make the service die at each. */
+
+/** In the order in which they are passed. */
+export const checkpointFaultPoints = [
+  'container.suspend.record',
+  'container.suspend.prepare',
+  'container.suspend.freeze',
+  'container.suspend.close',
+  'container.suspend.dump',
+  'container.suspend.dumped',
+  'container.suspend.commit',
+  'container.suspend.kill',
+  'container.suspend.runtime',
+  'container.suspend.unmount',
+  'container.suspend.recorded',
+  'container.suspend.done',
+  'container.resume.record',
+  'container.resume.mount',
+  'container.resume.plug',
+  'container.resume.bundle',
+  'container.resume.groups',
+  'container.resume.ready',
+  'container.resume.restore',
+  'container.resume.restored',
+  'container.resume.recorded',
+  'container.resume.images',
+  'container.resume.done',
+] as const;

@@ -1,0 +1,28 @@
+/** The mounts that a process sees. */
+import { readFile } from 'node:fs/promises';
+
+/** One line of `/proc/PID/mountinfo` (proc(5)). */
+export interface GuestMount {
+  readonly id: number;
+  readonly root: string;
+  readonly point: string;
+  readonly type: string;
+  readonly source: string;
+}
+
+const unescape = (text: string): string => text.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+
+/** Reads the text of `mountinfo`. */
+export function parseMounts(text: string): GuestMount[] {
+  return text.split('\n').filter(Boolean).map((line) => {
+    const [before = '', after = ''] = line.split(' - ');
+    const [id, , , root = '', point = ''] = before.split(' ');
+    const [type = '', source = ''] = after.split(' ');
+    return { id: Number(id), root: unescape(root), point: unescape(point), type, source: unescape(source) };
+  });
+}
+
+/** Mounts that the process sees; none if it is gone. */
+export async function readMounts(pid: number): Promise<GuestMount[]> {
+  return parseMounts(await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''));
+}

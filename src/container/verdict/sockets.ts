@@ -1,0 +1,59 @@
+/** The sockets of a container's network namespaces, by inode. */
+import { readFile } from 'node:fs/promises';
+
+/** What is known of one socket. */
+export interface GuestSocket {
+  /** Name of the table in `/proc/PID/net` that lists it. */
+  readonly family: string;
+  /** The table's state, as `0A` for a TCP socket that listens. */
+  readonly state: string;
+  /** Bytes (or, of a TCP socket that listens, connections) that wait to be read. */
+  readonly unread: number;
+  /** Local address as the table shows it; the path of a Unix socket. */
+  readonly address: string;
+}
+
+/** By inode. */
+export type GuestSockets = ReadonlyMap<number, GuestSocket>;
+
+type Reader = (columns: readonly string[]) => (GuestSocket & { readonly inode: number }) | undefined;
+
+const internet = (family: string): Reader => (columns) => {
+  const [, address = '', , state = '', queues = ''] = columns;
+  const unread = parseInt(queues.split(':')[1] ?? '0', 16);
+  return { family, state, unread, address, inode: Number(columns[9]) };
+};
+
+/** Tables and how their lines are read; column numbers as in the kernel's `*_seq_show` functions. */
+const tables: Readonly<Record<string, Reader>> = {
+  tcp: internet('tcp'), tcp6: internet('tcp6'), udp: internet('udp'), udp6: internet('udp6'), udplite: internet('udplite'), udplite6: internet('udplite6'),
+  raw: internet('raw'), raw6: internet('raw6'), icmp: internet('icmp'), icmp6: internet('icmp6'),
+  unix: (columns) => ({ family: 'unix', state: columns[5] ?? '', unread: 0, address: columns.slice(7).join(' '), inode: Number(columns[6]) }),
+  netlink: (columns) => ({ family: 'netlink', state: '', unread: Number(columns[4]), address: columns[1] ?? '', inode: Number(columns[9]) }),
+  packet: (columns) => ({ family: 'packet', state: '', unread: Number(columns[6]), address: columns[4] ?? '', inode: Number(columns[8]) }),
+};
+
+/** Lines of one table. */
+export function parseTable(name: string, text: string): ReadonlyMap<number, GuestSocket> {
+  const read = tables[name];
+  const found = new Map<number, GuestSocket>();
+  if (!read) return found;
+  for (const line of text.split('\n').slice(1)) {
+    const columns = line.trim().split(/\s+/);
+    const socket = columns.length > 5 ? read(columns) : undefined;
+    if (socket && socket.inode > 0) found.set(socket.inode, socket);
+  }
+  return found;
+}
+
+/** @param pids one process of each network namespace */
+export async function readSockets(pids: readonly number[]): Promise<GuestSockets> {
+  const all = new Map<number, GuestSocket>();
+  for (const pid of pids) {
+    for (const name of Object.keys(tables)) {
+      const text = await readFile(`/proc/${pid}/net/${name}`, 'utf8').catch(() => '');
+      for (const [inode, socket] of parseTable(name, text)) all.set(inode, socket);
+    }
+  }
+  return all;
+}
