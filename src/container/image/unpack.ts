@@ -3,7 +3,7 @@
  * side by side; a slow end slows the download down. Verified only when the last byte has come, so the folder must be a throw-away
  * one until then: the caller removes it if this throws.
  */
-import type { Readable } from 'node:stream';
+import { Writable, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../base/errors.js';
@@ -31,8 +31,8 @@ export interface Unpacked extends TreeSize {
   readonly storedBytes: number;
 }
 
-/** How long a decompressor may take to end after tar has seen the archive's end. */
-const unpackerGraceMs = 10_000;
+/** How long the rest of the source (padding, a decompressor's end) may take after tar has seen the archive's end. */
+const afterArchiveMs = 10_000;
 
 /** Compressed archives, how to unpack each to standard output. The memory caps admit `xz -9` and `zstd --long=29`. */
 const decompressors: Readonly<Record<Exclude<Packing, 'tar'>, readonly string[]>> = {
@@ -121,13 +121,13 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
   let firstEnded: PipedProcess | undefined;
   for (const process of unpacker ? [unpacker, tar] : [tar]) void process.ended.then(() => { firstEnded ??= process; }, (error: unknown) => stop.abort(error));
   // a source that stalls would never notice that nobody reads it any more
-  void tar.ended.then(async (end) => {
-    // the archive's end is not yet the decompressor's: killed now, it would look as if its data were damaged
-    if (end.code === 0 && unpacker) await Promise.race([unpacker.ended, sleep(unpackerGraceMs, undefined, { ref: false })]);
-    stop.abort();
-  }).catch(() => undefined);
   let failure: { readonly error: unknown } | undefined;
   const work: Promise<void>[] = [countEntries(tar, entries)];
+  void tar.ended.then(async (end) => {
+    // the archive's end is neither the source's nor the decompressor's: stopped now, their data would look cut off or damaged
+    if (end.code === 0) await Promise.race([Promise.allSettled(work), sleep(afterArchiveMs, undefined, { ref: false })]);
+    stop.abort();
+  }).catch(() => undefined);
   if (unpacker) work.push(feed(storedBytes(), unpacker, stopped));
   work.push(feed(archiveBytes(unpacker, unpacker ? unpacker.stdout : storedBytes(), archive), tar, stopped));
   try {
@@ -187,15 +187,30 @@ async function countEntries(tar: PipedProcess, entries: EntryMeter): Promise<voi
   for await (const chunk of tar.stdout) entries.add(chunk as Buffer);
 }
 
-/** Writes `bytes` into a process's standard input. Its early end is no error here: its exit code tells why. */
+/**
+ * Writes `bytes` into a process's standard input. Its early end is no error here, its exit code tells why; what is left is then read
+ * to the end and dropped, because whoever writes it would die of a closed pipe: tar ends at the archive's end mark, padding follows.
+ */
 async function feed(bytes: AsyncIterable<Buffer>, into: PipedProcess, signal: AbortSignal): Promise<void> {
-  try {
-    await pipeline(bytes, into.stdin, { signal });
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code !== 'EPIPE' && code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
-  }
+  const stdin = into.stdin;
+  const taken = (done: (error?: Error) => void) => (error?: NodeJS.ErrnoException | null): void => {
+    done(error && !inputClosed.has(error.code ?? '') ? error : undefined);
+  };
+  const sink = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      if (stdin.writable) stdin.write(chunk, taken(done));
+      else done();
+    },
+    final(done) {
+      if (stdin.writable) stdin.end(taken(done));
+      else done();
+    },
+  });
+  await pipeline(bytes, sink, { signal });
 }
+
+/** What a write says when the process has closed its input. */
+const inputClosed: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
 
 function lastLine(stderr: string): string {
   return stderr.trim().split('\n').at(-1)?.trim().slice(0, 300) || 'no reason given';

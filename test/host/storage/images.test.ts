@@ -17,6 +17,20 @@ const packings: readonly [string, (bytes: Buffer) => Buffer][] = [
   ['tar', (bytes) => bytes], ['gz', (bytes) => through(bytes, 'gzip', '-1')], ['xz', (bytes) => through(bytes, 'xz', '-0')], ['zst', (bytes) => through(bytes, 'zstd', '-q')],
 ];
 for (const [name, pack] of packings) {
+  host(`an image as ${name} may go on after the archive's end: the padding is read, and counts for the checksum`, async (t) => {
+    const b = await bench();
+    try {
+      const padded = pack(Buffer.concat([handmadeTar({ name: 'etc/', type: '5' }, { name: 'etc/file', data: 'x' }), Buffer.alloc(8 * 1024 ** 2)]));
+      for (let round = 0; round < 5; round++) {
+        const id = `${name}${round}`;
+        t.false(await b.images.ensure(source(id, padded), operation()));
+        t.is(readFileSync(join(b.images.rootfs(id), 'etc/file'), 'utf8'), 'x');
+      }
+    } finally {
+      await b.close();
+    }
+  });
+
   host(`an image as ${name} is unpacked as it is`, async (t) => {
     const b = await bench();
     try {
