@@ -3,7 +3,8 @@ import type { Compute, InstanceCall } from './compute.js';
 import { cachedVifs } from './network/info-cache.js';
 import { vifSpecs } from './network/vif-spec.js';
 import { powerStateOf } from './states.js';
-import { HaulierError } from '../base/errors.js';
+import { HaulierError, messageOf } from '../base/errors.js';
+import { Operation } from '../base/operation.js';
 import type { NovaObject } from '../nova/object.js';
 
 /** Reads the container's power state into the instance's copy. */
@@ -31,6 +32,15 @@ export async function startFromCache(compute: Compute, call: InstanceCall): Prom
   await requireContainer(compute, call.uuid);
   await compute.containers.updateVifs(call.uuid, vifSpecs(cachedVifs(call.instance)));
   await compute.containers.startContainer(call.uuid, call.operation);
+}
+
+/** The server goes on where it was, also when this service is being stopped: hence an operation of its own. Never throws. */
+export async function startAgain(compute: Compute, call: InstanceCall): Promise<void> {
+  try {
+    await new Operation({ name: 'start_again', instance: call.uuid, log: compute.log }).run((operation) => startFromCache(compute, { ...call, operation }));
+  } catch (error) {
+    call.operation.log.error({ err: error }, `cannot start the server again after its ${call.method} failed: ${messageOf(error)}`);
+  }
 }
 
 /** A field of the instance, fetched if the message came without it (contract C.1: presence differs by method). */

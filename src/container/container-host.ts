@@ -1,5 +1,6 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { ContainerMoves } from './container-moves.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import type { Verdict } from './verdict/verdict.js';
@@ -69,6 +70,8 @@ export interface ContainerHost {
   /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
   destroy(id: string, operation: Operation): Promise<void>;
 
+  /** Sizes and hosts of stopped containers. */
+  readonly moves: ContainerMoves;
   /** Replaces the spec's network interfaces (taken at the next start). */
   updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void>;
   spec(id: string): Promise<ContainerSpec | undefined>;

@@ -11,6 +11,7 @@ import { resumeContainer } from './checkpoint/restore.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
+import { LocalMoves } from './move/local-moves.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
@@ -34,6 +35,7 @@ const unknownExit = 255;
 
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
+  readonly moves = new LocalMoves(() => this.parts);
   readonly #options: ContainerHostOptions;
   readonly #log: Log;
   readonly #storage: ContainerStorage;

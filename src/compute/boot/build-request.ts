@@ -41,7 +41,7 @@ export function buildRequest(call: InstanceCall): BuildRequest {
 }
 
 /** The request spec keeps hints as lists (nova/objects/request_spec.py). */
-function groupHint(spec: unknown): string | undefined {
+export function groupHint(spec: unknown): string | undefined {
   const hint: unknown = spec instanceof NovaObject ? (spec.get('scheduler_hints') as Record<string, unknown> | null | undefined)?.['group'] : undefined;
   const first: unknown = Array.isArray(hint) ? hint[0] : hint;
   return typeof first === 'string' && first !== '' ? first : undefined;

@@ -6,13 +6,12 @@
 import type { Compute, InstanceCall } from '../compute.js';
 import { uuidOf } from '../compute.js';
 import { discardImage, isDeleted, uploadSnapshot, type UploadStates } from '../disk-snapshot.js';
-import { readPowerState, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
+import { readPowerState, startAgain, stopTiming, withAttribute } from '../instance-state.js';
 import { releasePorts } from '../network/release.js';
 import { placeNowhere } from '../placing.js';
 import { insideWrappers } from '../wrappers.js';
 import { messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
-import { Operation } from '../../base/operation.js';
 import { adminContext, novaTime } from '../../nova/context.js';
 import type { NovaObject } from '../../nova/object.js';
 
@@ -49,15 +48,6 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
   compute.tracker.update(uuid, instance);
   compute.notifier.instance('shelve.end', context, instance);
   if (offload) await offloadInstance(compute, call, false);
-}
-
-/** The server goes on where it was, also when this service is being stopped: hence an operation of its own. */
-async function startAgain(compute: Compute, call: InstanceCall): Promise<void> {
-  try {
-    await new Operation({ name: 'start_again', instance: call.uuid, log: compute.log }).run((operation) => startFromCache(compute, { ...call, operation }));
-  } catch (error) {
-    call.operation.log.error({ err: error }, `cannot start the server again after it could not be shelved: ${messageOf(error)}`);
-  }
 }
 
 /** shelve_offload_instance. */

@@ -8,6 +8,7 @@ import type { Compute } from '../../../src/compute/compute.js';
 import { computeEndpoint } from '../../../src/compute/endpoint.js';
 import { EventWaiters } from '../../../src/compute/events.js';
 import { Notifier } from '../../../src/compute/notifier.js';
+import type { DiskTransport } from '../../../src/compute/moves/transport.js';
 import { Operations } from '../../../src/compute/operations.js';
 import { ResourceTracker } from '../../../src/compute/resource-tracker.js';
 import type { ComputeSettings } from '../../../src/compute/settings.js';
@@ -58,7 +59,10 @@ export const settings: ComputeSettings = {
 
 class FakeGlance implements Glance {
   constructor(readonly steps: Steps) {}
-  async image(): Promise<GlanceImage> { throw new Error('not used'); }
+  async image(_scope: unknown, id: string): Promise<GlanceImage> {
+    await this.steps.pass(`glance.image ${id}`);
+    return { id, name: null, status: 'active', size: 1, min_disk: 0, min_ram: 0, disk_format: 'raw', container_format: 'bare', checksum: null, os_hash_algo: null, os_hash_value: null, properties: {} };
+  }
   async images(): Promise<readonly GlanceImage[]> { return []; }
   async updateImage(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.updateImage ${id}`); }
   async upload(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.upload ${id}`); }
@@ -87,6 +91,22 @@ export interface World {
   plugWhenAsked(): void;
 }
 
+/** A compute service over the fakes. */
+export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport): Promise<Compute> {
+  const { steps, nova, placement, neutron } = cloud;
+  const log = silentLog();
+  const conductor = new NovaConductor(nova, log);
+  await conductor.connect(new AbortController().signal);
+  const node = { ...identity, hypervisorHostname: all.hypervisorHostname };
+  const service = { id: 4, disabled: false };
+  return {
+    settings: all, log, conductor, rpc: nova, containers, transport, placement, neutron, glance: new FakeGlance(steps), node,
+    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), events: new EventWaiters(), operations: new Operations(log),
+    tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
+    notifier: new Notifier(log, conductor, all.host, all.trackInstanceChanges, new NovaNotifier(undefined, { host: all.host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
+  };
+}
+
 /** A world in which the API and the scheduler have just placed the recorded server here. */
 export async function world(change: Partial<ComputeSettings> = {}, serviceVersion = 68): Promise<World> {
   const steps = new Steps();
@@ -96,18 +116,8 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
   const neutron = new FakeNeutron(steps);
   neutron.networkList = answer<Network[]>('boot', 'GET', '/v2.0/networks?id', 'networks');
   neutron.subnetList = answer<Subnet[]>('boot', 'GET', '/v2.0/subnets', 'subnets');
-  const log = silentLog();
-  const conductor = new NovaConductor(nova, log);
-  await conductor.connect(new AbortController().signal);
   const all = { ...settings, ...change };
-  const node = { id: 7, uuid: nodeUuid, hypervisorHostname: host };
-  const service = { id: 4, disabled: false };
-  const compute: Compute = {
-    settings: all, log, conductor, rpc: nova, containers, placement, neutron, glance: new FakeGlance(steps), node,
-    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), events: new EventWaiters(), operations: new Operations(log),
-    tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
-    notifier: new Notifier(log, conductor, host, all.trackInstanceChanges, new NovaNotifier(undefined, { host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
-  };
+  const compute = await makeCompute({ steps, nova, placement, neutron }, containers, all, { id: 7, uuid: nodeUuid });
   const sent = structuredClone((boot.args['instance'] as Primitive)['nova_object.data']);
   nova.instances.set(uuid, { ...sent });
   nova.caches.set(uuid, '[]');
