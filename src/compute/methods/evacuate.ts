@@ -126,6 +126,7 @@ async function originalImage(compute: Compute, { args, context, instance, operat
 
 /** States and place in one save: the server is never active at the dead host. The migration is done only then. */
 async function takeOver(compute: Compute, { context, instance, operation, uuid }: InstanceCall, migration: NovaObject | undefined, start: boolean): Promise<void> {
+  const before = ['host', 'node', 'launched_on', ...(compute.conductor.release === 'zed' ? [] : ['compute_id'])].map((field) => [field, instance.get(field) ?? null] as const);
   const launchedOn = instance.get('launched_on');
   placeHere(compute, instance);
   instance.set('launched_on', launchedOn);
@@ -134,7 +135,12 @@ async function takeOver(compute: Compute, { context, instance, operation, uuid }
   instance.set('vm_state', start ? 'active' : 'stopped');
   instance.set('task_state', null);
   instance.set('launched_at', novaTime());
-  await compute.conductor.saveInstance(context, instance, { taskState: ['rebuild_spawning'] });
+  try {
+    await compute.conductor.saveInstance(context, instance, { taskState: ['rebuild_spawning'] });
+  } catch (error) {
+    for (const [field, value] of before) instance.set(field, value); // what saves the error state must not save this
+    throw error;
+  }
   operation.commit();
   faultPoint('evacuate.saved');
   compute.tracker.moved(uuid);

@@ -56,7 +56,8 @@ async function finish(compute: Compute, call: InstanceCall, migration: NovaObjec
     await compute.conductor.saveInstance(context, instance, { taskState: [task] });
     compute.notifier.instance('resize_finish.start', context, instance);
     faultPoint('resize.bound');
-    await takeDisk(compute, call, ports.vifs, operation);
+    // running: only the records were missing when the service ended
+    if ((await compute.containers.view(uuid)).state !== 'running') await takeDisk(compute, call, ports.vifs, operation);
     if (start) await compute.containers.startContainer(uuid, operation, ports.wired);
     faultPoint('resize.started');
   } finally {

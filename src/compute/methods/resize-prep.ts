@@ -5,6 +5,7 @@
 import type { Compute, InstanceCall } from '../compute.js';
 import { groupHint } from '../boot/build-request.js';
 import { checkGroupPolicy } from '../boot/group-policy.js';
+import { limitsOf } from '../container-spec.js';
 import { recordFault } from '../failure-report.js';
 import { withAttribute } from '../instance-state.js';
 import { migrationOf, oldVmStateKey, revertAllocation, setStatus } from '../moves/migration.js';
@@ -61,7 +62,7 @@ async function prepare(compute: Compute, call: InstanceCall, migration: NovaObje
   operation.undo('drop the migration context', () => dropContext(compute, call));
   await compute.conductor.saveInstance(context, instance);
   faultPoint('resize.claimed');
-  const ticket = sameHost ? undefined : await expectDisk(compute, call, source, operation);
+  const ticket = sameHost ? undefined : await expectDisk(compute, call, source, flavor, operation);
   await castResizeInstance(compute, context, source, {
     instance, migration, flavor, image: withTicket(args['image'], ticket), clean_shutdown: args['clean_shutdown'] ?? true, request_spec: args['request_spec'] ?? null,
   });
@@ -75,14 +76,14 @@ async function dropContext(compute: Compute, { context, instance }: InstanceCall
 }
 
 /** Only a Haulier can send to a Haulier, and the scheduler does not tell them from others. */
-async function expectDisk(compute: Compute, { context, uuid }: InstanceCall, source: string, operation: Operation): Promise<Ticket> {
+async function expectDisk(compute: Compute, { context, uuid }: InstanceCall, source: string, flavor: NovaObject, operation: Operation): Promise<Ticket> {
   const node = (await compute.conductor.classCall(context, 'ComputeNode', 'get_first_node_by_host_for_old_compat', [source])) as NovaObject;
   const type = node.text('hypervisor_type');
   const { transport } = compute;
   if (type !== hypervisorType) throw new RefusedMethod(`moving a server from a host of type ${String(type)} here`, novaError('MigrationPreCheckError', 500));
   if (!transport) throw new RefusedMethod('moving a server here without [haulier] haul_ca, haul_cert and haul_key', novaError('MigrationPreCheckError', 500));
   operation.undo('expect it no more', () => transport.forget(uuid));
-  return transport.expect(uuid, source);
+  return transport.expect(uuid, source, limitsOf(flavor, compute.settings.pidsLimit));
 }
 
 /** Hands the move back to the scheduler, if it gave the means to. @returns false if it did not: the failure is the move's end */

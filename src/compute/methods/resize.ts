@@ -36,8 +36,8 @@ export async function resizeInstance(compute: Compute, call: InstanceCall): Prom
   const migration = migrationOf(call);
   const stored = await storedInstance(compute, context, uuid);
   const task = stored?.text('task_state') ?? '';
-  if (task.startsWith('resize_') && task !== 'resize_prep') {
-    compute.log.info({ instance: uuid, task }, 'this move is under way already');
+  if (stored && (stored.text('host') !== compute.settings.host || stored.text('vm_state') === 'resized' || (task.startsWith('resize_') && task !== 'resize_prep'))) {
+    compute.log.info({ instance: uuid, task }, 'this move has begun already');
     return;
   }
   const { state } = await compute.containers.view(uuid);

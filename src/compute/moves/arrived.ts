@@ -1,6 +1,7 @@
 /** Containers that came to this host for a move that was given up: they are thrown away, but never one that the database says is this host's. */
 import type { Call, Compute } from '../compute.js';
 import { currentMigration, storedInstance } from './migration.js';
+import { arrivedLabel } from './transport.js';
 import { messageOf } from '../../base/errors.js';
 import type { WireContext } from '../../messaging/types.js';
 import { NovaObject } from '../../nova/object.js';
@@ -12,17 +13,20 @@ export async function dropMoveClaim(compute: Compute, call: Call): Promise<void>
   if (!uuid) return;
   await compute.transport?.forget(uuid);
   compute.tracker.moved(uuid);
-  await discardArrived(compute, call.context, uuid);
+  await discardArrived(compute, call.context, uuid, true);
 }
 
-/** Throws away a container that lies here and belongs to another host, unless that one is moving it here now. Never throws. */
-export async function discardArrived(compute: Compute, context: WireContext, uuid: string): Promise<void> {
+/**
+ * Throws away a container that lies here and belongs to another host, unless that one is moving it here now. Never throws.
+ * @param givenUp the source says that it is not, whatever the records still say
+ */
+export async function discardArrived(compute: Compute, context: WireContext, uuid: string, givenUp = false): Promise<void> {
   try {
-    if ((await compute.containers.view(uuid)).state !== 'stopped') return;
+    // on a shared instances_path other hosts' containers lie here too: only what this host received is looked at
+    if ((await compute.containers.spec(uuid))?.labels[arrivedLabel] === undefined || (await compute.containers.view(uuid)).state !== 'stopped') return;
     const instance = await storedInstance(compute, context, uuid);
     // a deleted one is the reaper's
-    if (!instance || instance.text('host') === compute.settings.host || (await comesHere(compute, context, instance))) return;
-    if (await isElsewhere(compute, uuid)) return;
+    if (!instance || instance.text('host') === compute.settings.host || (!givenUp && (await comesHere(compute, context, instance)))) return;
     compute.log.info({ instance: uuid }, 'throwing away what came for a move that was given up');
     await compute.operations.run({ name: 'discard_arrived', instance: uuid }, (operation) => compute.containers.destroy(uuid, operation));
   } catch (error) {
@@ -34,10 +38,4 @@ export async function discardArrived(compute: Compute, context: WireContext, uui
 async function comesHere(compute: Compute, context: WireContext, instance: NovaObject): Promise<boolean> {
   const migration = await currentMigration(compute, context, instance);
   return migration?.text('dest_compute') === compute.settings.host && ['pre-migrating', 'migrating', 'post-migrating', 'accepted'].includes(migration.text('status') ?? '');
-}
-
-/** Only what this host received is its own: on a shared instances_path the directory is the other host's. */
-async function isElsewhere(compute: Compute, uuid: string): Promise<boolean> {
-  const transport = compute.transport;
-  return transport === undefined || !(await transport.received(uuid));
 }

@@ -104,10 +104,15 @@ export async function recoverPrepared(compute: Compute, context: WireContext): P
   const list = (await compute.conductor.classCall(context, 'MigrationList', 'get_by_filters', [{ host: compute.settings.host, status: 'pre-migrating' }])) as NovaObject;
   for (const migration of list.objects()) {
     const uuid = migration.text('instance_uuid') ?? '';
-    const ours = migration.text('dest_compute') === compute.settings.host && migration.text('dest_host') !== undefined; // set by prep_resize
-    if (!ours || !['resize', 'migration'].includes(migration.text('migration_type') ?? '')) continue;
+    const ours = migration.text('dest_compute') === compute.settings.host && migration.text('dest_host') !== undefined; // set by the claim
+    const type = migration.text('migration_type') ?? '';
+    if (!ours || !['resize', 'migration', 'evacuation'].includes(type)) continue;
     try {
       const instance = await storedInstance(compute, context, uuid);
+      if (type === 'evacuation') {
+        if (instance) await failEvacuation(compute, context, instance, migration);
+        continue;
+      }
       if (instance?.text('task_state') === 'resize_prep') {
         for (const field of ['migration_context', 'new_flavor', 'task_state']) instance.set(field, null);
         await compute.conductor.saveInstance(context, instance, { taskState: ['resize_prep'] });
@@ -118,6 +123,18 @@ export async function recoverPrepared(compute: Compute, context: WireContext): P
       compute.log.error({ err: error, instance: uuid }, `cannot give up a move: ${messageOf(error)}`);
     }
   }
+}
+
+/** The dead host's still, and in error, so that it can be evacuated again. What was made of it here stays: it may lie where the dead host's files are. */
+async function failEvacuation(compute: Compute, context: WireContext, instance: NovaObject, migration: NovaObject): Promise<void> {
+  const uuid = instance.text('uuid') ?? '';
+  if (instance.text('host') === compute.settings.host) return setStatus(compute, context, migration, 'done'); // only that was missing
+  await compute.operations.run({ name: 'fail_evacuation', instance: uuid }, (operation) => compute.containers.moves.abandon(uuid, operation));
+  await compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid);
+  instance.set('vm_state', 'error');
+  instance.set('task_state', null);
+  await compute.conductor.saveInstance(context, instance);
+  await setStatus(compute, context, migration, 'failed');
 }
 
 async function dropKept(compute: Compute, uuid: string, why: string): Promise<void> {

@@ -64,7 +64,9 @@ export class FakeNova implements RpcClient {
   #instance(uuid: string, context: WireContext, attributes: readonly string[] = []): Primitive {
     const row = this.instances.get(uuid);
     if (!row || (row['deleted'] === true && context['read_deleted'] === 'no')) throw failure('InstanceNotFound');
-    const data = Object.fromEntries(Object.entries(row).filter(([field]) => !joined.has(field) || attributes.includes(field)));
+    // the three flavors are one column
+    const wanted = attributes.includes('flavor') ? [...attributes, 'old_flavor', 'new_flavor'] : attributes;
+    const data = Object.fromEntries(Object.entries(row).filter(([field]) => !joined.has(field) || wanted.includes(field)));
     if (attributes.includes('info_cache')) data['info_cache'] = wire('InstanceInfoCache', '1.5', { instance_uuid: uuid, network_info: this.caches.get(uuid) ?? null });
     return wire('Instance', '2.8', data);
   }

@@ -121,13 +121,6 @@ test('what the image says of itself', (t) => {
   t.deepEqual(snapshotProperties(instance), { disk_format: 'raw', container_format: 'bare', image_location: 'snapshot', image_state: 'available', owner_id: 'p', os_type: 'linux' });
 });
 
-test('rebuild: an evacuation is refused, and this host\'s allocation goes', async (t) => {
-  const it = world();
-  const error = await t.throwsAsync(rebuildInstance(it.compute, it.call({ recreate: true })), { code: 'UNSUPPORTED' });
-  t.is((error as HaulierError).nova.class, 'InstanceEvacuateNotSupported');
-  t.deepEqual(it.done, ['allocation true node']);
-});
-
 test('rebuild: without its image the guest is not touched, and the record says so', async (t) => {
   const it = world();
   Object.assign(it.compute.glance, { image: async () => { throw new HaulierError('IMAGE_NOT_FOUND', { image: 'new' }); } });
