@@ -151,7 +151,7 @@ async function relay(t: ExecutionContext, to: Peer, change: (chunk: Buffer) => B
 
 for (const what of ['silence', 'tampering'] as const) {
   test(`a connection of which ${what} takes hold is lost, on both sides`, async (t) => {
-    const timing = { aliveMs: 50, deadMs: 300 };
+    const timing = { aliveMs: 100, deadMs: 1000 };
     let cut = false;
     const { server, peer } = await destination(t, timing);
     let report: (result: unknown) => void;
@@ -165,7 +165,7 @@ for (const what of ['silence', 'tampering'] as const) {
       return bad;
     });
     const channel = await openHaul(source, through, { token, instance }, timing);
-    await sleep(700); // signs of life keep it
+    await sleep(2000); // signs of life keep it
     t.false(channel.signal.aborted);
     cut = true;
     channel.send({ type: 'late' });
