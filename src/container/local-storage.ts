@@ -7,6 +7,7 @@ import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { readHostResources } from './host-resources.js';
+import type { ImageRecord } from './image/image-record.js';
 import { ImageStore } from './image/image-store.js';
 import type { OciConfig } from './oci/config.js';
 import { archiveTree, type Archive } from './snapshot/archive.js';
@@ -68,7 +69,16 @@ export class LocalStorage implements ContainerStorage {
   }
 
   async prepare(id: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void> {
-    await this.#rootFs.prepare(this.#store.paths(id).folder, disk.imageId, disk.rootGiB, operation);
+    await this.prepareIn(this.#store.paths(id).folder, disk, operation);
+  }
+
+  async prepareIn(folder: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void> {
+    await this.#rootFs.prepare(folder, disk.imageId, disk.rootGiB, operation);
+  }
+
+  async base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }> {
+    const tree = await this.#images.attached(this.#store.paths(id).folder);
+    return { tree, record: this.#images.recordOf(tree) };
   }
 
   mount(id: string, idBase: number): Promise<string> {

@@ -14,6 +14,8 @@ export interface ImageSource {
   /** The format that Glance claims, checked against the bytes. */
   readonly diskFormat: string;
   readonly containerFormat: string;
+  /** The stream fails by itself unless it is what was sent, and is packed anew: `checksum` names the image and is not these bytes'. */
+  readonly repacked?: boolean;
   /** Opens the byte stream. Called only where the cache lacks the image. */
   open(signal: AbortSignal): Promise<NodeJS.ReadableStream>;
 }

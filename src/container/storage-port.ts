@@ -1,5 +1,6 @@
 /** What the life of a container needs from the storage half of this room: an image, a range of ids, a mounted tree. */
 import type { Operation } from '../base/operation.js';
+import type { ImageRecord } from './image/image-record.js';
 import type { Archive } from './snapshot/archive.js';
 import type { HostResources, ImageSource } from './spec.js';
 
@@ -15,6 +16,10 @@ export interface ContainerStorage {
   releaseIds(id: string): Promise<void>;
   /** Makes the disk of an instance in its directory. */
   prepare(id: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void>;
+  /** As `prepare`, in a folder that will become the instance's: for one that comes from another host. */
+  prepareIn(folder: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void>;
+  /** The tree that an instance was made from, and what is known of it. @throws IMAGE_NOT_FOUND */
+  base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }>;
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;
   unmount(id: string): Promise<void>;

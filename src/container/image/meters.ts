@@ -13,7 +13,7 @@ export class StoredMeter {
   constructor(source: ImageSource) {
     this.#source = source;
     const algorithm = source.checksum?.algorithm.toLowerCase();
-    if (algorithm === undefined) return;
+    if (algorithm === undefined || source.repacked) return;
     if (!getHashes().includes(algorithm)) throw unacceptable(source.id, `this host cannot compute its checksum's algorithm '${algorithm}'`);
     this.#hash = createHash(algorithm);
   }

@@ -1,6 +1,7 @@
 /** `[haulier]`: what nova-compute does not have. */
 import { integer, text, typed, type Section } from '../option.js';
 import { commandType, listenType, pathType } from '../own-types.js';
+import { haulOptions } from './haul.js';
 
 const mebi = 1024 * 1024;
 
@@ -26,5 +27,6 @@ export const haulier = {
     console_log_bytes: integer({ default: mebi, min: 4096, help: 'Bytes of console output that are kept for each container.' }),
     pids_limit: integer({ default: 4096, min: 1, max: 4194304, help: 'Processes and threads that a container may have.' }),
     http_listen: typed(listenType, { default: '127.0.0.1:8790', help: 'Where health, metrics and progress are served: address:port, or off.' }),
+    ...haulOptions,
   },
 } satisfies Section;

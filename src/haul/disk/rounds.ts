@@ -1,0 +1,98 @@
+/**
+ * Copies a layer in rounds, the same at both ends: what changed since the round before, and in the last one, when nothing moves any
+ * more, all that is left. One round:
+ *
+ *     source                                            destination
+ *     sync, look
+ *     message `round`: number, last; streams gone, archive, list ->   remove, unpack, make sockets, look
+ *                                                  <-   message `round-done`: names that are not as in the list
+ *
+ * After the last round no name may be wrong.
+ */
+import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
+import { HaulierError } from '../../base/errors.js';
+import { run } from '../../base/run.js';
+import type { HaulChannel } from '../wire/channel.js';
+import { makeSockets, packNames, removeNames, unpackNames } from './layer-tar.js';
+import { difference, mistakes, parseManifest, scan, type Manifest } from './manifest.js';
+
+/** What one round did. */
+export interface RoundStats {
+  readonly names: number;
+  readonly bytes: number;
+  readonly ms: number;
+  /** Names that moved under our hands: the next round sends them again. */
+  readonly wrong: number;
+}
+
+const syncTimeoutMs = 120_000;
+/** Names in a message of mistakes; a copy with more is begun anew by the next round anyway. */
+const maxMistakes = 2000;
+const maxListBytes = 1024 ** 3;
+
+/** The source's end. */
+export class LayerSender {
+  #before: Manifest | undefined;
+  #wrong = new Set<string>();
+  #round = 0;
+
+  /** @param view the layer with its raw ids; @param mount where its file system can be synced */
+  constructor(private readonly channel: HaulChannel, private readonly view: string) {}
+
+  /** @param last nothing writes to the layer any more @throws HAUL_DAMAGED if the copy is not equal after the last round */
+  async round(last: boolean, signal?: AbortSignal): Promise<RoundStats> {
+    const began = performance.now();
+    const sent = this.channel.sentBytes;
+    const from = Date.now() / 1000;
+    if (!last) await run('sync', ['--file-system', '--', this.view], { timeoutMs: syncTimeoutMs, signal });
+    const { manifest, text } = await scan(this.view);
+    const { gone, changed } = difference(this.#before, manifest, this.#wrong);
+    const round = ++this.#round;
+    this.channel.send({ type: 'round', round, last });
+    await pipeline([Buffer.from(gone.join('\0'))], this.channel.openStream(`gone-${round}`), { signal });
+    const archive = packNames(this.view, changed, this.channel.openStream(`archive-${round}`), last ? 'still' : 'moving', signal);
+    const list = pipeline([text], this.channel.openStream(`list-${round}`, { digest: true }), { signal });
+    for (const part of await Promise.allSettled([archive, list])) if (part.status === 'rejected') throw part.reason;
+    const answer = await this.channel.receive(['round-done'], signal);
+    const wrong = Array.isArray(answer['wrong']) ? answer['wrong'].map(String) : [];
+    if (last && wrong.length > 0) throw new HaulierError('HAUL_DAMAGED', { what: 'the file system', reason: `the copy differs in ${String(answer['count'])} names, as ${JSON.stringify(wrong[0])}` });
+    this.#before = answer['count'] === wrong.length ? { ...manifest, from } : undefined;
+    this.#wrong = new Set(wrong);
+    return { names: changed.length, bytes: this.channel.sentBytes - sent, ms: Math.round(performance.now() - began), wrong: wrong.length };
+  }
+}
+
+/** Serves rounds until the last one. @param folder the empty layer to fill; @param scratch an empty folder on the same file system */
+export async function receiveRounds(channel: HaulChannel, folder: string, scratch: string, signal?: AbortSignal): Promise<void> {
+  for (;;) {
+    const message = await channel.receive(['round'], signal);
+    const last = message['last'] === true;
+    const round = Number(message['round']);
+    const gone = (await buffer(await channel.acceptStream(`gone-${round}`, signal))).toString('utf8');
+    await removeNames(folder, gone.split('\0').filter((path) => path !== ''));
+    const [archive, list] = await Promise.all([channel.acceptStream(`archive-${round}`, signal), channel.acceptStream(`list-${round}`, signal)]);
+    const [unpacked, text] = await Promise.allSettled([unpackNames(folder, archive, last ? 'still' : 'moving', signal), listText(list)]);
+    if (unpacked.status === 'rejected') throw unpacked.reason;
+    if (text.status === 'rejected') throw text.reason;
+    const wanted = parseManifest(text.value, 0);
+    const before = await scan(folder);
+    const sockets = [...wanted.entries.values()].filter(({ type, path }) => type === 's' && before.manifest.entries.get(path)?.type !== 's');
+    if (last) await makeSockets(folder, scratch, sockets);
+    const copy = last && sockets.length > 0 ? (await scan(folder)).manifest : before.manifest;
+    const wrong = mistakes(wanted, copy);
+    channel.send({ type: 'round-done', count: wrong.length, wrong: wrong.slice(0, maxMistakes) });
+    if (last) return;
+  }
+}
+
+async function listText(list: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of list) {
+    bytes += chunk.length;
+    if (bytes > maxListBytes) throw new HaulierError('HAUL_PROTOCOL', { reason: 'the list of files is too long' });
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
