@@ -33,6 +33,12 @@ export interface ContainerHost {
   /** Takes a port's host side away, whatever is left of it; idempotent. */
   unplug(instance: string, vif: VifSpec): Promise<void>;
 
+  /**
+   * Tells the neighbours of a running container's addresses (gratuitous ARP, unsolicited NA). Done by `startContainer` and `resume`;
+   * for whoever learns later that a port is wired. Never throws.
+   */
+  announce(id: string): Promise<void>;
+
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
   /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */

@@ -11,6 +11,7 @@ import { resumeContainer } from './checkpoint/restore.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
+import { announce } from './network/announce.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
@@ -119,6 +120,7 @@ export class LocalContainerHost implements ContainerHost {
     this.#watched.delete(id);
     await startContainer(this.parts, id, operation, ready);
     await this.#watchOn(id);
+    void this.announce(id);
   }
 
   async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
@@ -164,6 +166,7 @@ export class LocalContainerHost implements ContainerHost {
     const stats = await resumeContainer(this.parts, id, operation, ready);
     operation.log.info({ criu: stats }, 'resumed');
     await this.#watchOn(id);
+    void this.announce(id);
   }
 
   async verdict(id: string): Promise<Verdict> {
@@ -171,6 +174,10 @@ export class LocalContainerHost implements ContainerHost {
     const verdict = await verdictOf(this.parts, id);
     if (!verdict) throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'judge' });
     return verdict;
+  }
+
+  announce(id: string): Promise<void> {
+    return announce(this.parts, id);
   }
 
   async destroy(id: string, operation: Operation): Promise<void> {

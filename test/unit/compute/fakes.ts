@@ -88,6 +88,7 @@ export class FakeContainers implements ContainerHost {
     await this.steps.pass('containers.unplug');
     this.#ports(instance).delete(vif.id);
   }
+  async announce(id: string): Promise<void> { await this.steps.pass(`containers.announce ${id}`); }
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {
     if (this.made.has(spec.id)) throw new HaulierError('INSTANCE_STATE', { instance: spec.id, state: 'ready', action: 'create' });
     operation.undo('create', () => this.destroy(spec.id));
