@@ -1,5 +1,6 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { Abilities } from './abilities.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import type { Verdict } from './verdict/verdict.js';
@@ -22,6 +23,9 @@ export interface ContainerHost {
   start(): Promise<void>;
   /** Stops watching. Containers run on. */
   stop(): Promise<void>;
+
+  /** What criu and the kernel can do here; probed at the first call, which takes about a second, and remembered. */
+  abilities(): Promise<Abilities>;
 
   /** Makes sure the image is in the cache, unpacked and verified; concurrent callers share one download. @returns true if it was cached already */
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
