@@ -1,5 +1,6 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { Abilities } from './abilities.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import type { Verdict } from './verdict/verdict.js';
@@ -23,6 +24,9 @@ export interface ContainerHost {
   /** Stops watching. Containers run on. */
   stop(): Promise<void>;
 
+  /** What criu and the kernel can do here; probed at the first call, which takes about a second, and remembered. */
+  abilities(): Promise<Abilities>;
+
   /** Makes sure the image is in the cache, unpacked and verified; concurrent callers share one download. @returns true if it was cached already */
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
   /** Images in the cache. */
@@ -32,6 +36,12 @@ export interface ContainerHost {
   plug(instance: string, vif: VifSpec, operation: Operation): Promise<void>;
   /** Takes a port's host side away, whatever is left of it; idempotent. */
   unplug(instance: string, vif: VifSpec): Promise<void>;
+
+  /**
+   * Tells the neighbours of a running container's addresses (gratuitous ARP, unsolicited NA). Done by `startContainer` and `resume`;
+   * for whoever learns later that a port is wired. Never throws.
+   */
+  announce(id: string): Promise<void>;
 
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;

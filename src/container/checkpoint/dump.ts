@@ -21,7 +21,7 @@ import { verdictOf } from '../verdict/verdict.js';
 import { noteGroups } from './cgroup-groups.js';
 import { runtimeCriuOptions } from './criu-options.js';
 import { wordsOf } from './criu-log.js';
-import { readHostFacts } from './facts.js';
+import { readHostFacts, unfitCriu } from './facts.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, freeBytes, imageFiles, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
 import { criuMark, settle } from './in-flight.js';
@@ -76,6 +76,8 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   const host = await readHostFacts(parts.options).catch((error: unknown) => {
     throw new HaulierError('SUSPEND_FAILED', { reason: messageOf(error) }, { cause: error });
   });
+  const unfit = unfitCriu(host.criu, host.kernel);
+  if (unfit !== undefined) throw new HaulierError('SUSPEND_FAILED', { reason: unfit });
   const trap = (await verdictOf(parts, id))?.findings.find(({ effect }) => effect === 'traps');
   if (trap) throw new HaulierError('SUSPEND_FAILED', { reason: `${trap.text}: it could not be resumed` });
   await makeCheckpointFolders(paths);
