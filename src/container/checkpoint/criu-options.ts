@@ -6,6 +6,12 @@
  */
 export const runtimeCriuOptions: readonly string[] = ['--tcp-established', '--file-locks', '--ext-unix-sk', '--manage-cgroups-mode=soft'];
 
+/**
+ * More for a restore. `shell-job`: a console that processes hold open without a session of theirs having it (sysvinit's children that
+ * wait for a getty) is made anew and handed to the monitor, as one that a session has; without it "No task found with sid 0".
+ */
+export const restoreCriuOptions: readonly string[] = [...runtimeCriuOptions, '--shell-job'];
+
 /** Largest open file without a name that goes into the images; criu's own limit of 1 MiB is soon reached by a log or a database. */
 const ghostLimit = '1G';
 
