@@ -8,6 +8,7 @@ import { keepConsole, readConsole } from './console.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
 import { suspendContainer } from './checkpoint/dump.js';
 import { resumeContainer } from './checkpoint/restore.js';
+import { dumpContainer } from './coredump/crash-dump.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
@@ -164,6 +165,15 @@ export class LocalContainerHost implements ContainerHost {
     const stats = await resumeContainer(this.parts, id, operation, ready);
     operation.log.info({ criu: stats }, 'resumed');
     await this.#watchOn(id);
+  }
+
+  async crashDump(id: string, operation: Operation): Promise<string> {
+    this.#watched.delete(id);
+    try {
+      return await dumpContainer(this.parts, id, operation);
+    } finally {
+      await this.#watchOn(id);
+    }
   }
 
   async verdict(id: string): Promise<Verdict> {
