@@ -74,6 +74,12 @@ export interface ContainerHost {
    * @param ready awaited before the restore: the ports are wired
    */
   resume(id: string, operation: Operation, ready?: Readiness): Promise<void>;
+  /**
+   * Core files of all its processes, where the operator keeps them; it goes on, frozen only while criu reads it. Running or paused.
+   * @returns the folder
+   * @throws INSTANCE_NOT_RUNNING, CRASH_DUMP_UNSUPPORTED, CRASH_DUMP_FAILED, DISK_FULL
+   */
+  crashDump(id: string, operation: Operation): Promise<string>;
   /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */
   verdict(id: string): Promise<Verdict>;
   /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
@@ -113,4 +119,15 @@ export interface ContainerHostOptions {
   readonly imageMaxBytes: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  readonly crashDumps: CrashDumpOptions;
+}
+
+/** Where crash dumps are kept, and how many. */
+export interface CrashDumpOptions {
+  /** undefined: none are made. */
+  readonly path: string | undefined;
+  /** Dumps kept of each container. */
+  readonly keep: number;
+  /** Disk that all dumps of this host may take together, bytes; the oldest go first. */
+  readonly maxBytes: number;
 }

@@ -10,6 +10,7 @@ import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } fr
 import { suspendContainer } from './checkpoint/dump.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import { Tally } from './checkpoint/tally.js';
+import { dumpContainer } from './coredump/crash-dump.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
@@ -177,6 +178,15 @@ export class LocalContainerHost implements ContainerHost {
     operation.log.info({ criu: stats }, 'resumed');
     await this.#watchOn(id);
     void this.announce(id);
+  }
+
+  async crashDump(id: string, operation: Operation): Promise<string> {
+    this.#watched.delete(id);
+    try {
+      return await dumpContainer(this.parts, id, operation);
+    } finally {
+      await this.#watchOn(id);
+    }
   }
 
   async verdict(id: string): Promise<Verdict> {

@@ -139,6 +139,10 @@ export class FakeContainers implements ContainerHost {
     });
   }
   async resume(id: string): Promise<void> { await this.#change('resume', id, () => { this.#existing(id).state = 'running'; }); }
+  async crashDump(id: string): Promise<string> {
+    await this.#change('crashDump', id, () => { this.#existing(id); });
+    return `/dumps/${id}`;
+  }
   async verdict(): Promise<Verdict> { return { freezable: true, findings: [] }; }
   async destroy(id: string): Promise<void> {
     await this.#change('destroy', id, () => {
