@@ -6,6 +6,7 @@ import { identify } from '../process.js';
 import { finishSuspend, goOn } from './dump.js';
 import { checkpointPaths, readMeta, removeCheckpoint } from './images.js';
 import { processesIn, settle } from './in-flight.js';
+import { closePorts } from './ports.js';
 import { recordResumed, stayOrEnd, wasResumed } from './restore.js';
 
 /** How long criu, left alone by the service that started it, may still take. */
@@ -19,6 +20,7 @@ export async function recoverSuspend(parts: HostParts, id: string): Promise<void
   await settle(paths.folder, settleMs, parts.log);
   if (await readMeta(paths).catch(() => undefined)) {
     parts.log.warn({ instance: id }, 'a suspend was cut short after its images were whole: finishing it');
+    await closePorts(spec.vifs);
     await finishSuspend(parts, spec, new Operation({ name: 'recover_suspend', log: parts.log, instance: id }), (await parts.store.readState(id))?.suspendedFor ?? 'user');
     return;
   }
