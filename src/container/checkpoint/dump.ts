@@ -7,8 +7,6 @@
  * meta.json is the commit: before it, any failure and any crash ends with the container going on as if nothing had been; after it the
  * work is only ever finished forward, by whoever comes next. At no moment is there neither a living container nor whole images.
  */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { cgroupPids } from '../cgroup.js';
@@ -17,17 +15,12 @@ import { cgroupsPath, type HostParts } from '../parts.js';
 import { waitGone } from '../process.js';
 import type { ContainerSpec } from '../spec.js';
 import { beginStep, cleanupStep } from '../steps.js';
-import { verdictOf } from '../verdict/verdict.js';
 import { noteGroups } from './cgroup-groups.js';
-import { runtimeCriuOptions } from './criu-options.js';
-import { wordsOf } from './criu-log.js';
-import { readHostFacts } from './facts.js';
+import { criuDump, describeDump, requireDumpable, requireSpace } from './criu-dump.js';
 import { freeze, thaw } from './freezer.js';
-import { checkpointPaths, freeBytes, imageFiles, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
-import { criuMark, settle } from './in-flight.js';
+import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
+import { settle } from './in-flight.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
-import { whileProgressing } from './progress.js';
-import { parseDumpStats, readStatsFile } from './stats.js';
 
 /**
  * criu's time to end by itself after it was given up: it cures the processes that it looked into. Killed in the middle it may take
@@ -36,8 +29,6 @@ import { parseDumpStats, readStatsFile } from './stats.js';
 const settleMs = 120_000;
 const haltedMs = 2000;
 const killWaitMs = 15_000;
-/** Beside the memory: criu's other files, and air for everybody else on that disk. */
-const spareBytes = 32 * 1024 * 1024;
 
 /**
  * @param wantedBy who will ask for it back (see `InstanceState.suspendedFor`)
@@ -73,11 +64,7 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   const paths = checkpointPaths(parts.store.paths(id));
   const group = cgroupsPath(parts, id);
   beginStep(operation, 'container.suspend.prepare');
-  const host = await readHostFacts(parts.options).catch((error: unknown) => {
-    throw new HaulierError('SUSPEND_FAILED', { reason: messageOf(error) }, { cause: error });
-  });
-  const trap = (await verdictOf(parts, id))?.findings.find(({ effect }) => effect === 'traps');
-  if (trap) throw new HaulierError('SUSPEND_FAILED', { reason: `${trap.text}: it could not be resumed` });
+  const host = await requireDumpable(parts, id);
   await makeCheckpointFolders(paths);
   await requireSpace(parts, id, paths.folder);
   const startedAt = (await parts.store.readState(id))?.startedAt;
@@ -88,34 +75,10 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   beginStep(operation, 'container.suspend.close');
   await closePorts(spec.vifs, operation.signal);
   beginStep(operation, 'container.suspend.dump');
-  try {
-    const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
-    await whileProgressing(paths, operation.signal, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
-  } catch (error) {
-    if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
-    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
-  }
+  await criuDump(parts, id, paths, operation.signal);
   beginStep(operation, 'container.suspend.dumped');
   await syncImages(paths);
-  const files = await imageFiles(paths);
-  const stats = await readStatsFile(join(paths.work, 'stats-dump'), parseDumpStats);
-  return { version: 1, at: new Date().toISOString(), host, files, bytes: Object.values(files).reduce((sum, size) => sum + size, 0), groups, startedAt, stats };
-}
-
-/** @throws DISK_FULL if its memory cannot fit, before it is disturbed */
-async function requireSpace(parts: HostParts, id: string, folder: string): Promise<void> {
-  const [need, free] = await Promise.all([memoryBytes(parts, id), freeBytes(folder)]);
-  const mib = (bytes: number): number => Math.round(bytes / 1024 ** 2);
-  if (need + spareBytes > free) throw new HaulierError('DISK_FULL', { path: folder, reason: `its memory takes ${mib(need)} MiB and ${mib(spareBytes)} MiB must stay free, but only ${mib(free)} MiB are` });
-}
-
-/** Memory that would be written: what no file holds, each page counted once. */
-export async function memoryBytes(parts: HostParts, id: string): Promise<number> {
-  const sizes = await Promise.all((await cgroupPids(parts.cgroups, cgroupsPath(parts, id))).map(async (pid) => {
-    const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
-    return [...text.matchAll(/^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB$/gm)].reduce((sum, match) => sum + Number(match[1]) * 1024, 0);
-  }));
-  return sizes.reduce((sum, size) => sum + size, 0);
+  return await describeDump(paths, { host, groups, startedAt });
 }
 
 /** Gives a suspend up: criu ends, the container goes on, nothing is left of the try. Never throws. */

@@ -25,6 +25,7 @@ export const haulier = {
     image_max_bytes: integer({ default: 64 * 1024 * mebi, min: mebi, help: 'Bytes that an image may have when unpacked.' }),
     console_log_bytes: integer({ default: mebi, min: 4096, help: 'Bytes of console output that are kept for each container.' }),
     pids_limit: integer({ default: 4096, min: 1, max: 4194304, help: 'Processes and threads that a container may have.' }),
+    snapshot_key: typed(pathType, { help: 'File with the keys that encrypt and authenticate snapshots with memory, readable by root alone; the same on every host. `haulier snapshot-key` makes one. Without it there are no such snapshots.' }),
     http_listen: typed(listenType, { default: '127.0.0.1:8790', help: 'Where health, metrics and progress are served: address:port, or off.' }),
   },
 } satisfies Section;
