@@ -93,6 +93,7 @@ export class ComputeService {
     let follow = (exit: ContainerExit): void => void early.push(exit);
     containers.onExit((exit) => follow(exit));
     await Promise.all([this.#conductor.connect(signal), containers.start()]);
+    await this.#parts.transport?.start();
     const context = adminContext();
     const [minimum, service] = await Promise.all([minimumComputeVersion(this.#conductor, context), findService(this.#conductor, context, settings.host)]);
     if (minimum > this.#conductor.serviceVersion) log.warn({ minimum, ours: this.#conductor.serviceVersion }, 'every other nova-compute of this cell is newer than its conductor');
@@ -113,6 +114,8 @@ export class ComputeService {
     this.#periodic = new PeriodicTasks(periodicTasks(compute, this.#heartbeat), settings.periodicFuzzyDelay, log);
     if (settings.periodicEnable) this.#periodic.start();
     this.#ready = true;
+    // beside the service: it takes a second, and nothing waits for it
+    void compute.tracker.tellAbilities().catch((error: unknown) => log.warn({ err: error }, 'cannot tell placement what criu can do; the next audit does'));
     log.info({ host: settings.host, node: node.uuid, release: this.#conductor.release, serviceVersion: this.#conductor.serviceVersion, instances: instances.length }, 'ready');
   }
 

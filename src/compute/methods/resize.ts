@@ -11,7 +11,6 @@ import { isSharedWith } from '../moves/shared-storage.js';
 import { splitTicket, type Ticket } from '../moves/transport.js';
 import { HaulierError } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
-import type { Operation } from '../../base/operation.js';
 import type { LimitSpec } from '../../container/spec.js';
 import type { NovaObject } from '../../nova/object.js';
 
