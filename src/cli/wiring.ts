@@ -129,6 +129,7 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     maxConcurrentSnapshots: DEFAULT.max_concurrent_snapshots,
     shelvedOffloadTime: DEFAULT.shelved_offload_time,
     shelvedPollInterval: DEFAULT.shelved_poll_interval,
+    resizeConfirmWindow: DEFAULT.resize_confirm_window,
     shutdownTimeout: DEFAULT.shutdown_timeout,
     ovsBridge: neutron.ovs_bridge,
     trackInstanceChanges: filter_scheduler.track_instance_changes,

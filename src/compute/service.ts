@@ -13,6 +13,7 @@ import { PeriodicTasks } from './periodic.js';
 import { handleExit, syncPowerStates } from './power-sync.js';
 import { failLostBuilds, reapDeleted, reclaimDeleted, tellSchedulers } from './reaper.js';
 import { offloadShelved } from './methods/shelve.js';
+import { confirmOldResizes } from './moves/auto-confirm.js';
 import { reapKept } from './moves/recover.js';
 import type { DiskTransport } from './moves/transport.js';
 import { healInfoCaches } from './network/heal.js';
@@ -154,6 +155,7 @@ function periodicTasks(compute: Compute, heartbeat: Heartbeat): ConstructorParam
     { name: 'sync_power_states', spacing: settings.syncPowerStateInterval, immediately: true, run: () => syncPowerStates(compute) },
     { name: 'heal_instance_info_cache', spacing: settings.healInfoCacheInterval, run: () => healInfoCaches(compute) },
     { name: 'cleanup_running_deleted_instances', spacing: settings.runningDeletedPollInterval, immediately: true, run: () => reapDeleted(compute) },
+    { name: 'poll_unconfirmed_resizes', spacing: settings.resizeConfirmWindow > 0 ? 0 : -1, run: () => confirmOldResizes(compute) },
     { name: 'cleanup_incomplete_migrations', spacing: settings.instanceDeleteInterval, run: () => reapKept(compute, adminContext()) },
     { name: 'reclaim_queued_deletes', spacing: settings.reclaimInstanceInterval > 0 ? 0 : -1, run: () => reclaimDeleted(compute) },
     { name: 'fail_lost_builds', spacing: lostBuildsSeconds, run: () => failLostBuilds(compute) },

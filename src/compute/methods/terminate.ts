@@ -45,6 +45,7 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
     operation.step('destroy');
     const vifs = cachedVifs(instance);
     await compute.containers.destroy(uuid, operation);
+    await compute.containers.moves.drop(uuid); // of a resize that failed
     // ports of a cache that the container never had (a build that died in between)
     await Promise.all(pluggable(vifs).map((vif) => compute.containers.unplug(uuid, vif)));
     faultPoint('delete.destroyed');

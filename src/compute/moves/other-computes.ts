@@ -20,6 +20,11 @@ export function castFinishResize(compute: Compute, context: WireContext, host: s
   return cast(compute, host, 'finish_resize', args, context);
 }
 
+/** Casts confirm_resize to the source. @throws MessageUndeliverable */
+export function castConfirmResize(compute: Compute, context: WireContext, host: string, args: Record<'instance' | 'migration', unknown>): Promise<void> {
+  return cast(compute, host, 'confirm_resize', args, context);
+}
+
 /** Casts finish_revert_resize to the source. @throws MessageUndeliverable */
 export function castFinishRevert(compute: Compute, context: WireContext, host: string, args: Record<'instance' | 'migration' | 'request_spec', unknown>): Promise<void> {
   return cast(compute, host, 'finish_revert_resize', args, context);

@@ -1,5 +1,7 @@
 /** Containers set aside: `<uuid>_resize` beside the running one's `<uuid>`, `<uuid>_new` while a copy is being made. */
-import { readdir, rename } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { readJson, syncDirectory } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
@@ -23,6 +25,7 @@ export function keptFolder(parts: HostParts, id: string): string {
 }
 
 async function removeFolder(path: string): Promise<void> {
+  if (!existsSync(path)) return;
   await run('rm', ['-rf', '--one-file-system', '--', path], { timeoutMs: 600_000 });
 }
 
@@ -66,6 +69,8 @@ export async function keepContainer(parts: HostParts, id: string, operation: Ope
   await rename(parts.store.paths(id).folder, keptFolder(parts, id));
   await syncDirectory(parts.store.instancesPath);
   await parts.storage.releaseIds(id);
+  await rm(parts.store.paths(id).run, { recursive: true, force: true });
+  await rm(join(parts.exitFolder, id), { force: true });
   faultPoint('move.kept');
 }
 

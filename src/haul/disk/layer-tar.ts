@@ -3,12 +3,13 @@
  * in a jail where there is nothing but the layer, so that no link leads to a file of the host.
  */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { chmod, lchown, open, rename } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
-import { Readable, type Writable } from 'node:stream';
+import { addAbortSignal, Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { HaulierError, isHaulierError } from '../../base/errors.js';
+import { HaulierError } from '../../base/errors.js';
 import { saysDiskFull } from '../../container/image/image-error.js';
 import { jailed } from '../../container/image/jail.js';
 import { startPiped, type PipedProcess } from '../../container/image/piped-process.js';
@@ -59,15 +60,23 @@ export async function packNames(folder: string, entries: readonly Entry[], into:
   }
 }
 
-/** Lets a stream flow into a process. Where the process closed its end first, its exit code tells why, and the caller asks for it. */
+/**
+ * Lets a stream flow into a process, to the stream's own end, which alone says that it came whole. A tar that has read the archive's
+ * end closes its input at once, maybe before that; one that failed does so too, and its exit code, which the caller asks for, tells why.
+ */
 export async function feed(from: Readable, into: PipedProcess, signal?: AbortSignal): Promise<void> {
+  if (signal) addAbortSignal(signal, from);
+  const { stdin } = into;
   try {
-    await pipeline(from, into.stdin, { signal });
+    for await (const chunk of from) {
+      if (stdin.destroyed) {
+        if ((await into.ended).code !== 0) return;
+      } else if (!stdin.write(chunk)) await Promise.race([once(stdin, 'drain'), once(stdin, 'close')]).catch(() => undefined);
+    }
   } catch (error) {
-    if (signal?.aborted || isHaulierError(error)) throw error; // the stream itself failed: its errors are of the table
-    const { code } = await into.ended;
-    if (code === 0) throw error;
+    throw signal?.aborted ? signal.reason : error;
   }
+  stdin.end();
 }
 
 /** Takes an archive of `packNames` into `folder`. */

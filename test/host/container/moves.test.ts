@@ -107,6 +107,7 @@ real('a failure afterwards is taken back', async (t) => {
   await t.throwsAsync(operate(async (it) => {
     await bed.host.moves.keep(spec.id, it);
     t.is((await bed.host.view(spec.id)).state, 'missing');
+    t.false(existsSync(join(bed.options.runPath, 'containers', spec.id)));
     throw new Error('the rest failed');
   }), { message: 'the rest failed' });
   t.deepEqual([await folders(bed, spec.id), await bed.host.moves.diskBytes(spec.id)], [[''], gib]);

@@ -119,6 +119,8 @@ export class FakeNova implements RpcClient {
       }
       case 'MigrationList.get_in_progress_and_error':
         return this.#migrations(this.migrations.filter((migration) => [migration['source_compute'], migration['dest_compute']].includes(args[0]) && !['confirmed', 'reverted', 'done', 'completed', 'failed', 'cancelled'].includes(String(migration['status']))));
+      case 'MigrationList.get_unconfirmed_by_dest_compute':
+        return this.#migrations(this.migrations.filter((migration) => migration['dest_compute'] === args[1] && migration['status'] === 'finished'));
       case 'Migration.get_by_id_and_instance': {
         const found = this.migrations.find((migration) => migration['id'] === args[0] && migration['instance_uuid'] === args[1]);
         if (!found) throw failure('MigrationNotFoundForInstance');

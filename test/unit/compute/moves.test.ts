@@ -1,6 +1,7 @@
 /** Resize and cold migration over two fake hosts: where the server is, what of it lies where, who holds which allocation, after success and after every failure. */
 import test from 'ava';
 import { HaulierError } from '../../../src/base/errors.js';
+import { confirmOldResizes } from '../../../src/compute/moves/auto-confirm.js';
 import { reapKept } from '../../../src/compute/moves/recover.js';
 import { context, host, nodeUuid, uuid } from './world.js';
 import { migrationUuid, other, otherNode, TwoHosts } from './two-hosts.js';
@@ -239,4 +240,22 @@ test('what was set aside goes with its deleted server, and with nothing else', a
   Object.assign(it.row, { deleted: true, vm_state: 'deleted' });
   await reapKept(it.at(host).compute, context);
   t.false(it.w.containers.moves.aside.has(uuid));
+});
+
+test('a resize that nobody confirms confirms itself; not while its server is being deleted, not against a source that is down', async (t) => {
+  const it = await TwoHosts.begin({ resizeConfirmWindow: 60 });
+  await it.resize(other);
+  const poll = async (): Promise<unknown> => {
+    await confirmOldResizes(it.at(other).compute);
+    await it.settled();
+    return it.migration['status'];
+  };
+  it.row['task_state'] = 'deleting';
+  t.is(await poll(), 'finished');
+  it.row['task_state'] = null;
+  it.down.add(host);
+  t.is(await poll(), 'finished');
+  it.down.delete(host);
+  t.is(await poll(), 'confirmed');
+  t.deepEqual([it.seen, it.disks, it.w.nova.actions.at(-1)], [['active', null, other, 2, 'confirmed'], { [host]: [], [other]: ['running 2'] }, 'confirmResize']);
 });
