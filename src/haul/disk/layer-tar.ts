@@ -71,12 +71,20 @@ export async function feed(from: Readable, into: PipedProcess, signal?: AbortSig
     for await (const chunk of from) {
       if (stdin.destroyed) {
         if ((await into.ended).code !== 0) return;
-      } else if (!stdin.write(chunk)) await Promise.race([once(stdin, 'drain'), once(stdin, 'close')]).catch(() => undefined);
+      } else if (!stdin.write(chunk)) await room(stdin);
     }
   } catch (error) {
     throw signal?.aborted ? signal.reason : error;
   }
   stdin.end();
+}
+
+/** Resolves when more can be written, or never more. */
+async function room(stdin: Writable): Promise<void> {
+  const settled = new AbortController(); // takes the other listener away
+  const { signal } = settled;
+  await Promise.race([once(stdin, 'drain', { signal }), once(stdin, 'close', { signal })]).catch(() => undefined);
+  settled.abort();
 }
 
 /** Takes an archive of `packNames` into `folder`. */
