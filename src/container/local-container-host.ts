@@ -10,6 +10,7 @@ import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } fr
 import { suspendContainer } from './checkpoint/dump.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import { Tally } from './checkpoint/tally.js';
+import { dumpContainer } from './coredump/crash-dump.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
@@ -126,6 +127,8 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
+    const state = await this.parts.store.readState(id);
+    if (state?.wanted === 'suspended' && state.suspendedFor === 'boot') return await this.resume(id, operation, ready);
     this.#watched.delete(id);
     await startContainer(this.parts, id, operation, ready);
     await this.#watchOn(id);
@@ -153,8 +156,8 @@ export class LocalContainerHost implements ContainerHost {
     await this.parts.store.update(id, { wanted: 'running' });
   }
 
-  snapshot(id: string, operation: Operation): Promise<DiskSnapshot> {
-    return snapshotContainer(this.parts, id, operation);
+  snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
+    return snapshotContainer(this.parts, id, operation, memoryFor);
   }
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
@@ -177,6 +180,15 @@ export class LocalContainerHost implements ContainerHost {
     operation.log.info({ criu: stats }, 'resumed');
     await this.#watchOn(id);
     void this.announce(id);
+  }
+
+  async crashDump(id: string, operation: Operation): Promise<string> {
+    this.#watched.delete(id);
+    try {
+      return await dumpContainer(this.parts, id, operation);
+    } finally {
+      await this.#watchOn(id);
+    }
   }
 
   async verdict(id: string): Promise<Verdict> {

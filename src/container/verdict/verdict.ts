@@ -19,11 +19,12 @@ import { psiTriggers } from './reasons/psi-triggers.js';
 import { renamedFiles } from './reasons/renamed-files.js';
 import { traced } from './reasons/traced.js';
 import { visitors } from './reasons/visitors.js';
+import { watchedRootNumber } from './reasons/watched-root-number.js';
 import { watchedUnlinked } from './reasons/watched-unlinked.js';
 
 /** Every reason. */
 export const reasonTable: readonly Reason[] = [
-  ioUring, kernelObjects, renamedFiles, watchedUnlinked, foreignMounts, devices, pingSockets, netlinkUnread, pendingConnections, psiTriggers, nestedNamespaces, messageQueues, traced, hostFiles,
+  ioUring, kernelObjects, renamedFiles, watchedUnlinked, watchedRootNumber, foreignMounts, devices, pingSockets, netlinkUnread, pendingConnections, psiTriggers, nestedNamespaces, messageQueues, traced, hostFiles,
   visitors, networkDevices,
 ];
 

@@ -47,6 +47,8 @@ export async function hostOptions(folder: string, run_: string): Promise<Contain
     imageMaxBytes: 1024 ** 3,
     consoleLogBytes: 256 * 1024,
     networkMtu: 1500,
+    crashDumps: { path: `${folder}-crash-dumps`, keep: 2, maxBytes: 1024 ** 3 },
+    snapshotKey: undefined,
   };
 }
 
@@ -79,6 +81,7 @@ export async function makeBed(change: Partial<ContainerHostOptions> = {}): Promi
       await removeBridges();
       await rm(folder, { recursive: true, force: true });
       await rm(runPath, { recursive: true, force: true });
+      await rm(`${folder}-crash-dumps`, { recursive: true, force: true });
     },
   };
 }

@@ -73,10 +73,14 @@ export class FakeContainers implements ContainerHost {
     return had;
   }
   async images(): Promise<readonly string[]> { return [...this.cached]; }
-  async snapshot(id: string): Promise<DiskSnapshot> {
+  /** Images for which a snapshot with memory was asked. */
+  readonly memoryFor: string[] = [];
+  async snapshot(id: string, _operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
     return this.#change('snapshot', id, () => {
-      this.#existing(id);
-      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, end: () => this.steps.pass('containers.snapshot.end') };
+      const { state } = this.#existing(id);
+      if (memoryFor !== undefined) this.memoryFor.push(memoryFor);
+      const memory = memoryFor === undefined || state === 'stopped' ? undefined : { format: 1, criu: '4.2.1', architecture: 'x64', memoryMiB: 20 };
+      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, memory, end: () => this.steps.pass('containers.snapshot.end') };
     });
   }
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
@@ -139,6 +143,10 @@ export class FakeContainers implements ContainerHost {
     });
   }
   async resume(id: string): Promise<void> { await this.#change('resume', id, () => { this.#existing(id).state = 'running'; }); }
+  async crashDump(id: string): Promise<string> {
+    await this.#change('crashDump', id, () => { this.#existing(id); });
+    return `/dumps/${id}`;
+  }
   async verdict(): Promise<Verdict> { return { freezable: true, findings: [] }; }
   async destroy(id: string, _operation?: Operation, _ports: readonly VifSpec[] = []): Promise<void> {
     await this.#change('destroy', id, () => {
