@@ -40,8 +40,8 @@ export class Ovs {
   /** Deletes these ports and whatever else carries this instance's uuid. Idempotent. @returns the names of the latter */
   async deletePortsOf(instance: string, devices: readonly string[]): Promise<string[]> {
     const { stdout } = await this.#run([
-      ...devices.flatMap((device) => ['--', '--if-exists', 'del-port', device]),
-      '--', '--bare', '--columns=name', 'find', 'Interface', `external_ids:vm-uuid=${instance}`,
+      '--bare', ...devices.flatMap((device) => ['--', '--if-exists', 'del-port', device]),
+      '--', '--columns=name', 'find', 'Interface', `external_ids:vm-uuid=${instance}`,
     ]);
     const rest = stdout.split('\n').map((line) => line.trim()).filter((name) => name && !devices.includes(name));
     for (const name of rest) await this.deletePort(name);
