@@ -122,7 +122,7 @@ export class ComputeService {
     return {
       settings, log, conductor, rpc: messaging.client, containers, placement, neutron, glance, node, tracker,
       locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(settings.maxConcurrentBuilds),
-      snapshots: new Semaphore(settings.maxConcurrentSnapshots), destroys: new Semaphore(2 * availableParallelism()),
+      snapshots: new Semaphore(settings.maxConcurrentSnapshots), destroys: new Semaphore(4 * availableParallelism()),
       events: new EventWaiters(), operations: new Operations(log),
       notifier: new Notifier(log, conductor, settings.host, settings.trackInstanceChanges, this.#parts.notifications, settings.instanceNameTemplate),
     };
