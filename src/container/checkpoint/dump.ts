@@ -19,6 +19,7 @@ import type { ContainerSpec } from '../spec.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { verdictOf } from '../verdict/verdict.js';
 import { noteGroups } from './cgroup-groups.js';
+import { keepConsole } from './console-image.js';
 import { runtimeCriuOptions } from './criu-options.js';
 import { wordsOf } from './criu-log.js';
 import { readHostFacts } from './facts.js';
@@ -96,6 +97,7 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
   }
   beginStep(operation, 'container.suspend.dumped');
+  await keepConsole(paths.images);
   await syncImages(paths);
   const files = await imageFiles(paths);
   const stats = await readStatsFile(join(paths.work, 'stats-dump'), parseDumpStats);
