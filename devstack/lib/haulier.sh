@@ -57,6 +57,7 @@ ovsdb_connection = unix:/run/openvswitch/db.sock
 lock_path = /run/lock/nova
 
 [haulier]
+cgroup_parent = /$CGROUP/$1
 EOF
 }
 

@@ -6,11 +6,9 @@
  * in vain, and nothing can ever be written to /dev/console again. One descriptor more of PID 1, closed on exec, is enough. What
  * is written here is what criu itself writes for a process with an open console.
  */
-import { existsSync } from 'node:fs';
-import { appendFile, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { HaulierError, messageOf } from '../../base/errors.js';
-import { framed, imageHead, readImage, writeMessage, type MessageFields } from './criu-messages.js';
+import { addToImage, readImage, readOptionalImage } from './image-file.js';
+import { writeMessage, type Message } from './protobuf.js';
 
 /** criu's include/magic.h */
 const ttyInfoMagic = 0x5945_3036;
@@ -41,12 +39,7 @@ const windowSize = writeMessage([1, 25], [2, 80], [3, 0], [4, 0]);
 const noOwner = writeMessage([1, 0], [2, 0], [3, 0], [4, 0], [5, 0]);
 const ttyGid = 5;
 
-const text = (message: MessageFields, field: number): string => (message.nested.get(field)?.toString() ?? '').replace(/^\.\//, '/');
-/** criu writes an image when it has its first message. */
-const nothing = (error: NodeJS.ErrnoException): Buffer => {
-  if (error.code !== 'ENOENT') throw error;
-  return Buffer.alloc(0);
-};
+const pointOf = (mount: Message): string => mount.text(7).replace(/^\.\//, '/');
 const zigzag = (value: number): number => value * 2;
 
 /**
@@ -55,34 +48,29 @@ const zigzag = (value: number): number => value * 2;
  * @throws SUSPEND_FAILED if the images cannot be understood, or the guest took its console away: it could not be resumed
  */
 export async function keepConsole(images: string): Promise<boolean> {
-  const read = async (name: string): Promise<MessageFields[]> => readImage(await readFile(join(images, `${name}.img`)).catch(nothing));
-  const add = async (name: string, kind: number, ...messages: readonly Buffer[]): Promise<void> => {
-    const file = join(images, `${name}.img`);
-    await appendFile(file, Buffer.concat([...(existsSync(file) ? [] : [imageHead(kind)]), framed(...messages)]));
-  };
   try {
-    if ((await read('tty-info')).some(({ numbers }) => numbers.get(1) === consoleId)) return false;
-    const [ids] = await read('ids-1');
-    const mounts = await read(`mountpoints-${ids?.numbers.get(9)}`);
-    const console = mounts.find((mount) => text(mount, 7) === '/dev/console' && text(mount, 6) === '/0' && mount.numbers.get(1) === devpts);
-    const folder = mounts.find((mount) => mount.numbers.get(3) === console?.numbers.get(3) && text(mount, 6) === '/');
+    if ((await readOptionalImage(images, 'tty-info')).some((terminal) => terminal.number(1) === consoleId)) return false;
+    const [ids] = await readImage(images, 'ids-1');
+    const mounts = await readImage(images, `mountpoints-${ids?.number(9)}`);
+    const console = mounts.find((mount) => pointOf(mount) === '/dev/console' && mount.text(6) === '/0' && mount.number(1) === devpts);
+    const folder = mounts.find((mount) => mount.number(3) === console?.number(3) && mount.text(6) === '/');
     if (!folder) throw new Error('it has taken its console away');
-    const descriptors = `fdinfo-${ids?.numbers.get(2)}`;
-    const [files, open] = await Promise.all([read('files'), read(descriptors)]);
-    const file = 1 + Math.max(0, ...files.map(({ numbers }) => numbers.get(2) ?? 0));
+    const descriptors = `fdinfo-${ids?.number(2)}`;
+    const [files, open] = await Promise.all([readOptionalImage(images, 'files'), readOptionalImage(images, descriptors)]);
+    const file = 1 + Math.max(0, ...files.map((entry) => entry.number(2)));
     const name = file + 1;
-    const fd = Math.max(lowestFd, ...open.map(({ numbers }) => (numbers.get(4) ?? 0) + 1));
+    const fd = Math.max(lowestFd, ...open.map((entry) => entry.number(4) + 1));
 
-    await add('tty-info', ttyInfoMagic, writeMessage(
+    await addToImage(images, 'tty-info', ttyInfoMagic, writeMessage(
       [1, consoleId], [2, pty], [3, 0], [4, 0], [5, 0], [6, 0], [7, 0], [8, consoleDevice], [9, settings], [10, unlocked], [11, windowSize],
-      [12, writeMessage([1, 0])], [13, folder.numbers.get(3) ?? 0], [14, 0], [15, ttyGid],
+      [12, writeMessage([1, 0])], [13, folder.number(3)], [14, 0], [15, ttyGid],
     ));
-    await add(
-      'files', filesMagic,
-      writeMessage([1, regularFile], [2, name], [3, writeMessage([1, name], [2, readWrite], [3, 0], [5, noOwner], [6, `${text(folder, 7)}/0`], [7, zigzag(folder.numbers.get(2) ?? 0)])]),
+    await addToImage(
+      images, 'files', filesMagic,
+      writeMessage([1, regularFile], [2, name], [3, writeMessage([1, name], [2, readWrite], [3, 0], [5, noOwner], [6, `${pointOf(folder)}/0`], [7, zigzag(folder.number(2))])]),
       writeMessage([1, terminalFile], [2, file], [19, writeMessage([1, file], [2, consoleId], [3, readWrite], [4, noOwner], [6, name])]),
     );
-    await add(descriptors, fdinfoMagic, writeMessage([1, file], [2, closeOnExec], [3, terminalFile], [4, fd]));
+    await addToImage(images, descriptors, fdinfoMagic, writeMessage([1, file], [2, closeOnExec], [3, terminalFile], [4, fd]));
     return true;
   } catch (error) {
     throw new HaulierError('SUSPEND_FAILED', { reason: `its console could not be resumed: ${messageOf(error)}` }, { cause: error });

@@ -22,7 +22,7 @@ import { noteGroups } from './cgroup-groups.js';
 import { keepConsole } from './console-image.js';
 import { runtimeCriuOptions } from './criu-options.js';
 import { wordsOf } from './criu-log.js';
-import { readHostFacts } from './facts.js';
+import { readHostFacts, unfitCriu } from './facts.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, freeBytes, imageFiles, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
 import { criuMark, settle } from './in-flight.js';
@@ -61,7 +61,7 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
     beginStep(operation, 'container.suspend.commit');
     await writeMeta(checkpointPaths(store.paths(id)), meta);
   } catch (error) {
-    await goOn(parts, spec, isHaulierError(error) && error.details['halted'] === true ? haltedMs : settleMs);
+    await goOn(parts, spec, patienceAfter(error));
     throw error;
   }
   await finishSuspend(parts, spec, operation, wantedBy);
@@ -77,6 +77,8 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   const host = await readHostFacts(parts.options).catch((error: unknown) => {
     throw new HaulierError('SUSPEND_FAILED', { reason: messageOf(error) }, { cause: error });
   });
+  const unfit = unfitCriu(host.criu, host.kernel);
+  if (unfit !== undefined) throw new HaulierError('SUSPEND_FAILED', { reason: unfit });
   const trap = (await verdictOf(parts, id))?.findings.find(({ effect }) => effect === 'traps');
   if (trap) throw new HaulierError('SUSPEND_FAILED', { reason: `${trap.text}: it could not be resumed` });
   await makeCheckpointFolders(paths);
@@ -89,13 +91,7 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   beginStep(operation, 'container.suspend.close');
   await closePorts(spec.vifs, operation.signal);
   beginStep(operation, 'container.suspend.dump');
-  try {
-    const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
-    await whileProgressing(paths, operation.signal, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
-  } catch (error) {
-    if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
-    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
-  }
+  await writeImages(parts, id, operation.signal);
   beginStep(operation, 'container.suspend.dumped');
   await keepConsole(paths.images);
   await syncImages(paths);
@@ -104,8 +100,28 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   return { version: 1, at: new Date().toISOString(), host, files, bytes: Object.values(files).reduce((sum, size) => sum + size, 0), groups, startedAt, stats };
 }
 
-/** @throws DISK_FULL if its memory cannot fit, before it is disturbed */
-async function requireSpace(parts: HostParts, id: string, folder: string): Promise<void> {
+/**
+ * criu writes the images of a container that stands frozen, and leaves it standing there.
+ * @throws SUSPEND_FAILED with criu's words, or the signal's reason; criu may still be at work then: see `goOn`
+ */
+export async function writeImages(parts: HostParts, id: string, signal: AbortSignal): Promise<void> {
+  const paths = checkpointPaths(parts.store.paths(id));
+  try {
+    const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
+    await whileProgressing(paths, signal, (alive) => parts.runc.checkpoint(id, args, alive, { [criuMark]: paths.folder }));
+  } catch (error) {
+    if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
+    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
+  }
+}
+
+/** How long criu may take to end after `error`, milliseconds. */
+export function patienceAfter(error: unknown): number {
+  return isHaulierError(error) && error.details['halted'] === true ? haltedMs : settleMs;
+}
+
+/** @throws DISK_FULL if its memory cannot fit into `folder`, before it is disturbed */
+export async function requireSpace(parts: HostParts, id: string, folder: string): Promise<void> {
   const [need, free] = await Promise.all([memoryBytes(parts, id), freeBytes(folder)]);
   const mib = (bytes: number): number => Math.round(bytes / 1024 ** 2);
   if (need + spareBytes > free) throw new HaulierError('DISK_FULL', { path: folder, reason: `its memory takes ${mib(need)} MiB and ${mib(spareBytes)} MiB must stay free, but only ${mib(free)} MiB are` });
@@ -122,20 +138,28 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
 
 /** Gives a suspend up: criu ends, the container goes on, nothing is left of the try. Never throws. */
 export async function goOn(parts: HostParts, spec: ContainerSpec, patienceMs = settleMs): Promise<void> {
-  const paths = checkpointPaths(parts.store.paths(spec.id));
-  const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
-    ['end criu', () => settle(paths.folder, patienceMs)],
-    ['thaw it', () => thaw(parts, spec.id)],
+  const { folder } = checkpointPaths(parts.store.paths(spec.id));
+  await attempt(parts, spec, [['end criu', () => settle(folder, patienceMs)]]);
+  await letGo(parts, spec);
+  await attempt(parts, spec, [['remove the images', () => removeCheckpoint(checkpointPaths(parts.store.paths(spec.id)))]]);
+}
+
+/** After a dump that left it standing: it goes on; one that was paused stays so. Never throws. */
+export async function letGo(parts: HostParts, spec: ContainerSpec): Promise<void> {
+  await attempt(parts, spec, [
+    ['thaw it', async () => { if ((await parts.store.readState(spec.id))?.wanted !== 'paused') await thaw(parts, spec.id); }],
     ['unlock its network', () => unlockNetwork(parts, spec.id)],
     ['open its ports', () => openPorts(spec.vifs, parts.log)],
-    ['remove the images', () => removeCheckpoint(paths)],
-    ['record it', () => parts.store.update(spec.id, { phase: 'ready', wanted: 'running', suspendedFor: undefined })],
-  ];
+    ['record it', () => parts.store.update(spec.id, { phase: 'ready', suspendedFor: undefined })],
+  ]);
+}
+
+async function attempt(parts: HostParts, spec: ContainerSpec, steps: readonly (readonly [string, () => Promise<unknown>])[]): Promise<void> {
   for (const [what, work] of steps) {
     try {
       await work();
     } catch (error) {
-      parts.log.error({ err: error, instance: spec.id }, `after a failed suspend of ${spec.id}: cannot ${what}: ${messageOf(error)}`);
+      parts.log.error({ err: error, instance: spec.id }, `after a failed dump of ${spec.id}: cannot ${what}: ${messageOf(error)}`);
     }
   }
 }

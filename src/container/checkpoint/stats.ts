@@ -1,6 +1,6 @@
 /** criu's own account of a dump or a restore: `stats-dump` and `stats-restore`, protobuf behind three 32-bit words. */
 import { readFile } from 'node:fs/promises';
-import { readMessage } from './criu-messages.js';
+import { Message } from './protobuf.js';
 
 /** Times in microseconds. */
 export interface DumpStats {
@@ -25,24 +25,22 @@ const statsMagic = 0x5709_3306;
 const headerBytes = 12;
 
 /** @throws Error if it is no stats image */
-function entry(image: Buffer, which: number): ReadonlyMap<number, number> {
+function entry(image: Buffer, which: number): (field: number) => number {
   if (image.length < headerBytes || image.readUInt32LE(0) !== imageMagic || image.readUInt32LE(4) !== statsMagic) throw new Error('no stats image');
-  const inner = readMessage(image.subarray(headerBytes, headerBytes + image.readUInt32LE(8))).nested.get(which);
+  const inner = new Message(image.subarray(headerBytes, headerBytes + image.readUInt32LE(8))).message(which);
   if (!inner) throw new Error('not the expected kind of stats');
-  return readMessage(inner).numbers;
+  return (field) => inner.number(field);
 }
 
 /** Reads the content of `stats-dump` (criu's images/stats.proto). */
 export function parseDumpStats(image: Buffer): DumpStats {
-  const numbers = entry(image, 1);
-  const at = (field: number): number => numbers.get(field) ?? 0;
+  const at = entry(image, 1);
   return { freezingTime: at(1), frozenTime: at(2), memdumpTime: at(3), memwriteTime: at(4), pagesWritten: at(7) };
 }
 
 /** Reads the content of `stats-restore`. */
 export function parseRestoreStats(image: Buffer): RestoreStats {
-  const numbers = entry(image, 2);
-  const at = (field: number): number => numbers.get(field) ?? 0;
+  const at = entry(image, 2);
   return { forkingTime: at(3), restoreTime: at(4), pagesRestored: at(5) };
 }
 
