@@ -20,6 +20,7 @@ import { beginStep, cleanupStep } from '../steps.js';
 import { verdictOf } from '../verdict/verdict.js';
 import { noteGroups } from './cgroup-groups.js';
 import { keepConsole } from './console-image.js';
+import { openPrograms } from './exe-image.js';
 import { runtimeCriuOptions } from './criu-options.js';
 import { wordsOf } from './criu-log.js';
 import { readHostFacts, unfitCriu } from './facts.js';
@@ -94,6 +95,7 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   await writeImages(parts, id, operation.signal);
   beginStep(operation, 'container.suspend.dumped');
   await keepConsole(paths.images);
+  await openPrograms(paths.images);
   await syncImages(paths);
   const files = await imageFiles(paths);
   const stats = await readStatsFile(join(paths.work, 'stats-dump'), parseDumpStats);

@@ -23,7 +23,7 @@ export class Message {
   constructor(bytes: Buffer) {
     for (let at = 0; at < bytes.length;) {
       const key = varint(bytes, at);
-      const { value, next } = Message.#value(bytes, Number(key.value & 7n), key.next);
+      const { value, next } = Message.value(bytes, Number(key.value & 7n), key.next);
       const field = Number(key.value >> 3n);
       const values = this.#fields.get(field);
       if (values) values.push(value);
@@ -32,7 +32,8 @@ export class Message {
     }
   }
 
-  static #value(bytes: Buffer, type: number, at: number): { readonly value: bigint | Buffer; readonly next: number } {
+  /** One value and where the next field begins. @throws Error if it is cut short */
+  static value(bytes: Buffer, type: number, at: number): { readonly value: bigint | Buffer; readonly next: number } {
     if (type === wireVarint) return varint(bytes, at);
     const length = type === wireBytes ? varint(bytes, at) : undefined;
     const begin = length?.next ?? at;
@@ -107,4 +108,18 @@ export function writeMessage(...fields: readonly Field[]): Buffer {
     const bytes = Buffer.from(value as string);
     return [writeVarint(field * 8 + wireBytes), writeVarint(bytes.length), bytes];
   }));
+}
+
+/** A message in which the number at `path` (a field of a nested message of ...) is another; everything else stays as it is. */
+export function withNumber(message: Buffer, path: readonly number[], number: number): Buffer {
+  const [wanted, ...below] = path;
+  const parts: Buffer[] = [];
+  for (let at = 0; at < message.length;) {
+    const key = varint(message, at);
+    const { value, next } = Message.value(message, Number(key.value & 7n), key.next);
+    if (Number(key.value >> 3n) !== wanted) parts.push(message.subarray(at, next));
+    else parts.push(writeMessage([wanted, below.length > 0 ? withNumber(value as Buffer, below, number) : number]));
+    at = next;
+  }
+  return Buffer.concat(parts);
 }

@@ -73,12 +73,15 @@ for (const system of guestSystems) {
     const { host } = bed;
     const { id, ...rest } = await bootGuest(bed, system, bridge);
     const spec = { id, ...rest };
+    // a user's systemd, as it runs for everybody who has logged in
+    if (system.program === 'systemd') t.true(await succeeds(bed, id, 'useradd -m joe && systemctl start user@$(id -u joe)'));
     if (system.name === 'debian12') await shell(bed, id, 'systemctl stop console-getty'); // a console that nobody has open
     const line = await Line.open(80);
     t.teardown(() => line.close());
     await line.answers(request, page);
     const processes = await untilSettled(bed, id);
     t.regex(processes, /nginx: worker process/);
+    if (system.program === 'systemd') t.regex(processes, /systemd --user[^]*\(sd-pam\)/);
 
     for (let round = 1; round <= rounds; round++) {
       t.deepEqual((await host.verdict(id)).findings, [], `verdict ${round}`);
