@@ -48,7 +48,7 @@ export interface ContainerHost {
   /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */
   mount(id: string, operation: Operation): Promise<void>;
   /**
-   * Plugs its ports, creates and starts it. On failure nothing of it runs and its ports are unplugged.
+   * Plugs its ports, creates and starts it; one that was made from a snapshot with memory resumes from it, the first time. On failure nothing of it runs and its ports are unplugged.
    * @param ready awaited between the runtime's create and start: PID 1 runs only when it resolves (the port is wired)
    */
   startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void>;
@@ -57,11 +57,12 @@ export interface ContainerHost {
   pause(id: string, operation: Operation): Promise<void>;
   unpause(id: string, operation: Operation): Promise<void>;
   /**
-   * Its root file system as a compressed tarball, as it is now; it goes on meanwhile, frozen only for a moment. Running, paused or
-   * stopped. The caller ends the snapshot; one a container at a time.
-   * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, DISK_FULL
+   * Its root file system as a compressed tarball, as it is now; it goes on meanwhile, frozen only for a moment. Running, paused,
+   * suspended or stopped. The caller ends the snapshot; one a container at a time.
+   * @param memoryFor with its memory, sealed, for the image of this id, and no other one; what does not run has none
+   * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, DISK_FULL, SNAPSHOT_KEY, MEMORY_SNAPSHOT_FAILED
    */
-  snapshot(id: string, operation: Operation): Promise<DiskSnapshot>;
+  snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot>;
   /**
    * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
    * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.
@@ -120,6 +121,8 @@ export interface ContainerHostOptions {
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
   readonly crashDumps: CrashDumpOptions;
+  /** File of the deployment's snapshot keys; undefined: no snapshots with memory. */
+  readonly snapshotKey: string | undefined;
 }
 
 /** Where crash dumps are kept, and how many. */

@@ -127,6 +127,8 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
+    const state = await this.parts.store.readState(id);
+    if (state?.wanted === 'suspended' && state.suspendedFor === 'boot') return await this.resume(id, operation, ready);
     this.#watched.delete(id);
     await startContainer(this.parts, id, operation, ready);
     await this.#watchOn(id);
@@ -154,8 +156,8 @@ export class LocalContainerHost implements ContainerHost {
     await this.parts.store.update(id, { wanted: 'running' });
   }
 
-  snapshot(id: string, operation: Operation): Promise<DiskSnapshot> {
-    return snapshotContainer(this.parts, id, operation);
+  snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
+    return snapshotContainer(this.parts, id, operation, memoryFor);
   }
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {

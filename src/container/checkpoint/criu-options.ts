@@ -1,4 +1,5 @@
 /** What criu is told, at a dump and at a restore alike; the reasons of each are measured in criu-and-runtimes.md sections 2 and 5. */
+import type { CgroupLayout } from '../cgroup.js';
 
 /**
  * Options that the runtime has a flag for.
@@ -21,3 +22,15 @@ const ghostLimit = '1G';
  * Not `link-remap`: criu takes its temporary names away again at the end of a dump that leaves the container in place.
  */
 export const criuConfig = `network-lock nftables\nghost-limit ${ghostLimit}\n`;
+
+/**
+ * The same for a container that resumes from an image. Its connections cannot live: the peers have forgotten them, or were never
+ * its own. Restored closed, a program sees them end. On a host with cgroup v2 alone the runtime does not tell criu that the
+ * container's group has another name than the one in the images.
+ */
+export function imageCriuConfig(layout: CgroupLayout, cgroupsPath: string): string {
+  return `${criuConfig}tcp-close\n${layout.pureCgroup2 ? `cgroup-root ${cgroupsPath}\n` : ''}`;
+}
+
+/** `restoreCriuOptions` for it. */
+export const imageRuntimeOptions: readonly string[] = restoreCriuOptions.filter((option) => option !== '--tcp-established');

@@ -78,6 +78,7 @@ const instructionSet = /^(sse|ssse|avx|amx|bmi|fma|f16c|aes|vaes|pclmul|vpclmul|
 /** Why processes that ran on the host `made` cannot go on here, in plain words; empty if they can. */
 export function misfits(made: HostFacts, here: HostFacts): string[] {
   if (made.architecture !== here.architecture) return [`it was made on ${made.architecture}, this host is ${here.architecture}`];
+  if (!atLeast(here.criu, made.criu)) return [`it was made by criu ${made.criu}, this host has ${here.criu}`];
   const have = new Set(here.cpuFlags);
   const lacking = made.cpuFlags.filter((flag) => instructionSet.test(flag) && !have.has(flag));
   return lacking.length === 0 ? [] : [`this CPU (${here.cpuModel}) lacks ${lacking.join(', ')}, which the one that it was made on (${made.cpuModel}) has`];

@@ -48,9 +48,12 @@ export async function addToImage(folder: string, name: string, kind: number, ...
   await appendFile(path, Buffer.concat([...head, ...framed(messages)]), { mode: 0o600 });
 }
 
+/** An image of the same kind as `old` with other messages. */
+export const imageOf = (old: Buffer, ...messages: readonly Buffer[]): Buffer => Buffer.concat([old.subarray(0, headerBytes), ...framed(messages)]);
+
 /** Changes messages of `<name>.img`. @param change gives the bytes of one message as they shall be */
 export async function changeImage(folder: string, name: string, change: (bytes: Buffer) => Buffer): Promise<void> {
   const path = join(folder, `${name}.img`);
   const bytes = await readFile(path);
-  await writeFile(path, Buffer.concat([bytes.subarray(0, headerBytes), ...framed(split(bytes, name).map(change))]));
+  await writeFile(path, imageOf(bytes, ...split(bytes, name).map(change)));
 }

@@ -73,10 +73,14 @@ export class FakeContainers implements ContainerHost {
     return had;
   }
   async images(): Promise<readonly string[]> { return [...this.cached]; }
-  async snapshot(id: string): Promise<DiskSnapshot> {
+  /** Images for which a snapshot with memory was asked. */
+  readonly memoryFor: string[] = [];
+  async snapshot(id: string, _operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
     return this.#change('snapshot', id, () => {
-      this.#existing(id);
-      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, end: () => this.steps.pass('containers.snapshot.end') };
+      const { state } = this.#existing(id);
+      if (memoryFor !== undefined) this.memoryFor.push(memoryFor);
+      const memory = memoryFor === undefined || state === 'stopped' ? undefined : { format: 1, criu: '4.2.1', architecture: 'x64', memoryMiB: 20 };
+      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, memory, end: () => this.steps.pass('containers.snapshot.end') };
     });
   }
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
