@@ -35,7 +35,7 @@ const refused = [
   { property: 'DynamicUser=yes', code: 'partial-mounts' },
 ];
 
-const start = (unit: string, property: string): string => `systemd-run -q --unit ${unit} -p ${property} -p KillSignal=KILL tail -f /dev/null && systemctl is-active ${unit}`;
+const start = (unit: string, property: string): string => `systemd-run -q --service-type=exec --unit ${unit} -p ${property} -p KillSignal=KILL -p SuccessExitStatus=KILL tail -f /dev/null && systemctl is-active ${unit}`;
 
 real('yes: all of them at once', async (t) => {
   const { bed, spec } = t.context;
