@@ -168,6 +168,7 @@ real('a console that no process has open works after it, every time', async (t) 
     await resume(host, spec.id);
     await inside(bed, spec.id, 'sh', '-c', `echo ${word} > /dev/console`);
     await until('it is seen', async () => (await host.consoleLog(spec.id, undefined)).includes(word));
+    t.is((await host.view(spec.id)).state, 'running');
   }
 });
 
