@@ -36,6 +36,7 @@ export const errorTable = {
   IMAGE_UNACCEPTABLE: { message: 'Image {image} is unacceptable: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Upload a root file system tarball (disk format raw, container format bare).' },
   IMAGE_NOT_FOUND: { message: 'Image {image} could not be found.', nova: nova('ImageNotFound', 404), advice: 'The image was deleted or is not visible to the project.' },
   IMAGE_TOO_LARGE: { message: 'Image {image} is too large for the flavor: {reason}', nova: nova('FlavorDiskSmallerThanImage', 400), advice: 'Use a flavor with a larger root disk.' },
+  TEMPLATE_UNACCEPTABLE: { message: 'Template {template} cannot be attached: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Correct haulier:templates of the image, the flavor or the server (docs/templates.md).' },
   DISK_FULL: { message: 'No space left on {path}: {reason}', nova: nova('NovaException', 500), advice: 'Free space under instances_path.' },
   INSTANCE_NOT_FOUND: { message: 'Instance {instance} could not be found.', nova: nova('InstanceNotFound', 404), advice: 'The container does not exist on this host.' },
   INSTANCE_STATE: { message: 'Instance {instance} in state {state}: cannot {action} while the instance is in this state.', nova: nova('InstanceInvalidState', 409), advice: 'Bring the instance into the right state first.' },

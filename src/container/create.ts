@@ -27,7 +27,7 @@ export async function createContainer(parts: HostParts, spec: ContainerSpec, ope
   await store.writeSpec(spec);
 
   beginStep(operation, 'container.create.disk');
-  await storage.prepare(spec.id, { imageId: spec.imageId, rootGiB: spec.limits.rootGiB }, operation);
+  await storage.prepare(spec.id, { imageId: spec.imageId, templates: spec.templates ?? [], rootGiB: spec.limits.rootGiB }, operation);
   beginStep(operation, 'container.create.record');
   await store.writeState(spec.id, { ...state, phase: 'ready' });
   beginStep(operation, 'container.create.done');

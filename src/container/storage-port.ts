@@ -14,7 +14,7 @@ export interface ContainerStorage {
   allocateIds(id: string): Promise<number>;
   releaseIds(id: string): Promise<void>;
   /** Makes the disk of an instance in its directory. */
-  prepare(id: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void>;
+  prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;
   unmount(id: string): Promise<void>;
