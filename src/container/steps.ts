@@ -8,6 +8,7 @@ export const containerFaultPoints = [
   'container.create.directory',
   'container.create.state',
   'container.create.disk',
+  'container.create.memory', // only for a snapshot with memory
   'container.create.record',
   'container.create.done',
   'container.start.record',

@@ -2,32 +2,27 @@
  * Suspends a container: its processes go to disk, its memory is free, nothing of it runs.
  *
  *   freeze, close its ports -> criu writes the images and lets the container stand there, frozen -> images synced, meta.json written
- *   -> ports taken away, processes killed before any of them can move, runtime and tree taken away -> recorded
+ *   -> processes killed before any of them can move, runtime, ports and tree taken away -> recorded
  *
  * meta.json is the commit: before it, any failure and any crash ends with the container going on as if nothing had been; after it the
  * work is only ever finished forward, by whoever comes next. At no moment is there neither a living container nor whole images.
  */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
+import { together } from '../../base/together.js';
 import type { Operation } from '../../base/operation.js';
 import { cgroupPids } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { waitGone } from '../process.js';
 import type { ContainerSpec } from '../spec.js';
+import type { InstanceState } from '../state.js';
 import { beginStep, cleanupStep } from '../steps.js';
-import { verdictOf } from '../verdict/verdict.js';
 import { noteGroups } from './cgroup-groups.js';
-import { runtimeCriuOptions } from './criu-options.js';
-import { wordsOf } from './criu-log.js';
-import { readHostFacts } from './facts.js';
+import { criuDump, describeDump, requireDumpable, requireSpace } from './criu-dump.js';
 import { freeze, thaw } from './freezer.js';
-import { checkpointPaths, freeBytes, imageFiles, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
-import { criuMark, settle } from './in-flight.js';
+import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
+import { settle } from './in-flight.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
-import { whileProgressing } from './progress.js';
-import { parseDumpStats, readStatsFile } from './stats.js';
 
 /**
  * criu's time to end by itself after it was given up: it cures the processes that it looked into. Killed in the middle it may take
@@ -36,8 +31,6 @@ import { parseDumpStats, readStatsFile } from './stats.js';
 const settleMs = 120_000;
 const haltedMs = 2000;
 const killWaitMs = 15_000;
-/** Beside the memory: criu's other files, and air for everybody else on that disk. */
-const spareBytes = 32 * 1024 * 1024;
 
 /**
  * @param wantedBy who will ask for it back (see `InstanceState.suspendedFor`)
@@ -56,7 +49,7 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
   await store.update(id, { phase: 'suspending', suspendedFor: wantedBy });
   let meta: CheckpointMeta;
   try {
-    meta = await dump(parts, spec, state.idBase, operation);
+    meta = await dump(parts, spec, state, operation);
     beginStep(operation, 'container.suspend.commit');
     await writeMeta(checkpointPaths(store.paths(id)), meta);
   } catch (error) {
@@ -68,68 +61,26 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
 }
 
 /** Up to whole images of a container that stands frozen. */
-async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, operation: Operation): Promise<CheckpointMeta> {
+async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState, operation: Operation): Promise<CheckpointMeta> {
   const { id } = spec;
   const paths = checkpointPaths(parts.store.paths(id));
-  const group = cgroupsPath(parts, id);
   beginStep(operation, 'container.suspend.prepare');
-  const host = await readHostFacts(parts.options).catch((error: unknown) => {
-    throw new HaulierError('SUSPEND_FAILED', { reason: messageOf(error) }, { cause: error });
-  });
-  const trap = (await verdictOf(parts, id))?.findings.find(({ effect }) => effect === 'traps');
-  if (trap) throw new HaulierError('SUSPEND_FAILED', { reason: `${trap.text}: it could not be resumed` });
-  await makeCheckpointFolders(paths);
-  await requireSpace(parts, id, paths.folder);
-  const startedAt = (await parts.store.readState(id))?.startedAt;
+  const [host] = await together(requireDumpable(parts, id), makeCheckpointFolders(paths).then(() => requireSpace(parts, id, paths.folder)));
 
   beginStep(operation, 'container.suspend.freeze');
   await freeze(parts, id, operation.signal);
-  const groups = await noteGroups(parts.cgroups, group, idBase);
   beginStep(operation, 'container.suspend.close');
-  await closePorts(spec.vifs, operation.signal);
+  const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
   beginStep(operation, 'container.suspend.dump');
-  await writeImages(parts, id, operation.signal);
+  await criuDump(parts, id, paths, operation.signal);
   beginStep(operation, 'container.suspend.dumped');
   await syncImages(paths);
-  const files = await imageFiles(paths);
-  const stats = await readStatsFile(join(paths.work, 'stats-dump'), parseDumpStats);
-  return { version: 1, at: new Date().toISOString(), host, files, bytes: Object.values(files).reduce((sum, size) => sum + size, 0), groups, startedAt, stats };
-}
-
-/**
- * criu writes the images of a container that stands frozen, and leaves it standing there.
- * @throws SUSPEND_FAILED with criu's words, or the signal's reason; criu may still be at work then: see `goOn`
- */
-export async function writeImages(parts: HostParts, id: string, signal: AbortSignal): Promise<void> {
-  const paths = checkpointPaths(parts.store.paths(id));
-  try {
-    const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
-    await whileProgressing(paths, signal, (alive) => parts.runc.checkpoint(id, args, alive, { [criuMark]: paths.folder }));
-  } catch (error) {
-    if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
-    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
-  }
+  return await describeDump(paths, { host, groups, startedAt: state.startedAt });
 }
 
 /** How long criu may take to end after `error`, milliseconds. */
 export function patienceAfter(error: unknown): number {
   return isHaulierError(error) && error.details['halted'] === true ? haltedMs : settleMs;
-}
-
-/** @throws DISK_FULL if its memory cannot fit into `folder`, before it is disturbed */
-export async function requireSpace(parts: HostParts, id: string, folder: string): Promise<void> {
-  const [need, free] = await Promise.all([memoryBytes(parts, id), freeBytes(folder)]);
-  const mib = (bytes: number): number => Math.round(bytes / 1024 ** 2);
-  if (need + spareBytes > free) throw new HaulierError('DISK_FULL', { path: folder, reason: `its memory takes ${mib(need)} MiB and ${mib(spareBytes)} MiB must stay free, but only ${mib(free)} MiB are` });
-}
-
-/** Memory that would be written: what no file holds, each page counted once. */
-export async function memoryBytes(parts: HostParts, id: string): Promise<number> {
-  const sizes = await Promise.all((await cgroupPids(parts.cgroups, cgroupsPath(parts, id))).map(async (pid) => {
-    const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
-    return [...text.matchAll(/^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB$/gm)].reduce((sum, match) => sum + Number(match[1]) * 1024, 0);
-  }));
-  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 /** Gives a suspend up: criu ends, the container goes on, nothing is left of the try. Never throws. */
@@ -160,20 +111,24 @@ async function attempt(parts: HostParts, spec: ContainerSpec, steps: readonly (r
   }
 }
 
-/** The images are whole: takes the container away. Idempotent; also finishes what a dead service began. */
+/**
+ * The images are whole: takes the container away. Idempotent; also finishes what a dead service began.
+ * Its ports are closed: the kernel ends the connections of killed processes, and the peers must not hear of it.
+ */
 export async function finishSuspend(parts: HostParts, spec: ContainerSpec, operation: Operation, wantedBy: 'user' | 'host'): Promise<void> {
   const { id } = spec;
   const running = await parts.store.running(id);
-  // its ports first: the kernel ends the connections of killed processes, and the peers must not hear of it
-  await parts.plugger.unplugAll(id, spec.vifs);
   cleanupStep(operation, 'container.suspend.kill');
   for (const pid of await cgroupPids(parts.cgroups, cgroupsPath(parts, id))) kill(pid); // all of them, frozen: none runs another instruction
   await thaw(parts, id);
   if (running && !(await waitGone(running, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'end the suspended container', reason: `process ${running.pid} survives SIGKILL` });
   cleanupStep(operation, 'container.suspend.runtime');
-  await removeRuntime(parts, id, { inFlight: false });
+  await together(
+    removeRuntime(parts, id, { inFlight: false }),
+    parts.plugger.unplugAll(id, spec.vifs),
+    parts.storage.unmount(id),
+  );
   cleanupStep(operation, 'container.suspend.unmount');
-  await parts.storage.unmount(id);
   await parts.store.update(id, { phase: 'ready', wanted: 'suspended', suspendedFor: wantedBy, exit: undefined });
   cleanupStep(operation, 'container.suspend.recorded');
 }

@@ -22,6 +22,7 @@ export const checkpointFaultPoints = [
   'container.resume.ready',
   'container.resume.restore',
   'container.resume.restored',
+  'container.resume.identity', // only for one that came with an image
   'container.resume.recorded',
   'container.resume.images',
   'container.resume.done',

@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import { syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
-import { goOn, letGo, patienceAfter, requireSpace, writeImages } from '../checkpoint/dump.js';
+import { criuDump, requireSpace } from '../checkpoint/criu-dump.js';
+import { goOn, letGo, patienceAfter } from '../checkpoint/dump.js';
 import { freeze } from '../checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders, removeCheckpoint } from '../checkpoint/images.js';
 import type { CrashDumpOptions } from '../container-host.js';
@@ -73,7 +74,7 @@ async function takeImages(parts: HostParts, spec: ContainerSpec, paused: boolean
   const began = performance.now();
   if (!paused) await freeze(parts, id, operation.signal);
   beginStep(operation, 'container.crashdump.dump');
-  await writeImages(parts, id, operation.signal);
+  await criuDump(parts, id, images, operation.signal);
   beginStep(operation, 'container.crashdump.dumped');
   return performance.now() - began;
 }

@@ -34,10 +34,27 @@ export interface Archive {
 
 /** Starts to archive what is below `folder`. */
 export function archiveTree(folder: string): Archive {
-  const tar = startPiped(jailed([...tarCommand, packer, '.'], { folder: { path: folder, writable: false }, capabilities: ['CAP_DAC_READ_SEARCH'] }));
-  tar.stdin.end();
+  return archive(folder, []);
+}
+
+/** The same of a checkpoint's images: whose they are at that moment is nobody's business. */
+export function archiveImages(folder: string): Archive {
+  return archive(folder, ['--owner=0', '--group=0']);
+}
+
+/** Only these paths, without what is below them. @param paths latin1, one character a byte */
+export function archivePaths(folder: string, paths: readonly string[]): Archive {
+  return archive(folder, ['--no-recursion', '--null', '--verbatim-files-from', '--files-from=-'], Buffer.from(paths.map((path) => `./${path}\0`).join(''), 'latin1'));
+}
+
+function archive(folder: string, options: readonly string[], files?: Buffer): Archive {
+  const tar = startPiped(jailed([...tarCommand, packer, ...options, ...(files ? [] : ['.'])], { folder: { path: folder, writable: false }, capabilities: ['CAP_DAC_READ_SEARCH'] }));
+  tar.stdin.end(files);
+  const stream = Readable.from(whole(tar), { objectMode: false, highWaterMark: 1024 * 1024 });
+  stream.on('error', () => undefined); // the reader gets it, who may come later
+  stream.read(0); // Node throws the output of a child that has ended away, unless somebody reads it already
   return {
-    stream: Readable.from(whole(tar), { objectMode: false, highWaterMark: 1024 * 1024 }),
+    stream,
     end: async () => {
       tar.kill();
       await tar.ended.catch(() => undefined);
