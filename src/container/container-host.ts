@@ -86,6 +86,14 @@ export interface ContainerHost {
   markTemplate(id: string, operation: Operation): Promise<number>;
   /** Writes what has changed in it since the mark into `file` (absolute), a template's layer. @param keep beginnings of paths that are not left out */
   captureTemplate(id: string, file: string, keep: readonly string[], operation: Operation): Promise<Captured>;
+  /**
+   * Runs the guest's freeze hook, flushes its file system and freezes it, until `unquiesce`, and for at most `quiesceSeconds`.
+   * @param frozen false: without freezing it
+   * @throws INSTANCE_STATE, QUIESCE_FAILED: it goes on
+   */
+  quiesce(id: string, frozen: boolean, operation: Operation): Promise<void>;
+  /** Lets a quiesced guest go on. Idempotent. */
+  unquiesce(id: string): Promise<void>;
   /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */
   verdict(id: string): Promise<Verdict>;
   /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
@@ -126,6 +134,8 @@ export interface ContainerHostOptions {
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
   readonly crashDumps: CrashDumpOptions;
+  /** Longest time that a guest stays quiesced. */
+  readonly quiesceSeconds: number;
   /** File of the deployment's snapshot keys; undefined: no snapshots with memory. */
   readonly snapshotKey: string | undefined;
 }
