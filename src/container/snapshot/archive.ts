@@ -3,7 +3,7 @@
  * reads slowly slows tar down.
  *
  * The archive is what an image is made of: `raw/bare`, ids as the guest has them, modes, times, hard links, holes, file
- * capabilities, `user.*` attributes. Without: the content of /dev (the runtime's), sockets (tar leaves them out), ACLs.
+ * capabilities, POSIX ACLs, `user.*` attributes. Without: the content of /dev (the runtime's), sockets (tar leaves them out).
  */
 import { Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
@@ -15,7 +15,7 @@ import { startPiped, type PipedProcess } from '../image/piped-process.js';
  * nobody's business. The folder's own entry is the archive's first.
  */
 const tarCommand = ['tar', '--create', '--file=-', '--format=posix', '--numeric-owner', '--sparse', '--hole-detection=seek',
-  '--pax-option=delete=atime,delete=ctime', '--xattrs', '--xattrs-include=security.capability', '--xattrs-include=user.*',
+  '--pax-option=delete=atime,delete=ctime', '--acls', '--xattrs', '--xattrs-include=security.capability', '--xattrs-include=user.*',
   '--anchored', '--no-wildcards-match-slash', '--exclude=./dev/*', '--warning=no-file-ignored'];
 
 /**

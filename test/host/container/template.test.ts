@@ -1,7 +1,7 @@
 /** Templates on real containers: what an installer did is captured, and another container with that layer has the same tree, at no space. */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, existsSync, readdirSync, statSync } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
@@ -166,4 +166,35 @@ real('marking and capturing leave nothing behind, whatever they fail of', async 
   t.truthy(other);
   t.is((await capture(bed.host, spec.id, join(t.context.folder, 'paused.tar.zst'))).changed, 1);
   t.is((await bed.host.view(spec.id)).state, 'paused');
+});
+
+real('POSIX ACLs: of an unpacked archive, after a copy-up, and through a snapshot', async (t) => {
+  const { bed, folder } = t.context;
+  const source = await mkdtemp(join(folder, 'acl-'));
+  await mkdir(join(source, 'srv'));
+  await writeFile(join(source, 'srv/secret'), 'for one user', { mode: 0o640 });
+  const file = join(folder, 'acl.tar');
+  // the host has no setfacl: the archive says what tar would have written of one
+  const acl = 'user::rw-\nuser:1000:r--\ngroup::---\nmask::r--\nother::---';
+  await run('tar', ['-C', source, '--format=posix', '--numeric-owner', `--pax-option=SCHILY.acl.access:=${acl}`, '-cf', file, 'srv/secret']);
+  const layer: ImageSource = { id: randomUUID(), size: undefined, checksum: undefined, diskFormat: 'raw', containerFormat: 'bare', layer: true, open: async () => createReadStream(file) };
+  await operate((operation) => bed.host.ensureImage(layer, operation));
+  const spec = await boot(bed, { templates: [layer.id] });
+  const reads = (id: string, user: string): Promise<string> => shell(bed, id, `grep -q ^other: /etc/passwd || echo other:x:2000:2000::/:/bin/sh >> /etc/passwd; su ${user} -c 'cat /srv/secret' 2>&1 || true`);
+  t.is(await reads(spec.id, 'user'), 'for one user');
+  t.regex(await reads(spec.id, 'other'), /denied/);
+  await shell(bed, spec.id, 'printf " and more" >> /srv/secret');
+  t.is(await reads(spec.id, 'user'), 'for one user and more');
+  const snapshot = await operate((operation) => bed.host.snapshot(spec.id, operation));
+  const saved = join(folder, 'acl-snapshot.tar.zst');
+  try {
+    await writeFile(saved, snapshot.stream);
+  } finally {
+    await snapshot.end();
+  }
+  const image: ImageSource = { ...layer, id: randomUUID(), layer: false, open: async () => createReadStream(saved) };
+  await operate((operation) => bed.host.ensureImage(image, operation));
+  const again = await boot(bed, { imageId: image.id });
+  t.is(await reads(again.id, 'user'), 'for one user and more');
+  t.regex(await reads(again.id, 'other'), /denied/);
 });
