@@ -2,7 +2,7 @@
  * The service's side of commands that work on its containers: HTTP on a Unix socket in `run_path`, which only root can open. The command
  * line sends there what must be done by the one process that holds the host (`takeHost`).
  */
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, mkdir, rm } from 'node:fs/promises';
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { isHaulierError, messageOf } from '../base/errors.js';
@@ -17,6 +17,7 @@ const socketOf = (runPath: string): string => join(runPath, 'control.sock');
 /** Listens; whoever holds the host may. @returns how to end it */
 export async function startControl(runPath: string, commands: Commands, log: Log): Promise<{ close(): Promise<void> }> {
   const path = socketOf(runPath);
+  await mkdir(runPath, { recursive: true, mode: 0o711 }); // the containers' side has not begun yet
   await rm(path, { force: true });
   const server: Server = createServer((incoming, response) => void answer(commands, incoming, response, log));
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(path, resolve));
