@@ -14,6 +14,7 @@ import { bringPorts } from '../moves/ports.js';
 import { placeHere } from '../placing.js';
 import { RefusedMethod } from '../refusal.js';
 import { userScope } from '../scope.js';
+import { ensureImages } from '../templates.js';
 import { HaulierError, messageOf, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Operation } from '../../base/operation.js';
@@ -77,7 +78,10 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
     await next('rebuild_spawning', 'rebuild_block_device_mapping');
     operation.step('disk');
     if (found) await compute.containers.moves.adopt({ ...found, ...containerSpec(compute, instance, found.imageId, ports.vifs) }, operation);
-    else await compute.containers.create(containerSpec(compute, instance, await originalImage(compute, call), ports.vifs), operation);
+    else {
+      const { image, templates } = await originalImage(compute, call);
+      await compute.containers.create(containerSpec(compute, instance, image, ports.vifs, templates), operation);
+    }
     faultPoint('evacuate.disk');
     if (start) await compute.containers.startContainer(uuid, operation, ports.wired);
     faultPoint('evacuate.started');
@@ -113,15 +117,16 @@ async function claim(compute: Compute, { context, instance, uuid }: InstanceCall
   await compute.conductor.saveInstance(context, instance);
 }
 
-/** The image that the server was made of is in the cache afterwards. @returns its id */
-async function originalImage(compute: Compute, { args, context, instance, operation }: InstanceCall): Promise<string> {
+/** The image that the server was made of, and its templates, are in the cache afterwards. @returns their ids */
+async function originalImage(compute: Compute, call: InstanceCall): Promise<{ readonly image: string; readonly templates: readonly string[] }> {
+  const { args, context, instance, operation } = call;
   const id = typeof args['image_ref'] === 'string' && args['image_ref'] !== '' ? args['image_ref'] : instance.text('image_ref');
   if (!id) throw new HaulierError('UNSUPPORTED', { what: 'evacuating a server that boots from a volume' });
   operation.step('image');
   const image = await compute.glance.image(userScope(context, operation.signal), id);
   const source = imageSource(compute, context, { ...image }, instance.object('flavor')?.number('root_gb') ?? 0);
-  await compute.containers.ensureImage(source, operation);
-  return source.id;
+  await withAttribute(compute, call, 'metadata');
+  return { image: source.id, templates: await ensureImages(compute, call, { ...image }, source, operation) };
 }
 
 /** States and place in one save: the server is never active at the dead host. The migration is done only then. */

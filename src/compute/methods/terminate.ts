@@ -44,10 +44,9 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
     faultPoint('delete.begun');
     operation.step('destroy');
     const vifs = cachedVifs(instance);
-    await compute.containers.destroy(uuid, operation);
+    // a few at a time: neutron works on the ports of the first while the next are destroyed
+    await compute.destroys.use(() => compute.containers.destroy(uuid, operation, pluggable(vifs)));
     await compute.containers.moves.drop(uuid); // of a resize that failed
-    // ports of a cache that the container never had (a build that died in between)
-    await Promise.all(pluggable(vifs).map((vif) => compute.containers.unplug(uuid, vif)));
     faultPoint('delete.destroyed');
     operation.step('ports');
     await deallocateNetworks(compute, context, instance, vifs);
@@ -59,7 +58,9 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
     instance.set('terminated_at', novaTime());
     await compute.conductor.saveInstance(context, instance);
     faultPoint('delete.saved');
+    operation.mark('row');
     await completeDeletion(compute, context, instance);
+    compute.log.info({ instance: uuid, ms: operation.ageMs, steps: operation.steps }, 'server deleted');
     compute.notifier.instance('delete.end', context, instance);
   } catch (error) {
     if (isNova(error, 'InstanceNotFound')) {
@@ -74,6 +75,7 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
   }
 }
 
+/** Ports of the cache, also those that the container never had (a build that died in between). */
 function pluggable(vifs: ReturnType<typeof cachedVifs>): ReturnType<typeof vifSpecs> {
   return vifs.flatMap((vif) => {
     try {

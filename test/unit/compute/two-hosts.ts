@@ -11,7 +11,7 @@ import { toWire, type Primitive } from '../../../src/nova/object.js';
 import { failure } from '../nova/fake-rpc.js';
 import { FakeContainers } from './fakes.js';
 import { wire } from './fake-nova.js';
-import { context, host, makeCompute, messages, nodeUuid, settings, uuid, world, type World } from './world.js';
+import { context, FakeGlance, host, makeCompute, messages, nodeUuid, settings, uuid, world, type World } from './world.js';
 
 export const other = 'fake1';
 export const otherNode = 'f5b7dc48-52c5-4f8c-b81d-415ea9403952';
@@ -54,17 +54,22 @@ export class TwoHosts {
   readonly failures: unknown[] = [];
   readonly down = new Set<string>();
 
-  private constructor(readonly w: World) {}
+  readonly glance: FakeGlance;
+
+  private constructor(readonly w: World) {
+    this.glance = new FakeGlance(w.steps);
+  }
 
   /** The recorded server runs on `host`; the API has asked for a move. */
   static async begin(change: Partial<ComputeSettings> = {}): Promise<TwoHosts> {
     const w = await world(change);
     const it = new TwoHosts(w);
     await w.boot();
+    it.glance.records.push({ id: String(it.row['image_ref']), name: null, status: 'active', size: 1, min_disk: 0, min_ram: 0, disk_format: 'raw', container_format: 'bare', checksum: null, os_hash_algo: null, os_hash_value: null, properties: {} });
     for (const [name, id, node, containers] of [[host, 7, nodeUuid, w.containers], [other, 8, otherNode, new FakeContainers(w.steps)]] as const) {
       const transport = new FakeTransport(name, it);
       it.transports.set(name, transport);
-      const compute = await makeCompute(w, containers, { ...settings, ...change, host: name, hypervisorHostname: name }, { id, uuid: node }, transport);
+      const compute = await makeCompute(w, containers, { ...settings, ...change, host: name, hypervisorHostname: name }, { id, uuid: node }, transport, it.glance);
       const endpoint = computeEndpoint(compute);
       it.hosts.set(name, { compute, containers, send: (method, args, about = context) => endpoint.handle({ method, namespace: undefined, version: '6.0', args: structuredClone(args), context: about, isCall: true, signal: new AbortController().signal }) });
       w.nova.nodes.push({ id, uuid: node, host: name, hypervisor_hostname: name, hypervisor_type: hypervisorType });
@@ -101,7 +106,7 @@ export class TwoHosts {
     const before = this.at(name).compute;
     const transport = new FakeTransport(name, this);
     this.transports.set(name, transport);
-    const compute = await makeCompute(this.w, containers, { ...before.settings, ...change }, { id: before.node.id, uuid: before.node.uuid }, transport);
+    const compute = await makeCompute(this.w, containers, { ...before.settings, ...change }, { id: before.node.id, uuid: before.node.uuid }, transport, this.glance);
     const endpoint = computeEndpoint(compute);
     this.hosts.set(name, { compute, containers, send: (method, args, about = context) => endpoint.handle({ method, namespace: undefined, version: '6.0', args: structuredClone(args), context: about, isCall: true, signal: new AbortController().signal }) });
     this.#running.clear(); // what the dead one did ends never

@@ -17,6 +17,7 @@ import { NovaConductor } from '../../../src/nova/conductor.js';
 import { Notifier as NovaNotifier } from '../../../src/nova/notifications.js';
 import type { Primitive } from '../../../src/nova/object.js';
 import type { VifInfo } from '../../../src/nova/network-info.js';
+import { HaulierError } from '../../../src/base/errors.js';
 import type { Glance, GlanceImage, Network, Subnet } from '../../../src/openstack/types.js';
 import { FakeContainers, FakeNeutron, FakePlacement } from './fakes.js';
 import { FakeNova, wire } from './fake-nova.js';
@@ -57,13 +58,17 @@ export const settings: ComputeSettings = {
  periodicEnable: true,
 };
 
-class FakeGlance implements Glance {
+/** Has what `records` has. */
+export class FakeGlance implements Glance {
   constructor(readonly steps: Steps) {}
+  readonly records: GlanceImage[] = [];
   async image(_scope: unknown, id: string): Promise<GlanceImage> {
     await this.steps.pass(`glance.image ${id}`);
-    return { id, name: null, status: 'active', size: 1, min_disk: 0, min_ram: 0, disk_format: 'raw', container_format: 'bare', checksum: null, os_hash_algo: null, os_hash_value: null, properties: {} };
+    const found = this.records.find((record) => record.id === id);
+    if (!found) throw new HaulierError('IMAGE_NOT_FOUND', { image: id });
+    return found;
   }
-  async images(): Promise<readonly GlanceImage[]> { return []; }
+  async images(_scope: unknown, { name }: Readonly<Record<string, string>>): Promise<readonly GlanceImage[]> { return this.records.filter((record) => record.name === name); }
   async updateImage(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.updateImage ${id}`); }
   async upload(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.upload ${id}`); }
   async deleteImage(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.deleteImage ${id}`); }
@@ -76,6 +81,7 @@ export interface World {
   readonly containers: FakeContainers;
   readonly placement: FakePlacement;
   readonly neutron: FakeNeutron;
+  readonly glance: FakeGlance;
   readonly compute: Compute;
   /** The recorded boot's arguments, fresh. */
   bootArgs(change?: Record<string, unknown>): Record<string, unknown>;
@@ -92,16 +98,16 @@ export interface World {
 }
 
 /** A compute service over the fakes. */
-export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport): Promise<Compute> {
-  const { steps, nova, placement, neutron } = cloud;
+export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport, glance = new FakeGlance(cloud.steps)): Promise<Compute> {
+  const { nova, placement, neutron } = cloud;
   const log = silentLog();
   const conductor = new NovaConductor(nova, log);
   await conductor.connect(new AbortController().signal);
   const node = { ...identity, hypervisorHostname: all.hypervisorHostname };
   const service = { id: 4, disabled: false };
   return {
-    settings: all, log, conductor, rpc: nova, containers, transport, placement, neutron, glance: new FakeGlance(steps), node,
-    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), events: new EventWaiters(), operations: new Operations(log),
+    settings: all, log, conductor, rpc: nova, containers, transport, placement, neutron, glance, node,
+    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), destroys: new Semaphore(4), events: new EventWaiters(), operations: new Operations(log),
     tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
     notifier: new Notifier(log, conductor, all.host, all.trackInstanceChanges, new NovaNotifier(undefined, { host: all.host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
   };
@@ -117,7 +123,8 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
   neutron.networkList = answer<Network[]>('boot', 'GET', '/v2.0/networks?id', 'networks');
   neutron.subnetList = answer<Subnet[]>('boot', 'GET', '/v2.0/subnets', 'subnets');
   const all = { ...settings, ...change };
-  const compute = await makeCompute({ steps, nova, placement, neutron }, containers, all, { id: 7, uuid: nodeUuid });
+  const glance = new FakeGlance(steps);
+  const compute = await makeCompute({ steps, nova, placement, neutron }, containers, all, { id: 7, uuid: nodeUuid }, undefined, glance);
   const sent = structuredClone((boot.args['instance'] as Primitive)['nova_object.data']);
   nova.instances.set(uuid, { ...sent });
   nova.caches.set(uuid, '[]');
@@ -138,7 +145,7 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
     steps.whenever('containers.startContainer', () => void Promise.resolve().then(() => Promise.all([...neutron.stored.keys()].map((port) => event('network-vif-plugged', port)))));
   };
   return {
-    steps, nova, containers, placement, neutron, compute, send, instance, event, plugWhenAsked,
+    steps, nova, containers, placement, neutron, glance, compute, send, instance, event, plugWhenAsked,
     bootArgs: (fields = {}) => structuredClone({ ...boot.args, ...fields }),
     boot: async () => {
       plugWhenAsked();
