@@ -17,7 +17,7 @@ import type { ContainerSpec } from '../spec.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { noteGroups } from './cgroup-groups.js';
 import { criuDump, describeDump, requireDumpable, requireSpace } from './criu-dump.js';
-import { freeze, thaw } from './freezer.js';
+import { freezeToDump, thaw } from './freezer.js';
 import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
 import { settle } from './in-flight.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
@@ -70,7 +70,7 @@ async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, opera
   const startedAt = (await parts.store.readState(id))?.startedAt;
 
   beginStep(operation, 'container.suspend.freeze');
-  await freeze(parts, id, operation.signal);
+  await freezeToDump(parts, id, operation.signal);
   const groups = await noteGroups(parts.cgroups, group, idBase);
   beginStep(operation, 'container.suspend.close');
   await closePorts(spec.vifs, operation.signal);
