@@ -17,6 +17,7 @@ commands:
   config   print the effective configuration, secrets hidden
   check    say what this host and its control plane lack
   can-freeze ID          say whether a container could be suspended now, and what stands in the way
+  snapshot-key           make a key for snapshots with memory, in front of those in the file that snapshot_key of [haulier] names
   host freeze | thaw     suspend every container of this host, or resume those; the service must be stopped
 `;
 
@@ -24,7 +25,7 @@ commands:
 function wrongArgument(command: string, extra: readonly string[]): string | undefined {
   if (command === 'can-freeze') return extra.length === 1 ? undefined : 'can-freeze takes one container id';
   if (command === 'host') return extra.length === 1 && (extra[0] === 'freeze' || extra[0] === 'thaw') ? undefined : 'host takes one word: freeze or thaw';
-  if (!['serve', 'config', 'check'].includes(command)) return `unknown argument ${command}`;
+  if (!['serve', 'config', 'check', 'snapshot-key'].includes(command)) return `unknown argument ${command}`;
   return extra.length > 0 ? `unknown argument ${extra[0]}` : undefined;
 }
 
@@ -52,6 +53,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (command === 'check') return (await import('./cli/check.js')).check(loaded, (line) => process.stdout.write(`${line}\n`));
   const print = (line: string): void => void process.stdout.write(`${line}\n`);
   if (command === 'can-freeze') return (await import('./cli/freeze.js')).canFreeze(loaded, extra[0] as string, print);
+  if (command === 'snapshot-key') return (await import('./cli/snapshot-key.js')).makeSnapshotKey(loaded, print);
   if (command === 'host') return (await import('./cli/freeze.js')).hostCommand(loaded, extra[0] as 'freeze' | 'thaw', print);
   return (await import('./cli/serve.js')).serve(loaded);
 }

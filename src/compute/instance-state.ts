@@ -26,15 +26,16 @@ export async function requireContainer(compute: Compute, uuid: string): Promise<
   if (!(await compute.containers.spec(uuid))) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: uuid });
 }
 
-/** Brings the container's interfaces in step with the info cache, then starts it; its ports are plugged with it. */
+/** Brings the container's interfaces in step with the info cache, then starts it; its ports are plugged with it. A server that was shelved with its memory, and is still here, is resumed. */
 export async function startFromCache(compute: Compute, call: InstanceCall): Promise<void> {
   await requireContainer(compute, call.uuid);
   await compute.containers.updateVifs(call.uuid, vifSpecs(cachedVifs(call.instance)));
-  await compute.containers.startContainer(call.uuid, call.operation);
+  const { state } = await compute.containers.view(call.uuid);
+  await (state === 'suspended' ? compute.containers.resume(call.uuid, call.operation) : compute.containers.startContainer(call.uuid, call.operation));
 }
 
 /** A field of the instance, fetched if the message came without it (contract C.1: presence differs by method). */
-export async function withAttribute(compute: Compute, call: InstanceCall, field: 'flavor' | 'info_cache' | 'system_metadata'): Promise<void> {
+export async function withAttribute(compute: Compute, call: InstanceCall, field: 'flavor' | 'info_cache' | 'metadata' | 'system_metadata'): Promise<void> {
   if (call.instance.has(field)) return;
   const fetched = (await compute.conductor.classCall(call.context, 'Instance', 'get_by_uuid', [], { uuid: call.uuid, expected_attrs: [field] })) as NovaObject;
   call.instance.load(field, fetched.get(field));

@@ -11,6 +11,7 @@ import { resumeContainer } from './checkpoint/restore.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
+import { readKeyRing } from './memory-image/keys.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
@@ -146,6 +147,10 @@ export class LocalContainerHost implements ContainerHost {
 
   snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
     return snapshotContainer(this.parts, id, operation, memoryFor);
+  }
+
+  async requireSnapshotKey(): Promise<void> {
+    await readKeyRing(this.#options.snapshotKey);
   }
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
