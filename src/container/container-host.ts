@@ -1,5 +1,6 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { Abilities } from './abilities.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import type { Verdict } from './verdict/verdict.js';
@@ -23,6 +24,9 @@ export interface ContainerHost {
   /** Stops watching. Containers run on. */
   stop(): Promise<void>;
 
+  /** What criu and the kernel can do here; probed at the first call, which takes about a second, and remembered. */
+  abilities(): Promise<Abilities>;
+
   /** Makes sure the image is in the cache, unpacked and verified; concurrent callers share one download. @returns true if it was cached already */
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
   /** Images in the cache. */
@@ -32,6 +36,12 @@ export interface ContainerHost {
   plug(instance: string, vif: VifSpec, operation: Operation): Promise<void>;
   /** Takes a port's host side away, whatever is left of it; idempotent. */
   unplug(instance: string, vif: VifSpec): Promise<void>;
+
+  /**
+   * Tells the neighbours of a running container's addresses (gratuitous ARP, unsolicited NA). Done by `startContainer` and `resume`;
+   * for whoever learns later that a port is wired. Never throws.
+   */
+  announce(id: string): Promise<void>;
 
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
@@ -67,6 +77,12 @@ export interface ContainerHost {
    * @param ready awaited before the restore: the ports are wired
    */
   resume(id: string, operation: Operation, ready?: Readiness): Promise<void>;
+  /**
+   * Core files of all its processes, where the operator keeps them; it goes on, frozen only while criu reads it. Running or paused.
+   * @returns the folder
+   * @throws INSTANCE_NOT_RUNNING, CRASH_DUMP_UNSUPPORTED, CRASH_DUMP_FAILED, DISK_FULL
+   */
+  crashDump(id: string, operation: Operation): Promise<string>;
   /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */
   verdict(id: string): Promise<Verdict>;
   /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
@@ -106,6 +122,17 @@ export interface ContainerHostOptions {
   readonly imageMaxBytes: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  readonly crashDumps: CrashDumpOptions;
   /** File of the deployment's snapshot keys; undefined: no snapshots with memory. */
   readonly snapshotKey: string | undefined;
+}
+
+/** Where crash dumps are kept, and how many. */
+export interface CrashDumpOptions {
+  /** undefined: none are made. */
+  readonly path: string | undefined;
+  /** Dumps kept of each container. */
+  readonly keep: number;
+  /** Disk that all dumps of this host may take together, bytes; the oldest go first. */
+  readonly maxBytes: number;
 }

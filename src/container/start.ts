@@ -38,7 +38,6 @@ export async function startContainer(parts: HostParts, id: string, operation: Op
   if (state.phase === 'ready' && (await store.running(id))) return;
   if (state.wanted === 'suspended') throw new HaulierError('INSTANCE_STATE', { instance: id, state: 'suspended', action: 'start' }); // to resume it, or to stop it first
 
-
   beginStep(operation, 'container.start.record');
   if (state.phase === 'starting' || existsSync(join(parts.runc.root, id))) await removeRuntime(parts, id, { inFlight: state.phase === 'starting' });
   await store.update(id, { phase: 'starting', wanted: 'stopped', exit: undefined });

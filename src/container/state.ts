@@ -11,7 +11,7 @@ import { bootId, isAlive, type ProcessId } from './process.js';
 import type { ContainerSpec } from './spec.js';
 
 /** How far a container's making or unmaking has come. All but `ready` are found only after a crash. */
-export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'removing';
+export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'dumping' | 'removing';
 
 /** How PID 1 ended. */
 export interface ExitRecord {

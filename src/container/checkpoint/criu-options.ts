@@ -1,5 +1,4 @@
 /** What criu is told, at a dump and at a restore alike; the reasons of each are measured in criu-and-runtimes.md sections 2 and 5. */
-
 import type { CgroupLayout } from '../cgroup.js';
 
 /**
@@ -7,6 +6,12 @@ import type { CgroupLayout } from '../cgroup.js';
  * `soft`: criu re-makes the control groups below the container's own, which the runtime made, and the cgroup namespace.
  */
 export const runtimeCriuOptions: readonly string[] = ['--tcp-established', '--file-locks', '--ext-unix-sk', '--manage-cgroups-mode=soft'];
+
+/**
+ * More for a restore. `shell-job`: a console that processes hold open without a session of theirs having it (sysvinit's children that
+ * wait for a getty) is made anew and handed to the monitor, as one that a session has; without it "No task found with sid 0".
+ */
+export const restoreCriuOptions: readonly string[] = [...runtimeCriuOptions, '--shell-job'];
 
 /** Largest open file without a name that goes into the images; criu's own limit of 1 MiB is soon reached by a log or a database. */
 const ghostLimit = '1G';
@@ -27,5 +32,5 @@ export function imageCriuConfig(layout: CgroupLayout, cgroupsPath: string): stri
   return `${criuConfig}tcp-close\n${layout.pureCgroup2 ? `cgroup-root ${cgroupsPath}\n` : ''}`;
 }
 
-/** `runtimeCriuOptions` for it. */
-export const imageRuntimeOptions: readonly string[] = runtimeCriuOptions.filter((option) => option !== '--tcp-established');
+/** `restoreCriuOptions` for it. */
+export const imageRuntimeOptions: readonly string[] = restoreCriuOptions.filter((option) => option !== '--tcp-established');

@@ -6,6 +6,7 @@
  */
 import { chmod, chown, mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import { unmountBelow } from '../cleanup.js';
@@ -83,22 +84,48 @@ export async function imageFiles(paths: Pick<CheckpointPaths, 'images'>): Promis
   return Object.fromEntries(await Promise.all(names.map(async (name) => [name, (await stat(join(paths.images, name))).size] as const)));
 }
 
-/** Puts every file on the disk. @throws DISK_FULL */
+/** Puts every file on the disk. Their folder's own entry follows with meta.json, which is in the same one. @throws DISK_FULL */
 export async function syncImages(paths: CheckpointPaths): Promise<void> {
   try {
-    await Promise.all((await readdir(paths.images)).map(async (name) => {
-      const handle = await open(join(paths.images, name), 'r');
-      try {
-        await handle.datasync();
-      } finally {
-        await handle.close();
-      }
-    }));
+    await Promise.all((await readdir(paths.images)).map((name) => syncFile(join(paths.images, name))));
     await syncDirectory(paths.images);
-    await syncDirectory(paths.folder);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw new HaulierError('DISK_FULL', { path: paths.images, reason: 'the images could not be written' }, { cause: error });
-    throw error;
+    throw notWritten(error, paths);
+  }
+}
+
+function notWritten(error: unknown, paths: CheckpointPaths): unknown {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') return error;
+  return new HaulierError('DISK_FULL', { path: paths.images, reason: 'the images could not be written' }, { cause: error });
+}
+
+const earlyPauseMs = 25;
+
+/**
+ * Puts the memory on the disk while criu still writes it, so that little is left when it is done.
+ * @throws what `work` throws; DISK_FULL and whatever else a sync met: the kernel tells an error only once
+ */
+export async function syncMeanwhile<T>(paths: CheckpointPaths, work: Promise<T>): Promise<T> {
+  const ended = new AbortController();
+  const early = async (): Promise<void> => {
+    while (!ended.signal.aborted) {
+      for (const name of (await readdir(paths.images)).filter((entry) => entry.startsWith('pages-'))) await syncFile(join(paths.images, name));
+      await sleep(earlyPauseMs, undefined, { signal: ended.signal }).catch(() => undefined);
+    }
+  };
+  const synced = early().catch((error: unknown) => notWritten(error, paths));
+  const result = await work.finally(() => ended.abort());
+  const problem = await synced;
+  if (problem) throw problem;
+  return result;
+}
+
+async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.datasync();
+  } finally {
+    await handle.close();
   }
 }
 

@@ -8,12 +8,13 @@ import { rootFsPaths } from '../storage/root-fs.js';
 import { finishSuspend, goOn } from './dump.js';
 import { checkpointPaths, readMeta, removeCheckpoint } from './images.js';
 import { processesIn, settle } from './in-flight.js';
+import { closePorts } from './ports.js';
 import { recordResumed, stayOrEnd, wasResumed } from './restore.js';
 
 /** How long criu, left alone by the service that started it, may still take. */
 const settleMs = 60_000;
 
-/** With whole images it is suspended, without it runs on. */
+/** With whole images it is suspended, without it runs on; as does one whose crash dump was cut short, which never has a record of whole images. */
 export async function recoverSuspend(parts: HostParts, id: string): Promise<void> {
   const paths = checkpointPaths(parts.store.paths(id));
   const spec = await parts.store.readSpec(id);
@@ -21,10 +22,11 @@ export async function recoverSuspend(parts: HostParts, id: string): Promise<void
   await settle(paths.folder, settleMs, parts.log);
   if (await readMeta(paths).catch(() => undefined)) {
     parts.log.warn({ instance: id }, 'a suspend was cut short after its images were whole: finishing it');
+    await closePorts(spec.vifs);
     await finishSuspend(parts, spec, new Operation({ name: 'recover_suspend', log: parts.log, instance: id }), (await parts.store.readState(id))?.suspendedFor === 'host' ? 'host' : 'user');
     return;
   }
-  parts.log.warn({ instance: id }, 'a suspend was cut short: the container goes on');
+  parts.log.warn({ instance: id }, 'a dump was cut short: the container goes on');
   await goOn(parts, spec);
 }
 

@@ -21,7 +21,7 @@ import { monitorOptions, writeBundle } from '../start.js';
 import { removeCgroups } from '../cgroup.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { makeGroups } from './cgroup-groups.js';
-import { imageRuntimeOptions, runtimeCriuOptions } from './criu-options.js';
+import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
 import { saysResumed, wordsOf } from './criu-log.js';
 import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
@@ -113,7 +113,7 @@ async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, me
   beginStep(operation, 'container.resume.restore');
   try {
     // not to be given up half-way: it takes a second, and its end is clear
-    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...(meta.from ? imageRuntimeOptions : runtimeCriuOptions), `--work-path=${paths.work}`], timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } });
+    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...(meta.from ? imageRuntimeOptions : restoreCriuOptions), `--work-path=${paths.work}`], timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } });
   } catch (error) {
     if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
     throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });

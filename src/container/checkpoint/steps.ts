@@ -27,3 +27,15 @@ export const checkpointFaultPoints = [
   'container.resume.images',
   'container.resume.done',
 ] as const;
+
+/** Of a crash dump, in order; until `written` the container stands still. */
+export const crashDumpFaultPoints = [
+  'container.crashdump.record',
+  'container.crashdump.prepare',
+  'container.crashdump.freeze',
+  'container.crashdump.dump',
+  'container.crashdump.dumped',
+  'container.crashdump.thawed',
+  'container.crashdump.written',
+  'container.crashdump.kept',
+] as const;

@@ -2,7 +2,7 @@
 import { HaulierError } from '../../base/errors.js';
 import { misfits, type HostFacts } from '../checkpoint/facts.js';
 import type { CheckpointMeta } from '../checkpoint/images.js';
-import { atLeast } from '../probe.js';
+import { atLeast } from '../version.js';
 import type { ContainerSpec } from '../spec.js';
 
 /** Version of the manifest and of the records beside it. */

@@ -110,7 +110,8 @@ export class RootFs {
       ]);
       for (const layer of layers) if (layer.status === 'rejected') throw layer.reason;
       faultPoint('rootfs.layers-mounted');
-      await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,lowerdir=${paths.lower},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });
+      // xino: without it folders are numbered 1, 2, 3... as on a tmpfs, and criu, which tells inotify's targets apart by their number, takes /run/systemd for "/"
+      await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,lowerdir=${paths.lower},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });
       // overlayfs says what it could not do in the kernel log only
       if (!isWhole(await listMounts(), paths)) throw new HaulierError('RUNTIME_FAILED', { action: 'mount the root file system', reason: 'overlayfs refused index, nfs_export or writing (see dmesg)' });
       faultPoint('rootfs.mounted');

@@ -38,6 +38,8 @@ export interface Guest {
   /** Host pid of PID 1. */
   readonly init: GuestProcess;
   readonly processes: readonly GuestProcess[];
+  /** PID 1's root directory; the device as the kernel numbers it (major << 20 | minor). */
+  readonly root: { readonly inode: number; readonly device: number };
   /** Mounts of every mount namespace in use. */
   readonly mounts: ReadonlyMap<string, readonly GuestMount[]>;
   readonly sockets: GuestSockets;
@@ -93,6 +95,13 @@ async function readProcess(pid: number): Promise<GuestProcess | undefined> {
   }
 }
 
+/** A device number of stat(2), as the kernel itself writes it in fdinfo. */
+const kernelDevice = (device: number): number => {
+  const major = Math.floor(device / 256) & 0xfff;
+  const minor = (device & 0xff) | (Math.floor(device / 4096) & 0xfff00);
+  return major * 2 ** 20 + minor;
+};
+
 /** Reads it. @returns undefined if its PID 1 is gone */
 export async function readGuest(initPid: number, pids: readonly number[], ownDevices: readonly string[]): Promise<Guest | undefined> {
   const processes = (await Promise.all(pids.map(readProcess))).filter((process) => process !== undefined);
@@ -107,5 +116,7 @@ export async function readGuest(initPid: number, pids: readonly number[], ownDev
   const networks = new Map([...processes].reverse().concat(init).map(({ pid, namespaces }) => [namespaces['net'] ?? '', pid]));
   const text = await readFile(`/proc/${initPid}/net/dev`, 'utf8').catch(() => '');
   const devices = [...text.matchAll(/^\s*([^:\s]+):/gm)].map((match) => match[1] as string);
-  return { init, processes, mounts, sockets: await readSockets([...networks.values()]), devices, ownDevices };
+  const root = await stat(`/proc/${initPid}/root`).catch(() => undefined);
+  if (!root) return undefined;
+  return { init, processes, root: { inode: root.ino, device: kernelDevice(root.dev) }, mounts, sockets: await readSockets([...networks.values()]), devices, ownDevices };
 }

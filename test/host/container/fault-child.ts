@@ -31,6 +31,7 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
       await host.startContainer(spec.id, operation);
     });
   },
+  crashdump: () => operate(async (operation) => void (await host.crashDump(spec.id, operation))),
   destroy: () => operate((operation) => host.destroy(spec.id, operation)),
 };
 await actions[process.argv[4] ?? '']?.();
