@@ -107,7 +107,6 @@ real('two servers go on from one snapshot, each as itself, and so does the one t
 
 real('sockets: what is bound to an old address is deaf, what is connected is closed, what listens anywhere goes on', async (t) => {
   const { bed, tools } = t.context;
-  const { host } = bed;
   const source = await bootFrom(bed, tools, { limits: { vcpus: 1, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB: 256, swapMiB: 0, pids: 64, rootGiB: 1 } });
   const own = address(source);
   const six = source.vifs[0]?.addresses[1]?.address ?? '';
