@@ -6,7 +6,7 @@ haulier_config() {
   local name=$1
   certs_host "$name"
   haulier_config_text "$name" | put_in "$name" /etc/nova/nova.conf
-  put_in "$name" /etc/haulier/snapshot.key <"$WORK/snapshot.key"
+  (put_in "$name" /etc/haulier/snapshot.key <"$WORK/snapshot.key") # it execs
 }
 
 # put_in NAME PATH: standard input becomes a file (mode 0600) of a host that is up.

@@ -4,6 +4,7 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../../../src/base/run.js';
 import { addKey } from '../../../src/container/memory-image/keys.js';
 import type { LocalContainerHost } from '../../../src/container/local-container-host.js';
@@ -43,11 +44,12 @@ export async function imageFile(file: string, id: string): Promise<ImageSource> 
 /** Where the file of an image is. */
 export const fileOf = (bed: MemoryBed, id: string): string => join(bed.folder, id);
 
-/** Takes a snapshot with memory and keeps it as an image. */
-export async function memorySnapshot(bed: MemoryBed, id: string, host: LocalContainerHost = bed.host): Promise<{ readonly image: ImageSource; readonly snapshot: DiskSnapshot }> {
+/** Takes a snapshot with memory and keeps it as an image. @param pauseMs before it is read */
+export async function memorySnapshot(bed: MemoryBed, id: string, host: LocalContainerHost = bed.host, pauseMs = 0): Promise<{ readonly image: ImageSource; readonly snapshot: DiskSnapshot }> {
   const image = randomUUID();
   const snapshot = await operate((operation) => host.snapshot(id, operation, image));
   try {
+    await sleep(pauseMs);
     await pipeline(snapshot.stream, createWriteStream(fileOf(bed, image)));
   } finally {
     await snapshot.end();

@@ -179,7 +179,7 @@ real('of a paused and of a suspended container; a stopped one has no memory', as
   await countsOn(host, source.id, 3);
   await operate((operation) => host.pause(source.id, operation));
   const at = await counted(host, source.id);
-  const paused = await memorySnapshot(bed, source.id);
+  const paused = await memorySnapshot(bed, source.id, host, 500); // whoever reads late loses nothing
   t.is(paused.snapshot.frozenMs, 0);
   t.is((await host.view(source.id)).state, 'paused');
   t.deepEqual(await remains(bed, source.id), []);
