@@ -9,6 +9,7 @@ import type { Compute, InstanceCall } from '../../../src/compute/compute.js';
 import { snapshotProperties } from '../../../src/compute/disk-snapshot.js';
 import { memoryProperties, wantsMemory } from '../../../src/compute/memory-wish.js';
 import { rebuildInstance } from '../../../src/compute/methods/rebuild.js';
+import { shelveInstance } from '../../../src/compute/methods/shelve.js';
 import { backupInstance, snapshotInstance } from '../../../src/compute/methods/snapshot.js';
 import { NovaObject } from '../../../src/nova/object.js';
 import type { SaveExpectation } from '../../../src/nova/types.js';
@@ -25,6 +26,8 @@ interface World {
   /** Fails at the step of this name. */
   failAt: string;
   failWith: unknown;
+  /** Of the container. */
+  state: string;
   /** Properties of the snapshot's image. */
   image: Record<string, string>;
 }
@@ -38,13 +41,25 @@ function world(): World {
   const instance = new NovaObject('Instance', '2.8');
   for (const [field, value] of Object.entries({ uuid, project_id: 'p', task_state: 'image_snapshot_pending', vm_state: 'active', metadata: {}, system_metadata: {}, image_ref: 'new' })) instance.load(field, value);
   const compute = {
-    settings: { host: 'h', shutdownTimeout: 1 }, log: silentLog(), node: { uuid: 'node' },
+    settings: { host: 'h', shutdownTimeout: 1, shelvedOffloadTime: -1 }, log: silentLog(), node: { uuid: 'node' },
     locks: new KeyedLock(), snapshots: new Semaphore(1),
     notifier: { instance: () => undefined, scheduler: () => undefined }, tracker: { update: () => undefined },
     conductor: { saveInstance: (_: unknown, saved: NovaObject, expected?: SaveExpectation) => step(`save ${String(saved.get('task_state'))}${expected?.taskState ? ` after ${expected.taskState.join()}` : ''}`) },
     placement: { removeProviderFromAllocations: (consumer: string, provider: string) => step(`allocation ${consumer === uuid} ${provider}`) },
     containers: {
-      view: async () => ({ state: 'running' }),
+      view: async () => ({ state: self.state }),
+      spec: async () => ({}),
+      updateVifs: async () => undefined,
+      suspend: async () => {
+        await step('suspend');
+        self.state = 'suspended';
+      },
+      resume: () => step('resume'),
+      stopContainer: async () => {
+        await step('stop');
+        self.state = 'stopped';
+      },
+      startContainer: () => step('start'),
       requireSnapshotKey: () => step('key'),
       snapshot: async (_: string, __: unknown, memoryFor?: string) => {
         await step(`snapshot ${compute.locks.held(uuid)}${memoryFor === imageId ? ' with memory' : ''}`);
@@ -63,7 +78,7 @@ function world(): World {
     },
   } as unknown as Compute;
   const self: World = {
-    compute, done, failAt: '', failWith: undefined, image: {},
+    compute, done, failAt: '', failWith: undefined, state: 'running', image: {},
     call: (args = {}) => ({ method: 'snapshot_instance', context: {}, args: { image_id: imageId, ...args }, operation: new Operation({ name: 'test', log: silentLog() }), instance, uuid }),
   };
   return self;
@@ -127,6 +142,35 @@ test('snapshot with memory: asked of the image, the server, or the boot; never w
     [{ inherited: undefined, server: 'false', image: 'true' }, true],
   ];
   for (const [said, wanted] of words) t.is(wantsMemory(said), wanted, JSON.stringify(said));
+});
+
+for (const [state, steps] of [['running', ['key', 'suspend', 'snapshot false with memory']], ['suspended', ['key', 'snapshot false with memory']], ['paused', ['key', 'snapshot false with memory']], ['stopped', ['key', 'snapshot false with memory']]] as const) {
+  test(`shelve with memory, ${state}: nothing happens after the snapshot`, async (t) => {
+    const it = world();
+    it.image = { 'haulier:memory': 'true' };
+    it.state = state;
+    const call = it.call();
+    call.instance.load('task_state', 'shelving');
+    await shelveInstance(it.compute, call);
+    const end = it.done.indexOf('end');
+    t.deepEqual(it.done.slice(0, steps.length), steps);
+    t.is(it.done.includes('stop'), state === 'paused');
+    if (state === 'paused') t.true(it.done.indexOf('stop') > end);
+    t.is(call.instance.get('vm_state'), 'shelved');
+  });
+}
+
+test('shelve with memory that fails: the guest is resumed; without, it is started', async (t) => {
+  for (const [image, again] of [[{ 'haulier:memory': 'true' }, 'resume'], [{}, 'start']] as const) {
+    const it = world();
+    it.image = image;
+    it.failAt = 'describe';
+    it.failWith = new HaulierError('REST_UNREACHABLE', { service: 'glance', reason: 'gone' });
+    const call = it.call();
+    call.instance.load('info_cache', null);
+    await t.throwsAsync(shelveInstance(it.compute, call), { code: 'REST_UNREACHABLE' });
+    t.deepEqual(it.done.slice(-2), ['delete image', again]);
+  }
 });
 
 test('what the image says of its memory', (t) => {
