@@ -64,6 +64,8 @@ export interface ContainerHost {
    * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, DISK_FULL, SNAPSHOT_KEY, MEMORY_SNAPSHOT_FAILED
    */
   snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot>;
+  /** Before anything is done for a snapshot with memory. @throws SNAPSHOT_KEY if this host could not seal it */
+  requireSnapshotKey(): Promise<void>;
   /**
    * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
    * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.

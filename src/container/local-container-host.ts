@@ -14,6 +14,7 @@ import { dumpContainer } from './coredump/crash-dump.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
+import { readKeyRing } from './memory-image/keys.js';
 import { announce } from './network/announce.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
@@ -162,6 +163,10 @@ export class LocalContainerHost implements ContainerHost {
 
   snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
     return snapshotContainer(this.parts, id, operation, memoryFor);
+  }
+
+  async requireSnapshotKey(): Promise<void> {
+    await readKeyRing(this.#options.snapshotKey);
   }
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {

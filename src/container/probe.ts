@@ -8,6 +8,7 @@ import { featureTable, probeAbilities } from './abilities.js';
 import { readCgroupLayout } from './cgroup.js';
 import { unfitCriu } from './checkpoint/facts.js';
 import type { ContainerHostOptions } from './container-host.js';
+import { readKeyRing } from './memory-image/keys.js';
 import { atLeast } from './version.js';
 
 /** One finding. */
@@ -57,6 +58,10 @@ export async function probeHost(options: ContainerHostOptions): Promise<ProbeLin
   return [
     await probe('root', 'Run the service as root.', async () => { must(process.getuid?.() === 0, 'not root'); return 'yes'; }),
     ...(await Promise.all([probeRuntimes(options), probeCriu(options), probeKernel(options), probeTools(options)])).flat(),
+    await optional('snapshot key', 'Needed only for snapshots with memory: set snapshot_key of [haulier], and make one with `haulier snapshot-key`.', async () => {
+      const [first, ...others] = await readKeyRing(options.snapshotKey);
+      return `${first.id.toString('hex')} seals, ${others.length} more open`;
+    }),
   ];
 }
 

@@ -19,8 +19,8 @@ import type { InstanceState } from '../state.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { noteGroups } from './cgroup-groups.js';
 import { criuDump, describeDump, requireDumpable, requireSpace } from './criu-dump.js';
-import { freeze, thaw } from './freezer.js';
-import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
+import { freezeToDump, thaw } from './freezer.js';
+import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, syncMeanwhile, writeMeta, type CheckpointMeta } from './images.js';
 import { settle } from './in-flight.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
 
@@ -68,11 +68,11 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   const [host] = await together(requireDumpable(parts, id), makeCheckpointFolders(paths).then(() => requireSpace(parts, id, paths.folder)));
 
   beginStep(operation, 'container.suspend.freeze');
-  await freeze(parts, id, operation.signal);
+  await freezeToDump(parts, id, operation.signal);
   beginStep(operation, 'container.suspend.close');
   const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
   beginStep(operation, 'container.suspend.dump');
-  await criuDump(parts, id, paths, operation.signal);
+  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal)); // they must be on the disk before it goes
   beginStep(operation, 'container.suspend.dumped');
   await syncImages(paths);
   return await describeDump(paths, { host, groups, startedAt: state.startedAt });

@@ -12,6 +12,7 @@ import { removeRuntime, unmountBelow } from '../cleanup.js';
 import type { Readiness } from '../container-host.js';
 import { isOwn, showImages } from '../memory-image/clone.js';
 import { becomeItself } from '../memory-image/identity.js';
+import { makeFolderInside } from '../guest-tree.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
@@ -29,6 +30,9 @@ import { criuMark, settle } from './in-flight.js';
 import { parseRestoreStats, readStatsFile, type RestoreStats } from './stats.js';
 
 const settleMs = 5000;
+
+/** The runtime makes it in the tree before a restore, although /sys covers it then. */
+const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
 
 /** A criu that dies in the middle leaves its half-made processes waiting for ever, and the runtime with them. */
 const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
@@ -90,6 +94,7 @@ async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, me
   beginStep(operation, 'container.resume.mount');
   await removeRuntime(parts, id, { inFlight: false });
   const rootfs = await parts.storage.mount(id, idBase);
+  await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
   beginStep(operation, 'container.resume.plug');
   for (const vif of spec.vifs) await parts.plugger.plug(id, vif, false, operation.signal);
   beginStep(operation, 'container.resume.bundle');
