@@ -15,9 +15,10 @@ const pollMs = 1;
 /** Freezes every process of it: the kernel's own switch (0.5 ms), and the runtime (8 ms) for one that keeps moving. @throws RUNTIME_FAILED if it does not stand still in time */
 export async function freeze(parts: HostParts, id: string, signal?: AbortSignal): Promise<void> {
   const path = cgroupsPath(parts, id);
-  const { file, frozen } = switchOf(parts.cgroups, path);
+  const { file, frozen, thawed } = switchOf(parts.cgroups, path);
   const asked = await writeFile(file, frozen).then(() => true, () => false);
   if (asked && (await standsStillWithin(parts.cgroups, path, quickMs, signal))) return;
+  if (asked) await writeFile(file, thawed); // the runtime takes a container that is asked to stand still for paused, and refuses: "container not running"
   await parts.runc.pause(id, signal);
   if (!(await standsStillWithin(parts.cgroups, path, settleMs, signal))) throw new HaulierError('RUNTIME_FAILED', { action: 'freeze the container', reason: `some process still moves after ${settleMs / 1000} s` });
 }
