@@ -36,6 +36,8 @@ export const errorTable = {
   IMAGE_UNACCEPTABLE: { message: 'Image {image} is unacceptable: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Upload a root file system tarball (disk format raw, container format bare).' },
   IMAGE_NOT_FOUND: { message: 'Image {image} could not be found.', nova: nova('ImageNotFound', 404), advice: 'The image was deleted or is not visible to the project.' },
   IMAGE_TOO_LARGE: { message: 'Image {image} is too large for the flavor: {reason}', nova: nova('FlavorDiskSmallerThanImage', 400), advice: 'Use a flavor with a larger root disk.' },
+  TEMPLATE_UNACCEPTABLE: { message: 'Template {template} cannot be attached: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Correct haulier:templates of the image, the flavor or the server (docs/templates.md).' },
+  TEMPLATE_CAPTURE: { message: 'No template can be captured: {reason}', nova: nova('Invalid', 400), advice: 'Mark the container, install, then capture (docs/templates.md).' },
   DISK_FULL: { message: 'No space left on {path}: {reason}', nova: nova('NovaException', 500), advice: 'Free space under instances_path.' },
   INSTANCE_NOT_FOUND: { message: 'Instance {instance} could not be found.', nova: nova('InstanceNotFound', 404), advice: 'The container does not exist on this host.' },
   INSTANCE_STATE: { message: 'Instance {instance} in state {state}: cannot {action} while the instance is in this state.', nova: nova('InstanceInvalidState', 409), advice: 'Bring the instance into the right state first.' },
@@ -54,6 +56,7 @@ export const errorTable = {
   RUNTIME_FAILED: { message: 'The container runtime failed to {action}: {reason}', nova: nova('NovaException', 500), advice: 'Read the reason; `haulier check` says whether the host is fit.' },
   SUSPEND_FAILED: { message: 'Failed to suspend instance: {reason}', nova: nova('InstanceSuspendFailure', 400), advice: 'The server runs on as before; `haulier can-freeze` names what stands in the way.' },
   RESUME_FAILED: { message: 'Failed to resume instance: {reason}', nova: nova('InstanceResumeFailure', 400), advice: 'Its images are kept: mend the cause and resume again, or reboot it hard to start it without its memory.' },
+  QUIESCE_FAILED: { message: 'Failed to quiesce instance: {reason}', nova: nova('InstanceQuiesceFailed', 409), advice: 'The server runs on; its /etc/qemu/fsfreeze-hook failed.' },
   CRASH_DUMP_UNSUPPORTED: { message: 'Triggering crash dump is not supported: {reason}', nova: nova('TriggerCrashDumpNotSupported', 400), advice: 'Set crash_dump_path in [haulier]; core files are made on x86-64 only.' },
   CRASH_DUMP_FAILED: { message: 'No crash dump of the instance could be made: {reason}', nova: nova('NovaException', 500), advice: 'The server runs on as before; `haulier can-freeze` names what stands in the way.' },
   SNAPSHOT_KEY: { message: 'Snapshots with memory need the option snapshot_key of [haulier]: {reason}', nova: nova('Invalid', 400), advice: 'Make a key with `haulier snapshot-key` and give every host of the deployment the same file.' },
@@ -75,6 +78,7 @@ export const errorTable = {
   KEYSTONE_REFUSED: { message: 'keystone refused the credentials of [{section}]: {reason}', nova: nova('NovaException', 500), advice: 'Correct the user, password and project of that section.' },
   STATE_DAMAGED: { message: 'State file {path} is damaged: {reason}', nova: nova('NovaException', 500), advice: 'Restore or remove the file.' },
   IDENTITY: { message: 'This host cannot take the place it claims: {reason}', nova: nova('InvalidConfiguration', 500), advice: 'See the reason; node names and compute_id must not change.' },
+  HOST_IN_USE: { message: 'Another haulier process works with the containers of {path}', nova: nova('InvalidConfiguration', 500), advice: 'Only one may: stop the service (or the other command) first.' },
   FAULT_INJECTED: { message: 'Fault injected at {point}', nova: nova('NovaException', 500), advice: 'Only tests do this.' },
 } as const satisfies Record<string, ErrorRow>;
 
