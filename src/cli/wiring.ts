@@ -41,6 +41,7 @@ export function containerOptions(config: Config): ContainerHostOptions {
     imageMaxBytes: haulier.image_max_bytes,
     consoleLogBytes: haulier.console_log_bytes,
     networkMtu: os_vif_ovs.network_device_mtu,
+    lazyResume: haulier.lazy_resume,
   };
 }
 

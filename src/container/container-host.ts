@@ -103,4 +103,6 @@ export interface ContainerHostOptions {
   readonly imageMaxBytes: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  /** Whether a resume may let the processes run before all their memory is read. */
+  readonly lazyResume: 'auto' | 'never';
 }

@@ -7,6 +7,7 @@ import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
 import { suspendContainer } from './checkpoint/dump.js';
+import { PageKeeper } from './checkpoint/page-keeper.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
@@ -42,6 +43,7 @@ export class LocalContainerHost implements ContainerHost {
   readonly #vanished = new Set<string>();
   #parts: HostParts | undefined;
   #exits: ExitWatcher | undefined;
+  #pages: PageKeeper | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
@@ -70,7 +72,11 @@ export class LocalContainerHost implements ContainerHost {
     this.#parts = parts;
     const found = await reconcile(parts);
     this.#log.info({ running: found.running.length, halfMade: found.halfMade, damaged: found.damaged }, 'containers found');
-    for (const id of found.running) await this.watch(id);
+    this.#pages = new PageKeeper(parts);
+    for (const id of found.running) {
+      await this.watch(id);
+      this.#pages.follow(id);
+    }
     this.#exits = new ExitWatcher(parts.exitFolder, (id, code) => this.#onExitFile(id, code));
     await this.#exits.start();
     for (const id of await parts.store.ids()) await this.#noticeVanished(id);
@@ -80,6 +86,7 @@ export class LocalContainerHost implements ContainerHost {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    await this.#pages?.stop();
     this.#exits?.stop();
     this.#exits = undefined;
     this.#watched.clear();
@@ -147,6 +154,7 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
+    await this.#pages?.settled(id, operation.signal);
     this.#watched.delete(id);
     try {
       const meta = await suspendContainer(this.parts, id, operation, wantedBy);
@@ -161,8 +169,9 @@ export class LocalContainerHost implements ContainerHost {
 
   async resume(id: string, operation: Operation, ready?: Readiness): Promise<void> {
     await this.#watcher.clear(id);
-    const stats = await resumeContainer(this.parts, id, operation, ready);
-    operation.log.info({ criu: stats }, 'resumed');
+    const resumed = await resumeContainer(this.parts, id, operation, ready);
+    if (resumed) operation.log.info({ criu: resumed.stats, lazy: resumed.lazy }, 'resumed');
+    this.#pages?.follow(id);
     await this.#watchOn(id);
   }
 

@@ -15,7 +15,7 @@ const pollMs = 1;
 /** Freezes every process of it: the kernel's own switch (0.5 ms), and the runtime (8 ms) for one that keeps moving. @throws RUNTIME_FAILED if it does not stand still in time */
 export async function freeze(parts: HostParts, id: string, signal?: AbortSignal): Promise<void> {
   const path = cgroupsPath(parts, id);
-  const { file, frozen } = switchOf(parts.cgroups, path);
+  const { file, frozen } = freezerSwitch(parts.cgroups, path);
   const asked = await writeFile(file, frozen).then(() => true, () => false);
   if (asked && (await standsStillWithin(parts.cgroups, path, quickMs, signal))) return;
   await parts.runc.pause(id, signal);
@@ -26,13 +26,13 @@ export async function freeze(parts: HostParts, id: string, signal?: AbortSignal)
 export async function thaw(parts: HostParts, id: string): Promise<void> {
   const path = cgroupsPath(parts, id);
   if (!(await isFrozen(parts.cgroups, path))) return;
-  const { file, thawed } = switchOf(parts.cgroups, path);
+  const { file, thawed } = freezerSwitch(parts.cgroups, path);
   await writeFile(file, thawed);
   if (await isFrozen(parts.cgroups, path)) await parts.runc.resume(id);
 }
 
-/** Where the kernel's switch is, in both generations of control groups. */
-function switchOf(layout: CgroupLayout, path: string): { readonly file: string; readonly frozen: string; readonly thawed: string } {
+/** Where the kernel's switch is, and what is written to it, in both generations of control groups. */
+export function freezerSwitch(layout: CgroupLayout, path: string): { readonly file: string; readonly frozen: string; readonly thawed: string } {
   const freezer = layout.v1.get('freezer');
   return freezer ? { file: join(freezer, path, 'freezer.state'), frozen: 'FROZEN', thawed: 'THAWED' } : { file: join(layout.unified ?? '', path, 'cgroup.freeze'), frozen: '1', thawed: '0' };
 }

@@ -19,10 +19,10 @@ export const checkpointFaultPoints = [
   'container.resume.plug',
   'container.resume.bundle',
   'container.resume.groups',
+  'container.resume.pages',
   'container.resume.ready',
   'container.resume.restore',
   'container.resume.restored',
   'container.resume.recorded',
-  'container.resume.images',
   'container.resume.done',
 ] as const;

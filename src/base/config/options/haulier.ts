@@ -1,5 +1,5 @@
 /** `[haulier]`: what nova-compute does not have. */
-import { integer, text, typed, type Section } from '../option.js';
+import { choice, integer, text, typed, type Section } from '../option.js';
 import { commandType, listenType, pathType } from '../own-types.js';
 
 const mebi = 1024 * 1024;
@@ -25,6 +25,7 @@ export const haulier = {
     image_max_bytes: integer({ default: 64 * 1024 * mebi, min: mebi, help: 'Bytes that an image may have when unpacked.' }),
     console_log_bytes: integer({ default: mebi, min: 4096, help: 'Bytes of console output that are kept for each container.' }),
     pids_limit: integer({ default: 4096, min: 1, max: 4194304, help: 'Processes and threads that a container may have.' }),
+    lazy_resume: choice(['auto', 'never'], { default: 'auto', help: 'auto: a server with much memory runs again before all of it is read from the disk, where the host has vm.unprivileged_userfaultfd = 1.' }),
     http_listen: typed(listenType, { default: '127.0.0.1:8790', help: 'Where health, metrics and progress are served: address:port, or off.' }),
   },
 } satisfies Section;
