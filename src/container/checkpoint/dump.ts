@@ -15,14 +15,14 @@ import type { Operation } from '../../base/operation.js';
 import { cgroupPids } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
-import { waitGone } from '../process.js';
+import { identify, isAlive, waitGone, type ProcessId } from '../process.js';
 import type { ContainerSpec } from '../spec.js';
 import type { InstanceState } from '../state.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { verdictOf } from '../verdict/verdict.js';
 import { noteGroups } from './cgroup-groups.js';
 import { runtimeCriuOptions } from './criu-options.js';
-import { wordsOf } from './criu-log.js';
+import { breaksOff, wordsOf } from './criu-log.js';
 import { readHostFacts } from './facts.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, freeBytes, imageFiles, makeCheckpointFolders, removeCheckpoint, syncImages, syncMeanwhile, writeMeta, type CheckpointMeta, type CheckpointPaths } from './images.js';
@@ -57,20 +57,21 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
   beginStep(operation, 'container.suspend.record');
   await store.update(id, { phase: 'suspending', suspendedFor: wantedBy });
   let meta: CheckpointMeta;
+  const stoodStill: NamedProcess[] = [];
   try {
-    meta = await dump(parts, spec, state, operation);
+    meta = await dump(parts, spec, state, operation, stoodStill);
     beginStep(operation, 'container.suspend.commit');
     await writeMeta(checkpointPaths(store.paths(id)), meta);
   } catch (error) {
     await goOn(parts, spec, isHaulierError(error) && error.details['halted'] === true ? haltedMs : settleMs);
-    throw error;
+    throw withLosses(error, stoodStill);
   }
   await finishSuspend(parts, spec, operation, wantedBy);
   return meta;
 }
 
 /** Up to whole images of a container that stands frozen. */
-async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState, operation: Operation): Promise<CheckpointMeta> {
+async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState, operation: Operation, stoodStill: NamedProcess[]): Promise<CheckpointMeta> {
   const { id } = spec;
   const paths = checkpointPaths(parts.store.paths(id));
   beginStep(operation, 'container.suspend.prepare');
@@ -85,7 +86,8 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   beginStep(operation, 'container.suspend.freeze');
   await freeze(parts, id, operation.signal);
   beginStep(operation, 'container.suspend.close');
-  const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
+  const [groups, processes] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), namedProcesses(parts, id), closePorts(spec.vifs, operation.signal));
+  stoodStill.push(...processes);
   beginStep(operation, 'container.suspend.dump');
   await writeImages(parts, id, paths, operation.signal);
   beginStep(operation, 'container.suspend.dumped');
@@ -102,8 +104,32 @@ async function writeImages(parts: HostParts, id: string, paths: CheckpointPaths,
     await whileProgressing(paths, signal, (given) => syncMeanwhile(paths, parts.runc.checkpoint(id, args, given, { [criuMark]: paths.folder })));
   } catch (error) {
     if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
-    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
+    const killed = breaksOff(await readFile(paths.dumpLog, 'utf8').catch(() => ''));
+    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])), killed }, { cause: error });
   }
+}
+
+/**
+ * A criu that is killed while its code runs inside a process can take that process with it (one in 60 of those that were killed at
+ * random moments), and nothing can be done about it: at least it is said.
+ */
+function withLosses(error: unknown, stoodStill: readonly NamedProcess[]): unknown {
+  if (!isHaulierError(error, 'SUSPEND_FAILED') || error.details['killed'] !== true) return error;
+  const lost = stoodStill.filter((process) => !isAlive(process)).map(({ name }) => name);
+  return lost.length === 0 ? error : new HaulierError('SUSPEND_FAILED', { ...error.details, reason: `${String(error.details['reason'])}; gone since then, maybe with it: ${lost.join(', ')}`, lost: lost.join(' ') }, { cause: error });
+}
+
+interface NamedProcess extends ProcessId {
+  readonly name: string;
+}
+
+/** The container's processes. */
+async function namedProcesses(parts: HostParts, id: string): Promise<NamedProcess[]> {
+  const found = await Promise.all((await cgroupPids(parts.cgroups, cgroupsPath(parts, id))).map(async (pid) => {
+    const process = identify(pid);
+    return process && { ...process, name: (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() };
+  }));
+  return found.filter((process) => process !== undefined);
 }
 
 /** @throws SUSPEND_FAILED for what could be dumped but never restored */

@@ -2,24 +2,28 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HaulierError } from '../../base/errors.js';
+import { HaulierError, messageOf } from '../../base/errors.js';
 import type { CgroupLayout } from '../cgroup.js';
 import { isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 
 const settleMs = 10_000;
-/** The kernel alone stands a container still within a millisecond, unless it forks or sleeps uninterruptibly. */
-const quickMs = 30;
 const pollMs = 1;
+/** One that forks all the time can outrun the kernel: let go and caught again, it is had the next time. */
+const againMs = 100;
 
-/** Freezes every process of it: the kernel's own switch (0.5 ms), and the runtime (8 ms) for one that keeps moving. @throws RUNTIME_FAILED if it does not stand still in time */
+/** Freezes every process of it, by the kernel's own switch: the runtime's command for it takes 8 ms. @throws RUNTIME_FAILED if it does not stand still in time */
 export async function freeze(parts: HostParts, id: string, signal?: AbortSignal): Promise<void> {
   const path = cgroupsPath(parts, id);
-  const { file, frozen } = freezerSwitch(parts.cgroups, path);
-  const asked = await writeFile(file, frozen).then(() => true, () => false);
-  if (asked && (await standsStillWithin(parts.cgroups, path, quickMs, signal))) return;
-  await parts.runc.pause(id, signal);
-  if (!(await standsStillWithin(parts.cgroups, path, settleMs, signal))) throw new HaulierError('RUNTIME_FAILED', { action: 'freeze the container', reason: `some process still moves after ${settleMs / 1000} s` });
+  const { file, frozen, thawed } = freezerSwitch(parts.cgroups, path);
+  const failed = (reason: string): HaulierError => new HaulierError('RUNTIME_FAILED', { action: 'freeze the container', reason });
+  for (const end = performance.now() + settleMs; performance.now() < end;) {
+    await writeFile(file, frozen).catch((error: unknown) => { throw failed(messageOf(error)); });
+    if (await standsStillWithin(parts.cgroups, path, againMs, signal)) return;
+    await writeFile(file, thawed);
+    await sleep(pollMs);
+  }
+  throw failed(`some process still moves after ${settleMs / 1000} s`);
 }
 
 /** Lets it go on. */

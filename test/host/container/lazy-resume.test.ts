@@ -198,7 +198,7 @@ real('where no page daemon can be started, or it is killed before the processes 
   const spec = await boot(bed, image);
   const folder = await mkdtemp('/run/criu-');
   const criu = join(folder, 'criu');
-  for (const script of ['exit 3', '(sleep 0.05; kill -9 $$) & exec /usr/sbin/criu "$@"']) {
+  for (const script of ['exit 3', '(until [ -e restore.log ]; do sleep 0.005; done; kill -9 $$) & exec /usr/sbin/criu "$@"']) {
     await suspend(bed.host, spec.id);
     await bed.host.stop();
     await writeFile(criu, `#!/bin/sh\n[ "$1" = lazy-pages ] || exec /usr/sbin/criu "$@"\n${script}\n`, { mode: 0o755 });
