@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { messageOf } from '../base/errors.js';
 import { run } from '../base/run.js';
 import { readCgroupLayout } from './cgroup.js';
+import { lazyProblem } from './checkpoint/lazy.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { runtimeEnvironment } from './runtime/runc.js';
 
@@ -94,6 +95,11 @@ async function probeCriu(options: ContainerHostOptions): Promise<ProbeLine[]> {
     present,
     await optional('criu check', 'Read what it lacks; the kernel needs CONFIG_CHECKPOINT_RESTORE and the *_DIAG options.', () => firstLine(options.criu, ['check'], env)),
     { what: 'criu features', ok: true, detail: features.map(({ feature, ok }) => `${feature}: ${ok ? 'yes' : 'no'}`).join(', '), advice: '' },
+    await optional('lazy resume', 'Set vm.unprivileged_userfaultfd = 1 (sysctl): servers with much memory then run again before all of it is read. Guests are kept from that call by their filter, other users of the host are not.', async () => {
+      const problem = await lazyProblem(options);
+      must(problem === undefined, problem ?? '');
+      return options.lazyResume === 'auto' ? 'yes' : 'possible, but lazy_resume = never';
+    }),
     await optional('/run', 'Put /run (or the service\'s own mount of it) on a tmpfs: criu keeps its kernel probes there, which saves 15 to 25 ms a call.', async () => {
       must((await statfs('/run')).type === tmpfsMagic, '/run is no tmpfs');
       return 'tmpfs';

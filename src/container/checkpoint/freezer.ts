@@ -4,26 +4,39 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { CgroupLayout } from '../cgroup.js';
-import { isFrozen } from '../cgroup.js';
+import { cgroupPids, isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
+import { someInVfork } from './vfork.js';
 
 const settleMs = 10_000;
 const pollMs = 1;
 /** One that forks all the time can outrun the kernel: let go and caught again, it is had the next time. */
 const againMs = 100;
+const longestPauseMs = 50;
+/** One whose child never runs another program is taken as it is: criu will tell. */
+const vforkMs = 2000;
 
-/** Freezes every process of it, by the kernel's own switch: the runtime's command for it takes 8 ms. @throws RUNTIME_FAILED if it does not stand still in time */
+/**
+ * Freezes every process of it, by the kernel's own switch (the runtime's command for it takes 8 ms), and not in the middle of a vfork.
+ * @throws RUNTIME_FAILED if it does not stand still in time
+ */
 export async function freeze(parts: HostParts, id: string, signal?: AbortSignal): Promise<void> {
   const path = cgroupsPath(parts, id);
   const { file, frozen, thawed } = freezerSwitch(parts.cgroups, path);
-  const failed = (reason: string): HaulierError => new HaulierError('RUNTIME_FAILED', { action: 'freeze the container', reason });
-  for (const end = performance.now() + settleMs; performance.now() < end;) {
-    await writeFile(file, frozen).catch((error: unknown) => { throw failed(messageOf(error)); });
-    if (await standsStillWithin(parts.cgroups, path, againMs, signal)) return;
+  const began = performance.now();
+  for (let pause = pollMs; performance.now() - began < settleMs; pause = Math.min(pause * 2, longestPauseMs)) {
+    await writeFile(file, frozen).catch((error: unknown) => { throw notFrozen(messageOf(error)); });
+    if (await standsStillWithin(parts.cgroups, path, againMs, signal)) {
+      if (performance.now() - began > vforkMs || !(await someInVfork(await cgroupPids(parts.cgroups, path)))) return;
+    }
     await writeFile(file, thawed);
-    await sleep(pollMs);
+    await sleep(pause);
   }
-  throw failed(`some process still moves after ${settleMs / 1000} s`);
+  throw notFrozen(`some process still moves after ${settleMs / 1000} s`);
+}
+
+function notFrozen(reason: string): HaulierError {
+  return new HaulierError('RUNTIME_FAILED', { action: 'freeze the container', reason });
 }
 
 /** Lets it go on. */

@@ -30,6 +30,7 @@ async function boot(bed: Bed): Promise<ContainerSpec> {
   await run('ip', ['addr', 'replace', '10.90.0.1/24', 'dev', bridge]);
   await until('it counts', async () => (await counted(bed.host, spec.id)) > 0);
   await inside(bed, spec.id, 'sh', '-c', '(tail -f /etc/passwd & nc -ll -p 7000 -e cat &) </dev/null >/dev/null 2>&1');
+  await until('the programs run', async () => (await missing(bed, spec)).length === 0);
   return spec;
 }
 

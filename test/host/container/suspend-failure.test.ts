@@ -19,7 +19,7 @@ test.before(async (t) => {
   // a file system of its own, small enough to be filled
   const small = await mkdtemp('/var/lib/nova/small-');
   await run('truncate', ['-s', '160M', `${small}.img`]);
-  await run('mkfs.ext4', ['-q', `${small}.img`]);
+  await run('mkfs.ext4', ['-q', '-m', '0', `${small}.img`]);
   await run('mount', ['-o', 'loop', `${small}.img`, small]);
   await mkdir(join(small, 'instances'));
   t.context = { bed: await makeBed({ instancesPath: join(small, 'instances') }), small };
@@ -100,7 +100,7 @@ real('the disk fills up: before the dump, and in the middle of it', async (t) =>
   const { pid } = await bed.host.view(spec.id);
   await inside(bed, spec.id, 'sh', '-c', 'dd if=/dev/urandom of=/dev/shm/ball bs=1M count=20 2>/dev/null; tail -c 30000000 /dev/urandom >/dev/null 2>&1 & sleep 0.1; true').catch(() => undefined);
   const filler = join(small, 'filler');
-  const fill = (left: number): string => `free=$(df --output=avail -k ${small} | tail -1); head -c $(( (free - ${left}) * 1024 )) /dev/zero > ${filler}`;
+  const fill = (left: number): string => `[ -s ${filler} ] || { free=$(df --output=avail -k ${small} | tail -1); head -c $(( (free - ${left}) * 1024 )) /dev/zero > ${filler}; }`;
   for (const kib of [0, 64, 400, 2048, 8192, 16384]) {
     await withCriu(bed, await wrapper(`${fill(kib)}; exec $real "$@"`), async (host) => {
       const error = await t.throwsAsync(suspend(host, spec));
