@@ -1,9 +1,10 @@
 # shellcheck shell=bash
 # haulier.sh: the service under test on a host: its nova.conf, and start, stop, kill, log.
 
-# haulier_config NAME: /etc/nova/nova.conf of a host. No [database]: a compute has none.
+# haulier_config NAME: /etc/nova/nova.conf of a host, and its certificates. No [database]: a compute has none.
 haulier_config() {
   local name=$1
+  certs_host "$name"
   haulier_config_text "$name" | put_in "$name" /etc/nova/nova.conf
 }
 
@@ -57,6 +58,10 @@ ovsdb_connection = unix:/run/openvswitch/db.sock
 lock_path = /run/lock/nova
 
 [haulier]
+cgroup_parent = /$CGROUP/$1
+haul_ca = $HAUL_CERTS/ca.pem
+haul_cert = $HAUL_CERTS/cert.pem
+haul_key = $HAUL_CERTS/key.pem
 EOF
 }
 

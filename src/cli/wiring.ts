@@ -5,6 +5,7 @@ import { HaulierError } from '../base/errors.js';
 import { findCommand } from '../base/run.js';
 import type { ContainerHostOptions } from '../container/container-host.js';
 import type { ComputeSettings } from '../compute/settings.js';
+import type { HaulSettings } from '../haul/settings.js';
 import type { MessagingOptions } from '../messaging/options.js';
 import type { AuthOptions } from '../openstack/auth-options.js';
 import type { OpenstackOptions } from '../openstack/openstack.js';
@@ -42,6 +43,17 @@ export function containerOptions(config: Config): ContainerHostOptions {
     consoleLogBytes: haulier.console_log_bytes,
     networkMtu: os_vif_ovs.network_device_mtu,
     lazyResume: haulier.lazy_resume,
+    crashDumps: { path: haulier.crash_dump_path || undefined, keep: haulier.crash_dump_keep, maxBytes: haulier.crash_dump_max_bytes },
+    snapshotKey: haulier.snapshot_key,
+  };
+}
+
+/** Settings of the haul room. */
+export function haulSettings(config: Config): HaulSettings {
+  const { haulier, DEFAULT } = config;
+  return {
+    host: DEFAULT.host, ca: haulier.haul_ca, cert: haulier.haul_cert, key: haulier.haul_key,
+    address: haulier.haul_address, port: haulier.haul_port, bandwidthMiB: haulier.haul_bandwidth,
   };
 }
 

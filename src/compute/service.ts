@@ -109,6 +109,8 @@ export class ComputeService {
     this.#periodic = new PeriodicTasks(periodicTasks(compute, this.#heartbeat), settings.periodicFuzzyDelay, log);
     if (settings.periodicEnable) this.#periodic.start();
     this.#ready = true;
+    // beside the service: it takes a second, and nothing waits for it
+    void compute.tracker.tellAbilities().catch((error: unknown) => log.warn({ err: error }, 'cannot tell placement what criu can do; the next audit does'));
     log.info({ host: settings.host, node: node.uuid, release: this.#conductor.release, serviceVersion: this.#conductor.serviceVersion, instances: instances.length }, 'ready');
   }
 

@@ -35,6 +35,11 @@ const rules: readonly Rule[] = [
     broken: ({ haulier: o }) => o.subid_base + o.subid_ranges * 65536 > 0xffffffff,
     problem: 'subid_base + subid_ranges * 65536 goes beyond the last id, 4294967294',
   },
+  ...(['haul_ca', 'haul_cert', 'haul_key'] as const).map((name): Rule => ({
+    of: ['haulier', name],
+    broken: ({ haulier: o }) => o[name] === undefined && (o.haul_ca ?? o.haul_cert ?? o.haul_key) !== undefined,
+    problem: 'is needed where one of haul_ca, haul_cert and haul_key is set',
+  })),
 ];
 
 /** The rules that `config` breaks. */

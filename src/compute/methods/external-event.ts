@@ -43,7 +43,9 @@ async function one(compute: Compute, context: WireContext, uuid: string, event: 
       return;
     default: {
       const woken = compute.events.deliver(uuid, name, tag, (event.text('status') ?? 'completed') as EventOutcome);
-      if (woken === 0) compute.log.debug({ instance: uuid, event: name, tag }, 'nobody waits for this event');
+      // a port that is wired after its guest began (start, reboot, resume wait for none): what the guest said before was not heard
+      if (woken === 0 && name === 'network-vif-plugged' && event.text('status') === 'completed') await compute.containers.announce(uuid);
+      else if (woken === 0) compute.log.debug({ instance: uuid, event: name, tag }, 'nobody waits for this event');
     }
   }
 }

@@ -1,7 +1,7 @@
 /** terminate, soft delete, restore (contract C.4; nova/compute/manager.py `_delete_instance`). Idempotent: it comes again after a crash. */
 import type { Compute, InstanceCall } from '../compute.js';
 import { uuidOf } from '../compute.js';
-import { isNova } from '../failure-report.js';
+import { isNova, isStopping } from '../failure-report.js';
 import { finishWith, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
 import { cachedVifs } from '../network/info-cache.js';
 import { deallocateNetworks } from '../network/deallocate.js';
@@ -35,7 +35,7 @@ export async function terminateInstance(compute: Compute, call: InstanceCall): P
 
 /**
  * Deletes a server: container, ports, allocation, row, in that order, each idempotent.
- * On failure the server is in error and can be deleted again.
+ * On failure the server is in error and can be deleted again. What a stop of the service interrupts is done at its next start.
  */
 export async function deleteInstance(compute: Compute, context: WireContext, instance: NovaObject, operation: Operation): Promise<void> {
   const uuid = uuidOf(instance);
@@ -66,6 +66,8 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
       await compute.placement.deleteAllocations(uuid);
       return;
     }
+    // whatever it failed with, the next start of the service finishes it: `deleting` stays, and is no error
+    if (isStopping(operation.signal.reason)) throw operation.signal.reason;
     await toError(compute, context, instance);
     throw error;
   }

@@ -29,6 +29,16 @@ export interface CheckpointMeta {
   /** When PID 1 was started first. */
   readonly startedAt: string | undefined;
   readonly stats: DumpStats | undefined;
+  /** It came with the image of the container: criu's files are the image's, `images/` only shows them. Not in an image's own record. */
+  readonly from?: CheckpointOrigin;
+}
+
+/** Where an image's checkpoint comes from. */
+export interface CheckpointOrigin {
+  /** The server that was frozen; the container itself when it was shelved. */
+  readonly instance: string;
+  /** Addresses that it had and the container has not. */
+  readonly addresses: readonly { readonly address: string; readonly scope: string }[];
 }
 
 /** Makes the folders anew, empty. The mapped root passes through the outer one but cannot list it. */
@@ -54,7 +64,7 @@ export async function freeBytes(folder: string): Promise<number> {
 }
 
 /** criu's files by name and size. */
-export async function imageFiles(paths: CheckpointPaths): Promise<Record<string, number>> {
+export async function imageFiles(paths: Pick<CheckpointPaths, 'images'>): Promise<Record<string, number>> {
   const names = (await readdir(paths.images)).sort();
   return Object.fromEntries(await Promise.all(names.map(async (name) => [name, (await stat(join(paths.images, name))).size] as const)));
 }
@@ -120,7 +130,7 @@ export async function readMeta(paths: CheckpointPaths): Promise<CheckpointMeta |
 }
 
 /** @throws STATE_DAMAGED if a file is missing or has another size than when it was written */
-export async function checkFiles(paths: CheckpointPaths, meta: CheckpointMeta): Promise<void> {
+export async function checkFiles(paths: Pick<CheckpointPaths, 'images'>, meta: Pick<CheckpointMeta, 'files'>): Promise<void> {
   const found = await imageFiles(paths).catch((): Record<string, number> => ({}));
   for (const [name, size] of Object.entries(meta.files)) {
     const reason = found[name] === undefined ? 'it is missing' : found[name] !== size ? `it has ${found[name]} bytes instead of ${size}` : undefined;

@@ -11,6 +11,8 @@ import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
 import { removeRuntime, unmountBelow } from '../cleanup.js';
 import type { Readiness } from '../container-host.js';
+import { isOwn, showImages } from '../memory-image/clone.js';
+import { becomeItself } from '../memory-image/identity.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
@@ -19,10 +21,11 @@ import { monitorOptions, writeBundle } from '../start.js';
 import { removeCgroups } from '../cgroup.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { makeGroups } from './cgroup-groups.js';
-import { runtimeCriuOptions } from './criu-options.js';
+import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
 import { saysResumed, wordsOf } from './criu-log.js';
 import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
+import { rootFsPaths } from '../storage/root-fs.js';
 import { criuMark, settle } from './in-flight.js';
 import { resumesLazily } from './lazy.js';
 import { endPageDaemon, forgetPageDaemon, startPageDaemon } from './page-daemon.js';
@@ -67,7 +70,7 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
       throw error;
     }
   };
-  let lazy = await resumesLazily(parts.options, meta.bytes);
+  let lazy = !meta.from && (await resumesLazily(parts.options, meta.bytes));
   const pid = await attempt(lazy).catch(async (error: unknown) => {
     if (!lazy || !isHaulierError(error, 'RESUME_FAILED') || (await store.readState(id))?.wanted !== 'suspended') throw error;
     operation.log.warn({ err: error }, `reading all memory first, because that failed: ${error.message}`);
@@ -75,6 +78,10 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
     return await attempt(false);
   });
   cleanupStep(operation, 'container.resume.restored');
+  if (meta.from) {
+    cleanupStep(operation, 'container.resume.identity');
+    await becomeItself(parts, spec, pid, state.idBase, rootFsPaths(store.paths(id).folder).rootfs, meta.from);
+  }
   const stats = await readStatsFile(join(paths.work, 'stats-restore'), parseRestoreStats);
   await recordResumed(parts, id, pid, meta.startedAt);
   cleanupStep(operation, 'container.resume.recorded');
@@ -87,7 +94,7 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
 async function usable(parts: HostParts, paths: CheckpointPaths): Promise<CheckpointMeta> {
   const meta = await readMeta(paths);
   if (!meta) throw new HaulierError('RESUME_FAILED', { reason: `there are no whole images in ${paths.folder}` });
-  await checkFiles(paths, meta);
+  if (!meta.from) await checkFiles(paths, meta);
   const here = await readHostFacts(parts.options).catch((error: unknown) => {
     throw new HaulierError('RESUME_FAILED', { reason: messageOf(error) }, { cause: error });
   });
@@ -110,7 +117,7 @@ async function restore(parts: HostParts, spec: ContainerSpec, what: Restore, ope
   beginStep(operation, 'container.resume.ready');
   await (typeof ready === 'function' ? ready() : ready);
   beginStep(operation, 'container.resume.restore');
-  const runtimeOptions = [...runtimeCriuOptions, `--work-path=${paths.work}`, ...(what.lazy ? ['--lazy-pages'] : [])];
+  const runtimeOptions = [...(meta.from ? imageRuntimeOptions : restoreCriuOptions), `--work-path=${paths.work}`, ...(what.lazy ? ['--lazy-pages'] : [])];
   try {
     // not to be given up half-way: it takes a second, and its end is clear
     return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } });
@@ -129,7 +136,10 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
   const bundle = async (): Promise<void> => {
     const rootfs = await parts.storage.mount(id, idBase);
     beginStep(operation, 'container.resume.bundle');
-    await writeBundle(parts, spec, idBase, rootfs);
+    await writeBundle(parts, spec, idBase, rootfs, meta.from);
+    if (!meta.from) return;
+    await showImages(parts, spec, idBase, paths);
+    await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
   };
   const plug = async (): Promise<void> => {
     beginStep(operation, 'container.resume.plug');
@@ -139,7 +149,7 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
     for (const path of [join(parts.exitFolder, id), paths.restoreLog]) await rm(path, { force: true });
     await forgetPageDaemon(paths);
     if (lazy) beginStep(operation, 'container.resume.pages');
-    await together(ownImages(paths, idBase), lazy ? startPageDaemon(parts, id, paths) : Promise.resolve());
+    await together(meta.from ? Promise.resolve() : ownImages(paths, idBase), lazy ? startPageDaemon(parts, id, paths) : Promise.resolve());
   };
   const groups = async (): Promise<void> => {
     beginStep(operation, 'container.resume.groups');

@@ -47,9 +47,7 @@ const decompressors: Readonly<Record<Exclude<Packing, 'tar'>, readonly string[]>
  * @throws IMAGE_UNACCEPTABLE with the reason, DISK_FULL, the source's own error, or the signal's reason
  */
 export async function unpackImage(source: ImageSource, folder: string, limits: UnpackLimits, signal: AbortSignal, progress: (bytes: number) => void): Promise<Unpacked> {
-  if (source.diskFormat !== 'raw' || source.containerFormat !== 'bare') {
-    throw unacceptable(source.id, `its formats are ${source.diskFormat}/${source.containerFormat}; a root file system tarball is raw/bare`);
-  }
+  checkFormats(source);
   signal.throwIfAborted();
   const stored = new StoredMeter(source);
   const stream = await source.open(signal) as Readable;
@@ -74,6 +72,12 @@ export async function unpackImage(source: ImageSource, folder: string, limits: U
     signal.removeEventListener('abort', close);
     close();
   }
+}
+
+/** @throws IMAGE_UNACCEPTABLE for formats that Haulier has no use for */
+export function checkFormats(source: ImageSource): void {
+  if (source.diskFormat === 'raw' && source.containerFormat === 'bare') return;
+  throw unacceptable(source.id, `its formats are ${source.diskFormat}/${source.containerFormat}; a root file system tarball is raw/bare`);
 }
 
 const refusal = (what: string): string => `it is ${what}; Haulier takes a root file system as tar, tar.gz, tar.xz or tar.zst`;
@@ -160,7 +164,7 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
 }
 
 /** The source's bytes; a connection that just closes is told as what it is. */
-async function* unbroken(source: ImageSource, bytes: AsyncIterable<Buffer>, stored: StoredMeter): AsyncGenerator<Buffer> {
+export async function* unbroken(source: ImageSource, bytes: AsyncIterable<Buffer>, stored: StoredMeter): AsyncGenerator<Buffer> {
   try {
     yield* bytes;
   } catch (error) {

@@ -122,17 +122,3 @@ for (const [what, script] of Object.entries(broken)) {
     t.deepEqual(await leftOvers(bed, spec), []);
   });
 }
-
-real('a criu of another version, too old for this kernel', async (t) => {
-  const { bed } = t.context;
-  const spec = await boot(bed);
-  const { pid } = await bed.host.view(spec.id);
-  const criu = await wrapper('echo "Error: unknown request" >&2; exit 1', '3.15');
-  await withCriu(bed, criu, async (host) => {
-    const outcome = await suspend(host, spec);
-    t.log(outcome);
-    t.regex(outcome, /^SUSPEND_FAILED: /);
-    await goesOn(t, bed, host, spec, pid);
-  });
-  await operate((operation) => bed.host.destroy(spec.id, operation));
-});

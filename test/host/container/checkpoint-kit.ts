@@ -43,11 +43,10 @@ export async function goesOn(t: ExecutionContext, bed: Bed, host: LocalContainer
   t.false(existsSync(join(bed.options.instancesPath, spec.id, 'checkpoint')));
 }
 
-/** A folder with a `criu` that runs `script`; `$real` is the true one. Other calls than the runtime's go to that, or are told `version`. */
-export async function wrapper(script: string, version?: string): Promise<string> {
+/** A folder with a `criu` that runs `script` where the runtime calls it, and `before` in every call; `$real` is the true one. */
+export async function wrapper(script: string, before = ''): Promise<string> {
   const folder = await mkdtemp('/run/criu-');
-  const other = version === undefined ? 'exec $real "$@"' : `{ echo "Version: ${version}"; exit 0; }`;
-  await writeFile(join(folder, 'criu'), `#!/bin/bash\nreal=/usr/sbin/criu\n[ "$1" = swrk ] || ${other}\n${script}\n`);
+  await writeFile(join(folder, 'criu'), `#!/bin/bash\nreal=/usr/sbin/criu\n${before}\n[ "$1" = swrk ] || exec $real "$@"\n${script}\n`);
   await chmod(join(folder, 'criu'), 0o755);
   return join(folder, 'criu');
 }

@@ -1,11 +1,13 @@
 /** Dumps that fail leave the container running as before; restores that fail leave it suspended. criu itself is made to fail by a wrapper. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
+import { atLeast } from '../../../src/container/version.js';
 import { counted, criuProblem, goesOn, leftOvers, withCriu, wrapper } from './checkpoint-kit.js';
 import { inside, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
 
@@ -76,6 +78,16 @@ real('criu is not there, or fails at the restore', async (t) => {
     await t.throwsAsync(suspend(host, spec), { name: 'SUSPEND_FAILED', message: /no\/such\/criu/ });
     await goesOn(t, bed, host, spec, pid);
   });
+  if (atLeast(release(), '6.16')) {
+    await withCriu(bed, await wrapper('exit 1', '[ "$1" != --version ] || { echo "Version: 4.1.1"; exit 0; }'), async (host) => {
+      const verdict = await host.verdict(spec.id);
+      t.false(verdict.freezable);
+      t.regex(verdict.findings[0]?.text ?? '', /criu 4\.1\.1 is too old/);
+      await t.throwsAsync(suspend(host, spec), { name: 'SUSPEND_FAILED', message: /criu 4\.1\.1 is too old: on kernel .* install criu 4\.2/ });
+      t.deepEqual(host.tally.rows.map(({ operation, result, count }) => [operation, result, count]), [['suspend', 'done', 0], ['suspend', 'failed', 1], ['resume', 'done', 0], ['resume', 'failed', 0]]);
+      await goesOn(t, bed, host, spec, pid);
+    });
+  } else t.log('SKIPPED: a criu too old for the kernel: this kernel is older than 6.16');
   await suspend(bed.host, spec);
   await withCriu(bed, '/run/no/such/criu', (host) => t.throwsAsync(resume(host, spec), { name: 'RESUME_FAILED', message: /no\/such\/criu/ }).then(() => undefined));
   for (const seconds of ['0', '0.01', '0.02', '0.03']) {

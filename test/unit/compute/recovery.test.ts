@@ -23,7 +23,7 @@ async function restarted(found: Found, settings: Parameters<typeof world>[0] = {
   return w;
 }
 const states = (w: World): unknown[] => ['vm_state', 'task_state', 'power_state'].map((field) => w.nova.row(uuid)[field]);
-const made = (w: World): string[] => w.steps.seen.filter((step) => /^containers\.(?!resources|updateVifs|unplug)/.test(step));
+const made = (w: World): string[] => w.steps.seen.filter((step) => /^containers\.(?!resources|updateVifs|unplug|announce)/.test(step));
 
 const rows: [string, Found, unknown[], string[]][] = [
   ['soft-delete', { vm: 'soft-delete', task: null, container: 'stopped', power: 4 }, ['soft-delete', null, 4], []],

@@ -1,0 +1,74 @@
+/** What a suspend and a snapshot with memory share: whether criu may try, its dump of a container that stands frozen, and the record of it. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
+import { together } from '../../base/together.js';
+import { cgroupPids } from '../cgroup.js';
+import { cgroupsPath, type HostParts } from '../parts.js';
+import { verdictOf } from '../verdict/verdict.js';
+import type { GuestGroups } from './cgroup-groups.js';
+import { runtimeCriuOptions } from './criu-options.js';
+import { breaksOff, wordsOf } from './criu-log.js';
+import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
+import { freeBytes, imageFiles, syncMeanwhile, type CheckpointMeta, type CheckpointPaths } from './images.js';
+import { criuMark } from './in-flight.js';
+import { whileProgressing } from './progress.js';
+import { parseDumpStats, readStatsFile } from './stats.js';
+
+/** Beside the memory: criu's other files, and air for everybody else on that disk. */
+const spareBytes = 32 * 1024 * 1024;
+
+/** Before it is disturbed. @throws SUSPEND_FAILED where there is no criu, or one that this kernel is too new for, or a restore could not work */
+export async function requireDumpable(parts: HostParts, id: string): Promise<HostFacts> {
+  const [host] = await together(requireCriu(parts), requireWayBack(parts, id));
+  return host;
+}
+
+async function requireCriu(parts: HostParts): Promise<HostFacts> {
+  const host = await readHostFacts(parts.options).catch((error: unknown) => {
+    throw new HaulierError('SUSPEND_FAILED', { reason: messageOf(error) }, { cause: error });
+  });
+  const unfit = unfitCriu(host.criu, host.kernel);
+  if (unfit !== undefined) throw new HaulierError('SUSPEND_FAILED', { reason: unfit });
+  return host;
+}
+
+async function requireWayBack(parts: HostParts, id: string): Promise<void> {
+  const trap = (await verdictOf(parts, id))?.findings.find(({ effect }) => effect === 'traps');
+  if (trap) throw new HaulierError('SUSPEND_FAILED', { reason: `${trap.text}: it could not be resumed` });
+}
+
+/** @throws DISK_FULL if its memory cannot fit, before it is disturbed */
+export async function requireSpace(parts: HostParts, id: string, folder: string): Promise<void> {
+  const [need, free] = await Promise.all([memoryBytes(parts, id), freeBytes(folder)]);
+  const mib = (bytes: number): number => Math.round(bytes / 1024 ** 2);
+  if (need + spareBytes > free) throw new HaulierError('DISK_FULL', { path: folder, reason: `its memory takes ${mib(need)} MiB and ${mib(spareBytes)} MiB must stay free, but only ${mib(free)} MiB are` });
+}
+
+/** Memory that would be written: what no file holds, each page counted once. */
+export async function memoryBytes(parts: HostParts, id: string): Promise<number> {
+  const sizes = await Promise.all((await cgroupPids(parts.cgroups, cgroupsPath(parts, id))).map(async (pid) => {
+    const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
+    return [...text.matchAll(/^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB$/gm)].reduce((sum, match) => sum + Number(match[1]) * 1024, 0);
+  }));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/** criu writes the images of a container that stands frozen, and leaves it so. @throws SUSPEND_FAILED, the signal's reason */
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
+  try {
+    const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
+    await whileProgressing(paths, parent, (signal) => syncMeanwhile(paths, parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
+  } catch (error) {
+    if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
+    const killed = breaksOff(await readFile(paths.dumpLog, 'utf8').catch(() => ''));
+    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])), killed }, { cause: error });
+  }
+}
+
+/** The record of a dump that is done. */
+export async function describeDump(paths: CheckpointPaths, about: { readonly host: HostFacts; readonly groups: GuestGroups; readonly startedAt: string | undefined }): Promise<CheckpointMeta> {
+  const files = await imageFiles(paths);
+  const stats = await readStatsFile(join(paths.work, 'stats-dump'), parseDumpStats);
+  return { version: 1, at: new Date().toISOString(), host: about.host, files, bytes: Object.values(files).reduce((sum, size) => sum + size, 0), groups: about.groups, startedAt: about.startedAt, stats };
+}

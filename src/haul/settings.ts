@@ -1,0 +1,14 @@
+/** How this room is set up; filled from the option table. */
+export interface HaulSettings {
+  /** Name of this host: its certificate carries it, and other hosts know it by it. */
+  readonly host: string;
+  /** Files (PEM): the deployment's authority, this host's certificate and key. Without all three this host takes part in no hauls. */
+  readonly ca: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+  /** Where to listen: the migration address. */
+  readonly address: string;
+  readonly port: number;
+  /** MiB per second that this host sends at most, all hauls together; 0: no limit. */
+  readonly bandwidthMiB: number;
+}
