@@ -22,12 +22,22 @@ export async function unpackAny(source: ImageSource, folder: string, opener: Mem
   try {
     const { head, all } = await readHead(stream, sealHeadBytes);
     if (isSealed(head)) return { ...(await unpackMemoryImage(source, all, folder, opener, limits, signal, progress)), memory: true };
-    const again = { ...source, open: async () => Readable.from(all, { objectMode: false }) };
-    return { ...(await unpackImage(again, join(folder, 'rootfs'), limits, signal, progress)), memory: false };
+    return { ...(await unpackImage({ ...source, open: async () => reread(all, stream) }, join(folder, 'rootfs'), limits, signal, progress)), memory: false };
   } catch (error) {
     throw signal.aborted ? signal.reason : error;
   } finally {
     signal.removeEventListener('abort', close);
     close();
   }
+}
+
+/** The stream again from its first byte. Its end closes the source as well: only that frees a read which waits for a source that stalls. */
+function reread(all: AsyncIterable<Buffer>, source: Readable): Readable {
+  const again = Readable.from(all, { objectMode: false });
+  const destroy = again._destroy.bind(again);
+  again._destroy = (error, done) => {
+    source.destroy();
+    destroy(error, done);
+  };
+  return again;
 }
