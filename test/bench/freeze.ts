@@ -112,7 +112,7 @@ while True: time.sleep(1)') </dev/null >/dev/null 2>&1 & true`);
     await bareRound(bed, spec.id, bare);
     await timed(suspend, () => operate((operation) => bed.host.suspend(spec.id, operation)));
     await timed(resume, () => operate((operation) => bed.host.resume(spec.id, operation)));
-    if (canBeLazy) await lazyRound(bed, spec.id, lazy);
+    if (canBeLazy && mib >= 64) await lazyRound(bed, spec.id, lazy);
   }
   await operate((operation) => bed.host.destroy(spec.id, operation));
   const [dump, sync, restore, ours, back] = [bare.dump, bare.sync, bare.restore, suspend, resume].map(median) as [number, number, number, number, number];
