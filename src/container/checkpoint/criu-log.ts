@@ -14,9 +14,9 @@ export function errorsOf(log: string): string[] {
   return [...new Set(found)].slice(0, shownErrors);
 }
 
-/** True if a log just stops: criu says how it ends, unless it is killed. */
+/** True if a log just stops, without an error or an end: criu was killed. On a full disk the end may be missing too, but not the error. */
 export function breaksOff(log: string): boolean {
-  return log !== '' && !/(Dumping|Restoring|Restore) (FAILED|finished)/.test(log);
+  return log !== '' && errorsOf(log).length === 0 && !/(Dumping|Restoring|Restore) (FAILED|finished)/.test(log);
 }
 
 /** The errors of a log file in one line, or that it breaks off; `otherwise` where it tells nothing. */

@@ -10,6 +10,8 @@ test('a log that breaks off is that of a criu that was killed', (t) => {
   t.false(breaksOff('(00.1) Dumping finished successfully\n'));
   t.false(breaksOff('(00.1) Restore finished successfully. Tasks resumed.\n'));
   t.false(breaksOff(''));
+  t.false(breaksOff('(00.1) Error (criu/bfd.c:1): bfd: Error flushing image: No space left on device\n'));
+  t.true(breaksOff('(00.1) Error (criu/util.c:1534): rlimit: Can\'t setup RLIMIT_NOFILE for self: Operation not permitted\n(00.2) Dumping\n'));
   t.deepEqual(errorsOf('(00.1) Error (criu/x.c:1): no\n(00.2) Error (criu/cr-dump.c:2111): Dumping FAILED.\n'), ['no']);
 });
 
