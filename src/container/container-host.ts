@@ -83,8 +83,11 @@ export interface ContainerHost {
   crashDump(id: string, operation: Operation): Promise<string>;
   /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */
   verdict(id: string): Promise<Verdict>;
-  /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
-  destroy(id: string, operation: Operation): Promise<void>;
+  /**
+   * Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole.
+   * @param ports that may be plugged for it although it never had them
+   */
+  destroy(id: string, operation: Operation, ports?: readonly VifSpec[]): Promise<void>;
 
   /** Replaces the spec's network interfaces (taken at the next start). */
   updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void>;

@@ -213,9 +213,9 @@ export class LocalContainerHost implements ContainerHost {
     return announce(this.parts, id);
   }
 
-  async destroy(id: string, operation: Operation): Promise<void> {
+  async destroy(id: string, operation: Operation, ports: readonly VifSpec[] = []): Promise<void> {
     this.#watched.delete(id);
-    await destroyContainer(this.parts, id, operation);
+    await destroyContainer(this.parts, id, operation, ports);
     await this.#watcher.clear(id);
   }
 

@@ -49,6 +49,6 @@ export function beginStep(operation: Operation, name: ContainerStep): void {
 
 /** As `beginStep`, for a step of a clean-up: that goes on although the operation was given up. */
 export function cleanupStep(operation: Operation, name: ContainerStep): void {
-  operation.log.debug({ step: name }, 'step');
+  operation.mark(name);
   faultPoint(name);
 }

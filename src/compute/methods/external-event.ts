@@ -57,7 +57,9 @@ const afterBuild = new WeakMap<Compute, Set<string>>();
  * do: one look at all ports when it is over serves for them all.
  */
 async function networkChanged(compute: Compute, context: WireContext, uuid: string, port: string | undefined): Promise<void> {
-  if (!compute.operations.running.some((operation) => operation.instance === uuid && operation.name === 'build_and_run_instance')) {
+  const runs = (name: string): boolean => compute.operations.running.some((operation) => operation.instance === uuid && operation.name === name);
+  if (runs('terminate_instance')) return; // the echo of its own deletes; the cache goes with the server
+  if (!runs('build_and_run_instance')) {
     await refreshVifs(compute, context, uuid, port);
     return;
   }

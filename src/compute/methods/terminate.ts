@@ -44,9 +44,8 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
     faultPoint('delete.begun');
     operation.step('destroy');
     const vifs = cachedVifs(instance);
-    await compute.containers.destroy(uuid, operation);
-    // ports of a cache that the container never had (a build that died in between)
-    await Promise.all(pluggable(vifs).map((vif) => compute.containers.unplug(uuid, vif)));
+    // a few at a time: neutron works on the ports of the first while the next are destroyed
+    await compute.destroys.use(() => compute.containers.destroy(uuid, operation, pluggable(vifs)));
     faultPoint('delete.destroyed');
     operation.step('ports');
     await deallocateNetworks(compute, context, instance, vifs);
@@ -58,7 +57,9 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
     instance.set('terminated_at', novaTime());
     await compute.conductor.saveInstance(context, instance);
     faultPoint('delete.saved');
+    operation.mark('row');
     await completeDeletion(compute, context, instance);
+    compute.log.info({ instance: uuid, ms: operation.ageMs, steps: operation.steps }, 'server deleted');
     compute.notifier.instance('delete.end', context, instance);
   } catch (error) {
     if (isNova(error, 'InstanceNotFound')) {
@@ -73,6 +74,7 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
   }
 }
 
+/** Ports of the cache, also those that the container never had (a build that died in between). */
 function pluggable(vifs: ReturnType<typeof cachedVifs>): ReturnType<typeof vifSpecs> {
   return vifs.flatMap((vif) => {
     try {

@@ -7,8 +7,10 @@ import { cgroupPids } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { verdictOf } from '../verdict/verdict.js';
 import type { GuestGroups } from './cgroup-groups.js';
+import { keepConsole } from './console-image.js';
 import { runtimeCriuOptions } from './criu-options.js';
 import { breaksOff, wordsOf } from './criu-log.js';
+import { openPrograms } from './exe-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
 import { freeBytes, imageFiles, syncMeanwhile, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
@@ -54,7 +56,7 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** criu writes the images of a container that stands frozen, and leaves it so. @throws SUSPEND_FAILED, the signal's reason */
+/** criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them. @throws SUSPEND_FAILED, the signal's reason */
 export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
   try {
     const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
@@ -64,6 +66,8 @@ export async function criuDump(parts: HostParts, id: string, paths: CheckpointPa
     const killed = breaksOff(await readFile(paths.dumpLog, 'utf8').catch(() => ''));
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])), killed }, { cause: error });
   }
+  await keepConsole(paths.images);
+  await openPrograms(paths.images);
 }
 
 /** The record of a dump that is done. */

@@ -1,4 +1,4 @@
-/** Reads protobuf messages (protobuf.dev/programming-guides/encoding), as far as criu's images need it. */
+/** Reads and writes protobuf messages (protobuf.dev/programming-guides/encoding), as far as criu's images need it. */
 
 const wireVarint = 0;
 const wireFixed64 = 1;
@@ -23,7 +23,7 @@ export class Message {
   constructor(bytes: Buffer) {
     for (let at = 0; at < bytes.length;) {
       const key = varint(bytes, at);
-      const { value, next } = Message.#value(bytes, Number(key.value & 7n), key.next);
+      const { value, next } = Message.value(bytes, Number(key.value & 7n), key.next);
       const field = Number(key.value >> 3n);
       const values = this.#fields.get(field);
       if (values) values.push(value);
@@ -32,7 +32,8 @@ export class Message {
     }
   }
 
-  static #value(bytes: Buffer, type: number, at: number): { readonly value: bigint | Buffer; readonly next: number } {
+  /** One value and where the next field begins. @throws Error if it is cut short */
+  static value(bytes: Buffer, type: number, at: number): { readonly value: bigint | Buffer; readonly next: number } {
     if (type === wireVarint) return varint(bytes, at);
     const length = type === wireBytes ? varint(bytes, at) : undefined;
     const begin = length?.next ?? at;
@@ -88,4 +89,37 @@ export class Message {
   message(field: number): Message | undefined {
     return this.messages(field).at(-1);
   }
+}
+
+function writeVarint(value: number): Buffer {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
+  return Buffer.from([...bytes, rest]);
+}
+
+/** A field to write: an unsigned number, or the bytes of a string or a message. */
+export type Field = readonly [field: number, value: number | string | Buffer];
+
+/** Writes one message. */
+export function writeMessage(...fields: readonly Field[]): Buffer {
+  return Buffer.concat(fields.flatMap(([field, value]) => {
+    if (typeof value === 'number') return [writeVarint(field * 8 + wireVarint), writeVarint(value)];
+    const bytes = Buffer.from(value as string);
+    return [writeVarint(field * 8 + wireBytes), writeVarint(bytes.length), bytes];
+  }));
+}
+
+/** A message in which the number at `path` (a field of a nested message of ...) is another; everything else stays as it is. */
+export function withNumber(message: Buffer, path: readonly number[], number: number): Buffer {
+  const [wanted, ...below] = path;
+  const parts: Buffer[] = [];
+  for (let at = 0; at < message.length;) {
+    const key = varint(message, at);
+    const { value, next } = Message.value(message, Number(key.value & 7n), key.next);
+    if (Number(key.value >> 3n) !== wanted) parts.push(message.subarray(at, next));
+    else parts.push(writeMessage([wanted, below.length > 0 ? withNumber(value as Buffer, below, number) : number]));
+    at = next;
+  }
+  return Buffer.concat(parts);
 }

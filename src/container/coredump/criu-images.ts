@@ -2,29 +2,13 @@
  * What a core file needs out of criu's images: processes, registers, mappings, pages. Formats: criu's `images/*.proto`; every file is
  * two magic words, then messages, each behind its length. Only x86-64 is read: registers differ by architecture.
  */
-import { open, readFile, type FileHandle } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Message } from '../checkpoint/protobuf.js';
+import { readImage } from '../checkpoint/image-file.js';
+import type { Message } from '../checkpoint/protobuf.js';
 
 /** Bytes of a page, on x86-64. */
 export const pageBytes = 4096;
-
-const imageMagic = 0x5456_4319;
-const headerBytes = 8;
-
-/** Messages of one image file. @throws Error if it is none */
-async function readImage(folder: string, name: string): Promise<Message[]> {
-  const bytes = await readFile(join(folder, `${name}.img`));
-  if (bytes.length < headerBytes || bytes.readUInt32LE(0) !== imageMagic) throw new Error(`${name}.img is no criu image`);
-  const messages: Message[] = [];
-  for (let at = headerBytes; at < bytes.length;) {
-    const size = bytes.readUInt32LE(at);
-    if (at + 4 + size > bytes.length) throw new Error(`${name}.img is cut short`);
-    messages.push(new Message(bytes.subarray(at + 4, at + 4 + size)));
-    at += 4 + size;
-  }
-  return messages;
-}
 
 /** One thread. Ids are those inside the container. */
 export interface ThreadImage {

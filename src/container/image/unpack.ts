@@ -13,7 +13,7 @@ import { readHead, type Headed } from './head.js';
 import { unacceptable } from './image-error.js';
 import { jailed } from './jail.js';
 import { ArchiveMeter, EntryMeter, StoredMeter } from './meters.js';
-import { startPiped, type PipedProcess } from './piped-process.js';
+import { startPiped, type PipedProcess, type ProcessEnd } from './piped-process.js';
 import { tarExtract, tarVerdict } from './tar.js';
 import { checkTree, type TreeSize } from './tree-check.js';
 
@@ -129,7 +129,7 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
   const work: Promise<void>[] = [countEntries(tar, entries)];
   void tar.ended.then(async (end) => {
     // the archive's end is neither the source's nor the decompressor's: stopped now, their data would look cut off or damaged
-    if (end.code === 0) await Promise.race([Promise.allSettled(work), sleep(afterArchiveMs, undefined, { ref: false })]);
+    if (end.code === 0) await Promise.race([Promise.allSettled([...work, unpacker?.ended]), sleep(afterArchiveMs, undefined, { ref: false })]);
     stop.abort();
   }).catch(() => undefined);
   if (unpacker) work.push(feed(storedBytes(), unpacker, stopped));
@@ -148,7 +148,7 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
     if (wrong !== undefined) throw unacceptable(source.id, wrong);
     if (first instanceof NoArchive) throw unacceptable(source.id, refusal(`${packing} of something else: ${first.what}`));
     const verdict = tarVerdict(tarEnd);
-    const damaged = unpackerEnd && unpackerEnd.code !== 0 ? unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd.stderr)}`) : undefined;
+    const damaged = unpackerEnd && unpackerEnd.code !== 0 ? unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd)}`) : undefined;
     // who fell first pulled the other down
     if (damaged && firstEnded === unpacker) throw damaged;
     if (!verdict.ok && verdict.diskFull) throw new HaulierError('DISK_FULL', { path: folder, reason: verdict.reason });
@@ -216,6 +216,6 @@ async function feed(bytes: AsyncIterable<Buffer>, into: PipedProcess, signal: Ab
 /** What a write says when the process has closed its input. */
 const inputClosed: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
 
-function lastLine(stderr: string): string {
-  return stderr.trim().split('\n').at(-1)?.trim().slice(0, 300) || 'no reason given';
+function lastLine({ code, signal, stderr }: ProcessEnd): string {
+  return stderr.trim().split('\n').at(-1)?.trim().slice(0, 300) || (code === undefined ? `ended by ${signal ?? 'a signal'}` : `exit code ${code}`);
 }

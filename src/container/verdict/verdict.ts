@@ -13,6 +13,7 @@ import { messageQueues } from './reasons/message-queues.js';
 import { nestedNamespaces } from './reasons/nested-namespaces.js';
 import { netlinkUnread } from './reasons/netlink-unread.js';
 import { networkDevices } from './reasons/network-devices.js';
+import { partialMounts } from './reasons/partial-mounts.js';
 import { pendingConnections } from './reasons/pending-connections.js';
 import { pingSockets } from './reasons/ping-sockets.js';
 import { psiTriggers } from './reasons/psi-triggers.js';
@@ -24,7 +25,7 @@ import { watchedUnlinked } from './reasons/watched-unlinked.js';
 
 /** Every reason. */
 export const reasonTable: readonly Reason[] = [
-  ioUring, kernelObjects, renamedFiles, watchedUnlinked, watchedRootNumber, foreignMounts, devices, pingSockets, netlinkUnread, pendingConnections, psiTriggers, nestedNamespaces, messageQueues, traced, hostFiles,
+  ioUring, kernelObjects, renamedFiles, watchedUnlinked, watchedRootNumber, foreignMounts, partialMounts, devices, pingSockets, netlinkUnread, pendingConnections, psiTriggers, nestedNamespaces, messageQueues, traced, hostFiles,
   visitors, networkDevices,
 ];
 

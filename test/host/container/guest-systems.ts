@@ -107,9 +107,12 @@ async function processesOf(bed: Bed, id: string): Promise<Running[]> {
   return found.filter((one) => one !== undefined).sort((a, b) => a.inside - b.inside);
 }
 
+/** sysvinit's: it waits for a terminal that no container has, ends after 10 s (or at a resume, which ends any sleep), and comes again. */
+const idleGetty = /^\/sbin\/getty .*tty\d$/;
+
 /** Its processes, one a line: pid (the guest's), uid (the host's), command line. */
 export async function processList(bed: Bed, id: string): Promise<string> {
-  return (await processesOf(bed, id)).map(({ inside: pid, uid, command }) => `${pid} ${uid} ${command}`).join('\n');
+  return (await processesOf(bed, id)).filter(({ command }) => !idleGetty.test(command)).map(({ inside: pid, uid, command }) => `${pid} ${uid} ${command}`).join('\n');
 }
 
 /** Waits until nothing comes and goes any more. @returns the list */

@@ -61,7 +61,7 @@ real('something that criu cannot save: the verdict says so, the dump fails, it r
     return found.findings.some(({ code }) => code === 'nested-namespaces') ? found : undefined;
   });
   t.false(verdict.freezable);
-  t.regex(verdict.findings.map(({ text }) => text).join(), /\(sleep\) has a IPC namespace of its own/);
+  t.regex(verdict.findings.map(({ text }) => text).join(), /\(sleep\) has an IPC namespace of its own/);
   const error = await t.throwsAsync(suspend(bed.host, spec), { name: 'SUSPEND_FAILED' });
   t.log(error?.message);
   t.regex(error?.message ?? '', /nested ipc/);

@@ -148,7 +148,7 @@ export class FakeContainers implements ContainerHost {
     return `/dumps/${id}`;
   }
   async verdict(): Promise<Verdict> { return { freezable: true, findings: [] }; }
-  async destroy(id: string): Promise<void> {
+  async destroy(id: string, _operation?: Operation, _ports: readonly VifSpec[] = []): Promise<void> {
     await this.#change('destroy', id, () => {
       this.made.delete(id);
       this.plugged.delete(id);

@@ -122,6 +122,16 @@ for (const [task, vm, point] of [['powering-off', 'active', 'containers.stopCont
   });
 }
 
+test('init_host: frozen with the whole host: it goes on; where that fails it is suspended, for another try', async (t) => {
+  const w = await restarted({ vm: 'active', task: null, container: 'suspended' });
+  await initHost(w.compute);
+  t.deepEqual([states(w), w.containers.made.get(uuid)?.state, w.nova.faults.length], [['active', null, 1], 'running', 0]);
+  const other = await restarted({ vm: 'active', task: null, container: 'suspended' });
+  other.steps.fail('containers.resume', new HaulierError('RESUME_FAILED', { reason: 'y' }));
+  await initHost(other.compute);
+  t.deepEqual([states(other), other.containers.made.get(uuid)?.state, other.nova.faults.length], [['suspended', null, 7], 'suspended', 1]);
+});
+
 test('init_host: a reboot that fails with the guest down is an error', async (t) => {
   const w = await restarted({ vm: 'active', task: 'reboot_started', container: 'stopped' });
   w.steps.fail('containers.startContainer', new HaulierError('RUNTIME_FAILED', { action: 'x', reason: 'y' }));
