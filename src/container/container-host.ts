@@ -138,6 +138,8 @@ export interface ContainerHostOptions {
   readonly imageMaxBytes: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  /** Whether a resume may let the processes run before all their memory is read. */
+  readonly lazyResume: 'auto' | 'never';
   readonly crashDumps: CrashDumpOptions;
   /** Longest time that a guest stays quiesced. */
   readonly quiesceSeconds: number;

@@ -6,6 +6,7 @@ import { messageOf } from '../base/errors.js';
 import { run } from '../base/run.js';
 import { featureTable, probeAbilities } from './abilities.js';
 import { readCgroupLayout } from './cgroup.js';
+import { lazyProblem } from './checkpoint/lazy.js';
 import { unfitCriu } from './checkpoint/facts.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { readKeyRing } from './memory-image/keys.js';
@@ -89,6 +90,11 @@ async function probeCriu(options: ContainerHostOptions): Promise<ProbeLine[]> {
   if (criu === undefined) return lines;
   return [
     ...lines,
+    await optional('lazy resume', 'Set vm.unprivileged_userfaultfd = 1 (sysctl): servers with much memory then run again before all of it is read. Guests are kept from that call by their filter, other users of the host are not.', async () => {
+      const lazy = await lazyProblem(options);
+      must(lazy === undefined, lazy ?? '');
+      return options.lazyResume === 'auto' ? 'yes' : 'possible, but lazy_resume = never';
+    }),
     ...featureTable.map(({ name, about, advice }) => lacking(`criu ${name}`, features[name], about, advice)),
     await optional('/run', 'Put /run (or the service\'s own mount of it) on a tmpfs: criu keeps its kernel probes there, which saves 15 to 25 ms a call.', async () => {
       must((await statfs('/run')).type === tmpfsMagic, '/run is no tmpfs');

@@ -13,7 +13,7 @@ import type { Operation } from '../../base/operation.js';
 import { isFrozen } from '../cgroup.js';
 import type { Still } from './disk-copy.js';
 import { requireDumpable } from '../checkpoint/criu-dump.js';
-import { freeze, freezeToDump, thaw } from '../checkpoint/freezer.js';
+import { freeze, thaw } from '../checkpoint/freezer.js';
 import { settle } from '../checkpoint/in-flight.js';
 import { unlockNetwork } from '../checkpoint/ports.js';
 import { readKeyRing, type KeyRing } from '../memory-image/keys.js';
@@ -115,7 +115,7 @@ async function withMemory(parts: HostParts, id: string, state: InstanceState, op
     await whileFrozen(parts, id, { paused, criu: true }, async () => {
       manifest = await dumpMemory(parts, { spec, idBase: state.idBase, image, startedAt: running.startedAt, host }, operation, async () => {
         began = performance.now();
-        if (!paused) await freezeToDump(parts, id, operation.signal);
+        if (!paused) await freeze(parts, id, operation.signal);
       });
       await work();
     });
