@@ -65,6 +65,8 @@ export interface ContainerHost {
    * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, DISK_FULL, SNAPSHOT_KEY, MEMORY_SNAPSHOT_FAILED
    */
   snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot>;
+  /** Before anything is done for a snapshot with memory. @throws SNAPSHOT_KEY if this host could not seal it */
+  requireSnapshotKey(): Promise<void>;
   /**
    * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
    * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.
@@ -139,6 +141,8 @@ export interface ContainerHostOptions {
   readonly imageMaxBytes: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  /** Whether a resume may let the processes run before all their memory is read. */
+  readonly lazyResume: 'auto' | 'never';
   readonly crashDumps: CrashDumpOptions;
   /** Longest time that a guest stays quiesced. */
   readonly quiesceSeconds: number;

@@ -4,7 +4,7 @@
  * and addresses stay. Nobody but the operator knows that the other host is dead: the API refuses while its service is up.
  */
 import type { Compute, InstanceCall } from '../compute.js';
-import { groupHint } from '../boot/build-request.js';
+import { hint } from '../boot/build-request.js';
 import { checkGroupPolicy } from '../boot/group-policy.js';
 import { containerSpec } from '../container-spec.js';
 import { imageSource } from '../image-source.js';
@@ -59,7 +59,7 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
   const before = instance.text('vm_state');
   const start = !(before === 'stopped' || (target === 'stopped' && before !== 'error'));
   await withAttribute(compute, call, 'flavor');
-  await checkGroupPolicy(compute, context, uuid, groupHint(args['request_spec']));
+  await checkGroupPolicy(compute, context, uuid, hint(args['request_spec'], 'group'));
   const found = await diskHere(compute, call);
   await claim(compute, call, migration);
   faultPoint('evacuate.claimed');

@@ -3,7 +3,7 @@
  * Nothing of the guest is touched, so whatever fails leaves it as it is, and the scheduler may try another host.
  */
 import type { Compute, InstanceCall } from '../compute.js';
-import { groupHint } from '../boot/build-request.js';
+import { hint } from '../boot/build-request.js';
 import { checkGroupPolicy } from '../boot/group-policy.js';
 import { limitsOf } from '../container-spec.js';
 import { recordFault } from '../failure-report.js';
@@ -43,7 +43,7 @@ async function prepare(compute: Compute, call: InstanceCall, migration: NovaObje
   const sameHost = source === compute.settings.host;
   if (sameHost && flavor.get('id') === instance.get('instance_type_id')) throw new RefusedMethod('migrating a server to the host it is on', novaError('UnableToMigrateToSelf', 400));
   operation.step('claim');
-  await checkGroupPolicy(compute, context, uuid, groupHint(args['request_spec']));
+  await checkGroupPolicy(compute, context, uuid, hint(args['request_spec'], 'group'));
   await withAttribute(compute, call, 'system_metadata');
   instance.set('new_flavor', flavor);
   instance.set('system_metadata', { ...instance.strings('system_metadata'), [oldVmStateKey]: instance.text('vm_state') ?? 'active' });

@@ -143,6 +143,7 @@ export class FakeContainers implements ContainerHost {
     return had;
   }
   async images(): Promise<readonly string[]> { return [...this.cached]; }
+  async requireSnapshotKey(): Promise<void> { await this.steps.pass('containers.requireSnapshotKey'); }
   /** Images for which a snapshot with memory was asked. */
   readonly memoryFor: string[] = [];
   async snapshot(id: string, _operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
