@@ -14,16 +14,15 @@ import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
+import { Ends } from './ends.js';
 import { LocalStorage } from './local-storage.js';
 import { readKeyRing } from './memory-image/keys.js';
 import { LocalMoves } from './move/local-moves.js';
 import { announce } from './network/announce.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
-import { isAlive, type ProcessId } from './process.js';
 import { quiesce, unquiesce } from './quiesce.js';
 import { reconcile } from './reconcile.js';
-import { classifyExit, ExitWatcher } from './runtime/exits.js';
 import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import { startContainer } from './start.js';
@@ -36,11 +35,6 @@ import { captureTemplate, markTemplate, type Captured } from './template/capture
 import { verdictOf, type Verdict } from './verdict/verdict.js';
 import { viewContainer } from './view.js';
 
-/** How often living containers are looked at, in case a monitor died and will never write an exit file. */
-const watchMs = 5000;
-/** Exit code on record for a container whose end nobody saw. */
-const unknownExit = 255;
-
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
   readonly moves = new LocalMoves(() => this.parts);
@@ -50,14 +44,11 @@ export class LocalContainerHost implements ContainerHost {
   readonly #log: Log;
   readonly #storage: ContainerStorage;
   readonly #listeners: ((exit: ContainerExit) => void)[] = [];
-  readonly #watched = new Map<string, ProcessId>();
-  readonly #vanished = new Set<string>();
   readonly #quiesced = new Map<string, NodeJS.Timeout>();
   #parts: HostParts | undefined;
   #abilities: Promise<Abilities> | undefined;
-  #exits: ExitWatcher | undefined;
+  #ends: Ends | undefined;
   #pages: PageKeeper | undefined;
-  #timer: NodeJS.Timeout | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
@@ -72,13 +63,13 @@ export class LocalContainerHost implements ContainerHost {
     return this.#parts;
   }
 
-  get #watcher(): ExitWatcher {
-    if (!this.#exits) throw new HaulierError('RUNTIME_FAILED', { action: 'be used', reason: 'the container host was not started' });
-    return this.#exits;
+  get #watched(): Ends {
+    if (!this.#ends) throw new HaulierError('RUNTIME_FAILED', { action: 'be used', reason: 'the container host was not started' });
+    return this.#ends;
   }
 
   async start(): Promise<void> {
-    if (this.#exits) return;
+    if (this.#ends) return;
     await mkdir(this.#options.runPath, { recursive: true, mode: 0o711 });
     await this.#storage.start();
     const parts = makeParts(this.#options, this.#storage, await readCgroupLayout(), this.#log);
@@ -86,24 +77,20 @@ export class LocalContainerHost implements ContainerHost {
     const found = await reconcile(parts);
     this.#log.info({ running: found.running.length, halfMade: found.halfMade, damaged: found.damaged }, 'containers found');
     this.#pages = new PageKeeper(parts);
+    const ends = new Ends(parts, (exit) => this.#emit(exit));
     for (const id of found.running) {
-      await this.watch(id);
+      await ends.watch(id);
       this.#pages.follow(id);
     }
-    this.#exits = new ExitWatcher(parts.exitFolder, (id, code) => this.#onExitFile(id, code));
-    await this.#exits.start();
-    for (const id of await parts.store.ids()) await this.#noticeVanished(id);
-    this.#timer = setInterval(() => void this.#look(), watchMs);
-    this.#timer.unref();
+    this.#ends = ends;
+    await ends.start();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
     await this.#pages?.stop();
     for (const id of this.#quiesced.keys()) await this.unquiesce(id);
-    this.#exits?.stop();
-    this.#exits = undefined;
-    this.#watched.clear();
+    this.#ends?.stop();
+    this.#ends = undefined;
   }
 
   abilities(): Promise<Abilities> {
@@ -143,15 +130,15 @@ export class LocalContainerHost implements ContainerHost {
   async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
     const state = await this.parts.store.readState(id);
     if (state?.wanted === 'suspended' && state.suspendedFor === 'boot') return await this.resume(id, operation, ready);
-    this.#watched.delete(id);
+    this.#watched.leave(id);
     await startContainer(this.parts, id, operation, ready);
-    await this.#watchOn(id);
+    await this.#watched.watchOn(id);
     void this.announce(id);
   }
 
   async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
-    this.#watched.delete(id);
-    await stopContainer(this.parts, this.#watcher, id, timing, operation);
+    this.#watched.leave(id);
+    await stopContainer(this.parts, this.#watched.files, id, timing, operation);
   }
 
   async pause(id: string, operation: Operation): Promise<void> {
@@ -181,35 +168,35 @@ export class LocalContainerHost implements ContainerHost {
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
     await this.#pages?.settled(id, operation.signal);
-    this.#watched.delete(id);
+    this.#watched.leave(id);
     try {
       const meta = await this.tally.time('suspend', () => suspendContainer(this.parts, id, operation, wantedBy));
       if (meta?.stats) this.tally.frozen(meta.stats.frozenTime / 1e6);
       if (meta) operation.log.info({ bytes: meta.bytes, criu: meta.stats }, 'suspended');
-      await this.#watcher.clear(id);
+      await this.#watched.files.clear(id);
       cleanupStep(operation, 'container.suspend.done');
     } catch (error) {
-      await this.#watchOn(id);
+      await this.#watched.watchOn(id);
       throw error;
     }
   }
 
   async resume(id: string, operation: Operation, ready?: Readiness): Promise<void> {
-    await this.#watcher.clear(id);
+    await this.#watched.files.clear(id);
     const resumed = await this.tally.time('resume', () => resumeContainer(this.parts, id, operation, ready));
     if (resumed) operation.log.info({ criu: resumed.stats, lazy: resumed.lazy }, 'resumed');
     this.#pages?.follow(id);
-    await this.#watchOn(id);
+    await this.#watched.watchOn(id);
     void this.announce(id);
   }
 
   async crashDump(id: string, operation: Operation): Promise<string> {
     await this.#pages?.settled(id, operation.signal);
-    this.#watched.delete(id);
+    this.#watched.leave(id);
     try {
       return await dumpContainer(this.parts, id, operation);
     } finally {
-      await this.#watchOn(id);
+      await this.#watched.watchOn(id);
     }
   }
 
@@ -249,9 +236,9 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async destroy(id: string, operation: Operation, ports: readonly VifSpec[] = []): Promise<void> {
-    this.#watched.delete(id);
+    this.#watched.leave(id);
     await destroyContainer(this.parts, id, operation, ports);
-    await this.#watcher.clear(id);
+    await this.#watched.files.clear(id);
   }
 
   async updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void> {
@@ -291,44 +278,10 @@ export class LocalContainerHost implements ContainerHost {
     return this.#storage.resources();
   }
 
-  /** Looks after a container's PID 1 from now on; also called by whoever restores one. */
-  async watch(id: string): Promise<void> {
-    const running = await this.parts.store.running(id);
-    if (running) this.#watched.set(id, running);
-  }
-
-  async #watchOn(id: string): Promise<void> {
-    await this.watch(id);
-    const code = await this.#watcher.read(id);
-    if (code !== undefined) await this.#onExitFile(id, code); // it ended before it was on record
-  }
-
   async #existing(id: string): Promise<ContainerView> {
     const view = await this.view(id);
     if (view.state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
     return view;
-  }
-
-  /** An exit file is there. Ends that somebody waits for are left to them. */
-  async #onExitFile(id: string, code: number): Promise<void> {
-    try {
-      const { store } = this.parts;
-      const state = await store.readState(id);
-      if (!state) return await this.#watcher.clear(id);
-      if (state.phase !== 'ready') return;
-      if (state.wanted === 'suspended') return await this.#watcher.clear(id);
-      if (state.wanted === 'stopped') {
-        if (!state.exit) await store.update(id, { exit: { code, at: new Date().toISOString(), wanted: true } });
-        return;
-      }
-      this.#watched.delete(id);
-      await store.update(id, { wanted: 'stopped', exit: { code, at: new Date().toISOString(), wanted: false } });
-      await store.clearRunning(id);
-      await this.#watcher.clear(id);
-      this.#emit({ id, exitCode: code, ...classifyExit(code) });
-    } catch (error) {
-      this.#log.error({ err: error, instance: id }, `cannot record the end of ${id}: ${messageOf(error)}`);
-    }
   }
 
   #emit(exit: ContainerExit): void {
@@ -338,28 +291,6 @@ export class LocalContainerHost implements ContainerHost {
       } catch (error) {
         this.#log.error({ err: error, instance: exit.id }, `a listener failed: ${messageOf(error)}`);
       }
-    }
-  }
-
-  /** The timer: a process that is gone twice in a row, and no exit file, means that its monitor died too. */
-  async #look(): Promise<void> {
-    for (const [id, process] of this.#watched) {
-      if (isAlive(process)) continue;
-      if (this.#vanished.delete(id)) await this.#noticeVanished(id);
-      else this.#vanished.add(id);
-    }
-  }
-
-  async #noticeVanished(id: string): Promise<void> {
-    try {
-      const { store } = this.parts;
-      const state = await store.readState(id);
-      if (state?.phase !== 'ready' || state.wanted === 'stopped' || state.wanted === 'suspended') return;
-      if ((await store.running(id)) || !(await store.lastRunning(id))) return; // lives, or ended with the machine
-      if ((await this.#watcher.read(id)) !== undefined) return;
-      await this.#onExitFile(id, unknownExit);
-    } catch (error) {
-      this.#log.error({ err: error, instance: id }, `cannot look after ${id}: ${messageOf(error)}`);
     }
   }
 }
