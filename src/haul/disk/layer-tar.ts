@@ -6,9 +6,9 @@ import { randomBytes } from 'node:crypto';
 import { chmod, lchown, open, rename } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
-import { Readable, type Writable } from 'node:stream';
+import { addAbortSignal, type Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { HaulierError, isHaulierError } from '../../base/errors.js';
+import { HaulierError } from '../../base/errors.js';
 import { saysDiskFull } from '../../container/image/image-error.js';
 import { jailed } from '../../container/image/jail.js';
 import { startPiped, type PipedProcess } from '../../container/image/piped-process.js';
@@ -59,15 +59,18 @@ export async function packNames(folder: string, entries: readonly Entry[], into:
   }
 }
 
-/** Lets a stream flow into a process. Where the process closed its end first, its exit code tells why, and the caller asks for it. */
+/**
+ * Lets a stream flow into a process, to the stream's end, also when the process needs no more: tar ends at the archive's end mark, and
+ * padding follows. Where the process failed, its exit code tells why, and the caller asks for it.
+ */
 export async function feed(from: Readable, into: PipedProcess, signal?: AbortSignal): Promise<void> {
-  try {
-    await pipeline(from, into.stdin, { signal });
-  } catch (error) {
-    if (signal?.aborted || isHaulierError(error)) throw error; // the stream itself failed: its errors are of the table
-    const { code } = await into.ended;
-    if (code === 0) throw error;
+  if (signal) addAbortSignal(signal, from);
+  const { stdin } = into;
+  for await (const chunk of from) {
+    if (stdin.writable) await new Promise<void>((resolve) => stdin.write(chunk, () => resolve()));
+    else if ((await into.ended).code !== 0) return; // nobody wants the rest
   }
+  stdin.end();
 }
 
 /** Takes an archive of `packNames` into `folder`. */
