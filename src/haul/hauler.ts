@@ -17,6 +17,9 @@ import type { HaulSettings } from './settings.js';
 import { newToken, sameToken } from './token.js';
 import type { HaulChannel } from './wire/channel.js';
 
+/** How often a destination that was away is told again that a haul is settled. */
+const tellMs = 15_000;
+
 /** A live haul that is announced to this host. */
 export interface ExpectedLiveHaul extends ReceiveOptions {
   /** The host that it comes from. */
@@ -30,6 +33,7 @@ export class Hauler {
   readonly #records: HaulRecords;
   readonly #incoming = new Map<string, IncomingHaul>();
   readonly #stopping = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
 
   /** @param watch looks after a container that has come */
   constructor(private readonly parts: HostParts, private readonly settings: HaulSettings, private readonly watch: (id: string) => Promise<void>, private readonly log: Log) {
@@ -54,12 +58,15 @@ export class Hauler {
       if (record.role === 'source' && (record.phase === 'offered' || record.phase === 'gone')) open.set(record.instance, settled);
       else await settled;
     }
+    this.#timer = setInterval(() => void this.#tellSettled(), tellMs);
+    this.#timer.unref();
     if (this.settings.ca ?? this.settings.cert ?? this.settings.key) await this.server.listen();
     return open;
   }
 
   /** Ends the listener and all questions. Hauls that are decided or undecided go on at the next start. */
   async stop(): Promise<void> {
+    clearInterval(this.#timer);
     this.#stopping.abort(new HaulierError('CANCELLED', { what: 'a haul', reason: 'the service stops' }));
     await this.server.close();
   }
@@ -82,6 +89,13 @@ export class Hauler {
       await runSource(source, source);
     } catch (error) {
       throw channel.abort(error as Error);
+    }
+  }
+
+  /** Destinations that could not be told yet that nothing is asked any more. */
+  async #tellSettled(): Promise<void> {
+    for (const record of await this.#records.all().catch(() => [])) {
+      if (record.role === 'source' && record.phase === 'gone') await this.#settle(record).catch(() => undefined);
     }
   }
 

@@ -3,7 +3,6 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +10,7 @@ import { run } from '../../../src/base/run.js';
 import type { ContainerHostOptions } from '../../../src/container/container-host.js';
 import { cgroupFolders, readCgroupLayout } from '../../../src/container/cgroup.js';
 import { pidsWithArgument } from '../../../src/container/process.js';
-import type { ContainerSpec, ContainerView, ImageSource, VifSpec } from '../../../src/container/spec.js';
+import type { ContainerSpec, ContainerView, ImageSource } from '../../../src/container/spec.js';
 import type { HaulSettings } from '../../../src/haul/settings.js';
 import type { Authority } from '../../lib/certificates.js';
 import { hostOptions, until } from '../container/harness.js';
@@ -183,63 +182,4 @@ export async function makeHosts(authority: Authority): Promise<{ readonly a: Tes
 
 async function removeBridges(): Promise<void> {
   for (const bridge of [moveBridge, cloudBridge]) if (existsSync(`/sys/class/net/${bridge}`)) await run('ip', ['link', 'delete', 'dev', bridge]);
-}
-
-/** A port in the client's network. */
-export function portAt(vif: VifSpec, last: number): VifSpec {
-  return { ...vif, mtu: 1500, addresses: [{ address: `10.99.0.${last}`, prefixLength: 24 }], plug: { type: 'bridge', bridge: hostBridge, createBridge: false } };
-}
-
-/** A client outside that reads numbers, one a line, each one more than the one before. */
-export class NumberClient {
-  #rest = '';
-  last = 0;
-  count = 0;
-  longestSilenceMs = 0;
-  problem: string | undefined;
-  #heard = performance.now();
-
-  private constructor(private readonly socket: Socket) {
-    socket.on('data', (chunk: Buffer) => this.#take(chunk.toString('latin1')));
-    socket.on('error', (error) => { this.problem ??= error.message; });
-    socket.on('close', () => { this.problem ??= 'the connection was closed'; });
-  }
-
-  static async open(address: string, tcpPort: number): Promise<NumberClient> {
-    return await until('the guest listens', async () => {
-      const socket = connect(tcpPort, address);
-      try {
-        await once(socket, 'connect');
-        return new NumberClient(socket);
-      } catch {
-        return undefined;
-      }
-    }, 30_000);
-  }
-
-  #take(text: string): void {
-    const now = performance.now();
-    this.longestSilenceMs = Math.max(this.longestSilenceMs, now - this.#heard);
-    this.#heard = now;
-    const lines = (this.#rest + text).split('\n');
-    this.#rest = lines.pop() ?? '';
-    for (const line of lines) {
-      const number = Number(line);
-      if (this.count > 0 && number !== this.last + 1) this.problem ??= `after ${this.last} came ${line}`;
-      this.last = number;
-      this.count++;
-    }
-  }
-
-  /** Waits until so many more have come. @throws with what went wrong */
-  async more(count: number): Promise<void> {
-    const from = this.count;
-    await until(`${count} more numbers`, () => this.problem !== undefined || this.count >= from + count, 60_000);
-    if (this.problem !== undefined) throw new Error(this.problem);
-  }
-
-  close(): void {
-    this.problem ??= 'closed by the test';
-    this.socket.destroy();
-  }
 }
