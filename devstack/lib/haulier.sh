@@ -58,6 +58,7 @@ ovsdb_connection = unix:/run/openvswitch/db.sock
 lock_path = /run/lock/nova
 
 [haulier]
+cgroup_parent = /$CGROUP/$1
 haul_ca = $HAUL_CERTS/ca.pem
 haul_cert = $HAUL_CERTS/cert.pem
 haul_key = $HAUL_CERTS/key.pem

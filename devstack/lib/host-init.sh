@@ -10,6 +10,7 @@ bind_in "$WORK/hosts/$name/state" /var/lib/nova
 bind_in "$WORK/hosts/$name/ovs" /run/openvswitch
 bind_in "$WORK/cache/npm" /var/cache/npm
 bind_in "$PROJECT" /opt/haulier
+bind_in "$WORK/image/guests" /opt/haulier-guests
 names_in "$name"
 root_enter
 # criu's lazy page server needs large pipes where root lacks CAP_SYS_RESOURCE (the machine's setting: see pipe_size_*).

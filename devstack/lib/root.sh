@@ -39,14 +39,12 @@ root_build() {
   suite=$(root_suite "$name")
   root=$WORK/roots/$name.new
   log=$LOGS/root-$name.log
-  mkdir -p "$WORK/roots" "$WORK/cache/debootstrap-$suite" "$WORK/cache/apt-$suite/partial"
+  mkdir -p "$WORK/roots" "$WORK/cache/apt-$suite/partial"
   rm -rf --one-file-system "$root"
   rm -f "$WORK/roots/$name.stamp"
 
   step "$name root: debootstrap $suite from $MIRROR" "$log"
-  in_build_namespace debootstrap --variant=minbase --include=ca-certificates \
-    --cache-dir="$WORK/cache/debootstrap-$suite" \
-    "$suite" "$root" "$MIRROR" "$(root_script "$suite")" >"$log" 2>&1
+  debootstrap_into "$suite" "$root" --include=ca-certificates >"$log" 2>&1
 
   step "$name root: $(root_packages "$name" | wc -l) packages and what they need ($log)" "$log"
   root_prepare "$root" "$suite"
@@ -58,6 +56,15 @@ root_build() {
   root_hash "$name" >"$WORK/roots/$name.stamp"
   rm -rf --one-file-system "$WORK/roots/$name.old"
   say "$name root: complete, $(du -sm "$WORK/roots/$name" | cut -f1) MB, $((SECONDS - began)) s"
+}
+
+# debootstrap_into SUITE TREE [OPTION...]: a minimal Debian in TREE.
+debootstrap_into() {
+  local suite=$1 tree=$2
+  shift 2
+  mkdir -p "$WORK/cache/debootstrap-$suite"
+  in_build_namespace debootstrap --variant=minbase "$@" --cache-dir="$WORK/cache/debootstrap-$suite" \
+    "$suite" "$tree" "$MIRROR" "$(root_script "$suite")"
 }
 
 # debootstrap of an older Debian does not know a newer suite's name; sid's script serves for all.
@@ -96,9 +103,9 @@ EOF
   printf 'force-unsafe-io\nforce-confold\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/locale/*\n' \
     >"$root/etc/dpkg/dpkg.cfg.d/devstack"
   local line="deb $MIRROR $suite main"
-  if [ "$suite" = trixie ]; then
-    line+=$'\n'"deb $MIRROR trixie-updates main"$'\n'"deb $SECURITY_MIRROR trixie-security main"
-  fi
+  case $suite in # the released ones
+    bookworm | trixie) line+=$'\n'"deb $MIRROR $suite-updates main"$'\n'"deb $SECURITY_MIRROR $suite-security main" ;;
+  esac
   echo "$line" >"$root/etc/apt/sources.list"
   rm -f "$root"/etc/apt/sources.list.d/*
 }

@@ -76,6 +76,7 @@ enabled = false
 lock_path = /run/lock/nova
 
 [haulier]
+cgroup_parent = /$CGROUP/solo
 EOF
 }
 

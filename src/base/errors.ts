@@ -39,6 +39,7 @@ export const errorTable = {
   DISK_FULL: { message: 'No space left on {path}: {reason}', nova: nova('NovaException', 500), advice: 'Free space under instances_path.' },
   INSTANCE_NOT_FOUND: { message: 'Instance {instance} could not be found.', nova: nova('InstanceNotFound', 404), advice: 'The container does not exist on this host.' },
   INSTANCE_STATE: { message: 'Instance {instance} in state {state}: cannot {action} while the instance is in this state.', nova: nova('InstanceInvalidState', 409), advice: 'Bring the instance into the right state first.' },
+  INSTANCE_NOT_RUNNING: { message: 'Instance {instance} is not running.', nova: nova('InstanceNotRunning', 400), advice: 'Start it first.' },
   INSTANCE_BUSY: { message: 'Instance {instance} is busy with {operation}', nova: nova('InstanceInvalidState', 409), advice: 'Wait for the operation to end.' },
   PORT_BINDING_FAILED: { message: 'Binding failed for port {port}, please check neutron logs for more information.', nova: nova('PortBindingFailed', 500), advice: 'Is the agent of this host alive, and does the host name match?' },
   PORT_IN_USE: { message: 'Port {port} is still in use.', nova: nova('PortInUse', 409), advice: 'Name a free port.' },
@@ -53,6 +54,12 @@ export const errorTable = {
   RUNTIME_FAILED: { message: 'The container runtime failed to {action}: {reason}', nova: nova('NovaException', 500), advice: 'Read the reason; `haulier check` says whether the host is fit.' },
   SUSPEND_FAILED: { message: 'Failed to suspend instance: {reason}', nova: nova('InstanceSuspendFailure', 400), advice: 'The server runs on as before; `haulier can-freeze` names what stands in the way.' },
   RESUME_FAILED: { message: 'Failed to resume instance: {reason}', nova: nova('InstanceResumeFailure', 400), advice: 'Its images are kept: mend the cause and resume again, or reboot it hard to start it without its memory.' },
+  CRASH_DUMP_UNSUPPORTED: { message: 'Triggering crash dump is not supported: {reason}', nova: nova('TriggerCrashDumpNotSupported', 400), advice: 'Set crash_dump_path in [haulier]; core files are made on x86-64 only.' },
+  CRASH_DUMP_FAILED: { message: 'No crash dump of the instance could be made: {reason}', nova: nova('NovaException', 500), advice: 'The server runs on as before; `haulier can-freeze` names what stands in the way.' },
+  SNAPSHOT_KEY: { message: 'Snapshots with memory need the option snapshot_key of [haulier]: {reason}', nova: nova('Invalid', 400), advice: 'Make a key with `haulier snapshot-key` and give every host of the deployment the same file.' },
+  MEMORY_SNAPSHOT_FAILED: { message: 'Failed to snapshot instance with its memory: {reason}', nova: nova('NovaException', 500), advice: 'The server goes on as before; `haulier can-freeze` names what stands in the way. Without `haulier:memory` its disk alone can be taken.' },
+  MEMORY_IMAGE_REFUSED: { message: 'Image {image} is a snapshot with memory and is refused: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Nothing of it has run. See docs/snapshots.md; if nobody changed the image, take the snapshot again.' },
+  MEMORY_IMAGE_MISFIT: { message: 'Image {image} is a snapshot with memory that this host cannot resume: {reason}', nova: nova('ComputeResourcesUnavailable', 400), advice: 'Boot it on a host with such a CPU, kernel and criu.' },
   HAUL_UNREACHABLE: { message: 'Migration error: {host} cannot be reached at {address}: {reason}', nova: nova('MigrationError', 500), advice: 'Is the service of that host up, and do both hosts have haul_ca, haul_cert and haul_key of the same deployment?' },
   HAUL_REFUSED: { message: 'Migration error: the other host refuses: {reason}', nova: nova('MigrationError', 500), advice: 'Try again: a haul is announced once and for a short time. Read the other host\'s log.' },
   HAUL_VERSION: { message: 'Migration error: the other host speaks version {theirs} of the haul protocol, this one {ours}', nova: nova('MigrationError', 500), advice: 'Bring both hosts to the same release.' },
@@ -68,6 +75,7 @@ export const errorTable = {
   KEYSTONE_REFUSED: { message: 'keystone refused the credentials of [{section}]: {reason}', nova: nova('NovaException', 500), advice: 'Correct the user, password and project of that section.' },
   STATE_DAMAGED: { message: 'State file {path} is damaged: {reason}', nova: nova('NovaException', 500), advice: 'Restore or remove the file.' },
   IDENTITY: { message: 'This host cannot take the place it claims: {reason}', nova: nova('InvalidConfiguration', 500), advice: 'See the reason; node names and compute_id must not change.' },
+  HOST_IN_USE: { message: 'Another haulier process works with the containers of {path}', nova: nova('InvalidConfiguration', 500), advice: 'Only one may: stop the service (or the other command) first.' },
   FAULT_INJECTED: { message: 'Fault injected at {point}', nova: nova('NovaException', 500), advice: 'Only tests do this.' },
 } as const satisfies Record<string, ErrorRow>;
 

@@ -59,6 +59,11 @@ export class Operation {
   /** Names the step that begins, for progress, log and fault points. */
   step(name: string): void {
     this.throwIfAborted();
+    this.mark(name);
+  }
+
+  /** As `step`, for work that goes on although the operation was given up. */
+  mark(name: string): void {
     this.#step = name;
     this.#marks.set(name, this.ageMs);
     this.log.debug({ step: name }, 'step');

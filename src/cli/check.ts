@@ -62,6 +62,6 @@ export async function check(loaded: LoadedConfig, print: (line: string) => void)
   const host = await probeHost(containerOptions(loaded.config));
   const cloud = [await line('conductor', 'Is transport_url right, and are RabbitMQ and nova-conductor up?', () => conductor(loaded)), ...(await rest(loaded))];
   const all = [...host, ...cloud];
-  for (const { what, ok, detail, advice } of all) print(`${ok ? 'ok     ' : 'MISSING'} ${what}: ${detail}${ok || !advice ? '' : ` -> ${advice}`}`);
+  for (const { what, ok, lacking, detail, advice } of all) print(`${!ok ? 'MISSING' : lacking ? 'lacks  ' : 'ok     '} ${what}: ${detail}${advice ? ` -> ${advice}` : ''}`);
   return all.every(({ ok }) => ok) ? 0 : 1;
 }

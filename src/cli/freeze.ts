@@ -9,13 +9,16 @@ import { LocalContainerHost } from '../container/local-container-host.js';
 import { InstanceStore } from '../container/state.js';
 import { verdictOf } from '../container/verdict/verdict.js';
 
-/** Prints the verdict; only looks, so it may run beside the service. @returns 0 if the container can be frozen, else 1 */
+/** Prints the verdict; only looks, so it may run beside the service. @returns 0 if the container can be frozen, 1 if not, 2 if there is nothing to judge */
 export async function canFreeze(loaded: LoadedConfig, id: string, print: (line: string) => void): Promise<number> {
   const options = containerOptions(loaded.config);
-  const verdict = await verdictOf({ options, store: new InstanceStore(options.instancesPath, options.runPath), cgroups: await readCgroupLayout() }, id);
+  const store = new InstanceStore(options.instancesPath, options.runPath);
+  const state = await store.readState(id);
+  const verdict = state && (await verdictOf({ options, store, cgroups: await readCgroupLayout() }, id));
   if (!verdict) {
-    print(`${id} does not run on this host`);
-    return 1;
+    const why = state?.wanted === 'suspended' ? 'is suspended already' : 'does not run';
+    print(state ? `${id} ${why}: there is nothing to judge` : `there is no container ${id} on this host`);
+    return 2;
   }
   print(verdict.freezable ? 'yes' : 'no');
   for (const { text, effect, passing, code } of verdict.findings) print(`${effect === 'loses' ? 'but' : '-'} ${text}${passing ? ' (may pass by itself)' : ''} [${code}]`);
@@ -28,13 +31,17 @@ export async function hostCommand(loaded: LoadedConfig, what: 'freeze' | 'thaw',
   const place = await takeHost(options.runPath);
   const log = createLog({ level: loaded.config.DEFAULT.debug ? 'debug' : 'warn' });
   const host = new LocalContainerHost(options, log);
+  let done = 0;
   let failed = 0;
   try {
     await host.start();
     await (what === 'freeze' ? freezeHost : thawHost)(host, log, ({ id, name, ok, text, ms }) => {
-      if (!ok) failed++;
+      if (ok) done++;
+      else failed++;
       print(`${ok ? 'ok    ' : 'FAILED'} ${id} ${name}: ${text} (${ms} ms)`);
     });
+    const word = what === 'freeze' ? 'frozen' : 'thawed';
+    print(done + failed === 0 ? `there is nothing to ${what}` : `${done} ${word}, ${failed} not${what === 'freeze' && done > 0 ? '; they come back with `haulier host thaw` or the start of the service' : ''}`);
   } finally {
     await host.stop();
     place.release();

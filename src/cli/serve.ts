@@ -59,6 +59,8 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     notReady: () => service.notReady,
     containers: () => containers.list(),
     verdict: (id) => containers.verdict(id),
+    abilities: () => service.compute?.tracker.abilities,
+    tally: containers.tally,
     operations: () => (service.compute?.operations.running ?? []).map((operation) => operation.view()),
   }, log);
   let code = 0;

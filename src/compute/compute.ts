@@ -38,6 +38,8 @@ export interface Compute {
   readonly cacheLocks: KeyedLock;
   readonly builds: Semaphore;
   readonly snapshots: Semaphore;
+  /** Containers that are destroyed side by side. */
+  readonly destroys: Semaphore;
   readonly events: EventWaiters;
   readonly tracker: ResourceTracker;
   readonly notifier: Notifier;

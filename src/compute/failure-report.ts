@@ -1,6 +1,7 @@
 /** What a failed operation leaves at Nova: a fault and an action event (contract C.2). Nothing here throws: the operation's own error matters. */
 import type { Compute } from './compute.js';
 import { uuidOf } from './compute.js';
+import { isHaulierError } from '../base/errors.js';
 import { createFault, finishEvent as finish, startEvent as start } from '../nova/faults.js';
 import { RemoteFailure, type WireContext } from '../messaging/types.js';
 import type { NovaObject } from '../nova/object.js';
@@ -8,6 +9,11 @@ import type { NovaObject } from '../nova/object.js';
 /** True if a conductor call failed with one of the named Nova exceptions. */
 export function isNova(error: unknown, ...classes: string[]): boolean {
   return error instanceof RemoteFailure && classes.includes(error.className);
+}
+
+/** True if an operation was given up because the service stops. */
+export function isStopping(error: unknown): boolean {
+  return isHaulierError(error, 'CANCELLED') && error.details['by'] === 'stop';
 }
 
 async function quietly(compute: Compute, instance: string, what: string, work: () => Promise<unknown>): Promise<void> {

@@ -4,6 +4,7 @@
  */
 import type { Call, Compute, InstanceCall } from './compute.js';
 import { buildAndRunInstance } from './boot/build.js';
+import { triggerCrashDump } from './methods/crash-dump.js';
 import { externalInstanceEvent } from './methods/external-event.js';
 import { resumeInstance, suspendInstance } from './methods/freeze.js';
 import { getConsoleOutput, getDiagnostics, getInstanceDiagnostics } from './methods/guest-info.js';
@@ -130,7 +131,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   suspend_instance: row('cast', 'TEF', { state: 'done', instance: suspendInstance }),
   swap_volume: row('cast', 'EF', unsupported()),
   terminate_instance: row('cast', 'TEF', { state: 'done', instance: terminateInstance, before: prepareTerminate }),
-  trigger_crash_dump: row('cast', 'EF', notYet({ error: novaError('TriggerCrashDumpNotSupported', 400) })),
+  trigger_crash_dump: row('cast', 'EF', { state: 'done', instance: triggerCrashDump }),
   unpause_instance: row('cast', 'TEF', { state: 'done', instance: unpauseInstance }),
   unquiesce_instance: row('cast', '', notYet({ error: quiesce })),
   unrescue_instance: row('cast', 'TEF', notYet()),

@@ -3,11 +3,12 @@
  * (nova/compute/resource_tracker.py, contract D.4). Claims are kept here in memory; the scheduler counts in placement.
  */
 import type { Node } from './compute.js';
-import { cpuTraits, hostTraits, managedTraits } from './traits.js';
+import { abilityTraits, cpuTraits, hostTraits, managedTraits, ownTraits } from './traits.js';
 import type { ComputeSettings } from './settings.js';
 import { inventoriesOf } from './inventories.js';
 import { KeyedLock } from '../base/lock.js';
 import type { Log } from '../base/log.js';
+import type { Abilities } from '../container/abilities.js';
 import type { ContainerHost } from '../container/container-host.js';
 import type { HostResources } from '../container/spec.js';
 import type { WireContext } from '../messaging/types.js';
@@ -61,6 +62,7 @@ export class ResourceTracker {
   readonly #lock = new KeyedLock();
   #record: NovaObject | undefined;
   #failedBuilds = 0;
+  #abilities: Abilities | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly parts: TrackerParts) {}
@@ -119,6 +121,20 @@ export class ResourceTracker {
       await this.#writePlacement(resources);
       await this.#dropOrphanedAllocations(context, seen);
     });
+  }
+
+  /** Of criu and the kernel; undefined until `tellAbilities` knows. */
+  get abilities(): Abilities | undefined {
+    return this.#abilities;
+  }
+
+  /** Has criu's abilities probed, and says what is true of them at placement. */
+  async tellAbilities(): Promise<void> {
+    const abilities = await this.parts.containers.abilities();
+    const { problem } = abilities;
+    if (problem !== undefined) this.parts.log.warn({ problem }, 'servers of this host cannot be suspended');
+    this.#abilities = abilities;
+    await this.#lock.hold('audit', async () => this.#writePlacement(await this.parts.containers.resources()));
   }
 
   #saveSoon(): void {
@@ -206,8 +222,10 @@ export class ResourceTracker {
     const { placement, node, settings, conductor } = this.parts;
     await placement.ensureProvider(node.uuid, node.hypervisorHostname);
     await placement.setInventories(node.uuid, inventoriesOf(resources, settings, await placement.inventories(node.uuid)));
-    const present = [...hostTraits(conductor.release), ...cpuTraits(resources), ...(this.parts.service().disabled ? ['COMPUTE_STATUS_DISABLED'] : [])];
-    const unknown = await placement.setTraits(node.uuid, present, managedTraits.filter((trait) => !present.includes(trait)));
+    // until the probe is through, what an earlier run said of criu stands
+    const [own, managed] = this.#abilities ? [abilityTraits(this.#abilities), [...managedTraits, ...ownTraits]] : [[], managedTraits];
+    const present = [...hostTraits(conductor.release), ...cpuTraits(resources), ...own, ...(this.parts.service().disabled ? ['COMPUTE_STATUS_DISABLED'] : [])];
+    const unknown = await placement.setTraits(node.uuid, present, managed.filter((trait) => !present.includes(trait)));
     if (unknown.length > 0) this.parts.log.info({ traits: unknown }, 'this placement does not know these traits');
   }
 

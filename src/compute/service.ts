@@ -1,4 +1,5 @@
 /** The compute service's life: start, run, graceful stop (nova/cmd/compute.py, nova/service.py; contract D.1, D.7). */
+import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compute } from './compute.js';
 import { computeEndpoint } from './endpoint.js';
@@ -109,6 +110,8 @@ export class ComputeService {
     this.#periodic = new PeriodicTasks(periodicTasks(compute, this.#heartbeat), settings.periodicFuzzyDelay, log);
     if (settings.periodicEnable) this.#periodic.start();
     this.#ready = true;
+    // beside the service: it takes a second, and nothing waits for it
+    void compute.tracker.tellAbilities().catch((error: unknown) => log.warn({ err: error }, 'cannot tell placement what criu can do; the next audit does'));
     log.info({ host: settings.host, node: node.uuid, release: this.#conductor.release, serviceVersion: this.#conductor.serviceVersion, instances: instances.length }, 'ready');
   }
 
@@ -119,7 +122,7 @@ export class ComputeService {
     return {
       settings, log, conductor, rpc: messaging.client, containers, placement, neutron, glance, node, tracker,
       locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(settings.maxConcurrentBuilds),
-      snapshots: new Semaphore(settings.maxConcurrentSnapshots),
+      snapshots: new Semaphore(settings.maxConcurrentSnapshots), destroys: new Semaphore(4 * availableParallelism()),
       events: new EventWaiters(), operations: new Operations(log),
       notifier: new Notifier(log, conductor, settings.host, settings.trackInstanceChanges, this.#parts.notifications, settings.instanceNameTemplate),
     };

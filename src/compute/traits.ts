@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../base/package-root.js';
+import type { Abilities } from '../container/abilities.js';
 import type { HostResources } from '../container/spec.js';
 import type { Release } from '../nova/types.js';
 
@@ -32,4 +33,14 @@ const flagTraits: Readonly<Record<string, string>> = {
 export function cpuTraits(resources: HostResources): string[] {
   if (resources.architecture !== 'x86_64') return [];
   return resources.cpuFlags.flatMap((flag) => (flagTraits[flag] ? [`HW_CPU_X86_${flagTraits[flag]}`] : []));
+}
+
+/** Traits of Haulier's own: `trait:CUSTOM_HAULIER_FREEZE=required` in a flavor asks for a host whose servers can be suspended. */
+export const ownTraits = ['CUSTOM_HAULIER_FREEZE', 'CUSTOM_HAULIER_LAZY_PAGES', 'CUSTOM_HAULIER_DIRTY_TRACKING'] as const;
+
+/** Those that are true of a host with these abilities. */
+export function abilityTraits({ problem, features }: Abilities): string[] {
+  if (problem !== undefined) return [];
+  const [freeze, lazy, dirty] = ownTraits;
+  return [freeze, ...(features.uffd && features['uffd-noncoop'] ? [lazy] : []), ...(features.mem_dirty_track ? [dirty] : [])];
 }

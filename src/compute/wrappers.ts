@@ -1,7 +1,7 @@
 /** What surrounds an operation on an instance: action event, fault, migration and task state (contract C.2), for RPCs and for what recovery repeats. */
 import type { Compute } from './compute.js';
 import { uuidOf } from './compute.js';
-import { finishEvent, isNova, recordFault, startEvent } from './failure-report.js';
+import { finishEvent, isNova, isStopping, recordFault, startEvent } from './failure-report.js';
 import type { Wrapper } from './method-table.js';
 import type { WireContext } from '../messaging/types.js';
 import type { NovaObject } from '../nova/object.js';
@@ -37,6 +37,11 @@ export async function insideWrappers<T>(compute: Compute, about: Wrapped, work: 
 /** Fault, migration and task state after a failure, innermost first as Nova's decorators. */
 async function failed(compute: Compute, { method, wrappers, context, instance, migration }: Wrapped, error: unknown): Promise<void> {
   const gone = isNova(error, 'InstanceNotFound');
+  // a delete that the service's end interrupted, also one that still waited for its turn, is done at the next start (init_host)
+  if (isStopping(error) && method === 'terminate_instance') {
+    compute.log.info({ method, instance: uuidOf(instance) }, 'the delete is finished at the next start');
+    return;
+  }
   compute.log.error({ err: error, method, instance: uuidOf(instance) }, 'operation failed');
   if (wrappers.includes('F') && !gone) await recordFault(compute, context, instance, error);
   if (wrappers.includes('M') && migration) {

@@ -1,5 +1,6 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { Abilities } from './abilities.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import type { Verdict } from './verdict/verdict.js';
@@ -23,6 +24,9 @@ export interface ContainerHost {
   /** Stops watching. Containers run on. */
   stop(): Promise<void>;
 
+  /** What criu and the kernel can do here; probed at the first call, which takes about a second, and remembered. */
+  abilities(): Promise<Abilities>;
+
   /** Makes sure the image is in the cache, unpacked and verified; concurrent callers share one download. @returns true if it was cached already */
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
   /** Images in the cache. */
@@ -33,12 +37,18 @@ export interface ContainerHost {
   /** Takes a port's host side away, whatever is left of it; idempotent. */
   unplug(instance: string, vif: VifSpec): Promise<void>;
 
+  /**
+   * Tells the neighbours of a running container's addresses (gratuitous ARP, unsolicited NA). Done by `startContainer` and `resume`;
+   * for whoever learns later that a port is wired. Never throws.
+   */
+  announce(id: string): Promise<void>;
+
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
   /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */
   mount(id: string, operation: Operation): Promise<void>;
   /**
-   * Plugs its ports, creates and starts it. On failure nothing of it runs and its ports are unplugged.
+   * Plugs its ports, creates and starts it; one that was made from a snapshot with memory resumes from it, the first time. On failure nothing of it runs and its ports are unplugged.
    * @param ready awaited between the runtime's create and start: PID 1 runs only when it resolves (the port is wired)
    */
   startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void>;
@@ -47,11 +57,12 @@ export interface ContainerHost {
   pause(id: string, operation: Operation): Promise<void>;
   unpause(id: string, operation: Operation): Promise<void>;
   /**
-   * Its root file system as a compressed tarball, as it is now; it goes on meanwhile, frozen only for a moment. Running, paused or
-   * stopped. The caller ends the snapshot; one a container at a time.
-   * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, DISK_FULL
+   * Its root file system as a compressed tarball, as it is now; it goes on meanwhile, frozen only for a moment. Running, paused,
+   * suspended or stopped. The caller ends the snapshot; one a container at a time.
+   * @param memoryFor with its memory, sealed, for the image of this id, and no other one; what does not run has none
+   * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, DISK_FULL, SNAPSHOT_KEY, MEMORY_SNAPSHOT_FAILED
    */
-  snapshot(id: string, operation: Operation): Promise<DiskSnapshot>;
+  snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot>;
   /**
    * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
    * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.
@@ -64,10 +75,19 @@ export interface ContainerHost {
    * @param ready awaited before the restore: the ports are wired
    */
   resume(id: string, operation: Operation, ready?: Readiness): Promise<void>;
+  /**
+   * Core files of all its processes, where the operator keeps them; it goes on, frozen only while criu reads it. Running or paused.
+   * @returns the folder
+   * @throws INSTANCE_NOT_RUNNING, CRASH_DUMP_UNSUPPORTED, CRASH_DUMP_FAILED, DISK_FULL
+   */
+  crashDump(id: string, operation: Operation): Promise<string>;
   /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */
   verdict(id: string): Promise<Verdict>;
-  /** Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole. */
-  destroy(id: string, operation: Operation): Promise<void>;
+  /**
+   * Kills it and removes every trace: mounts, directory, cgroups, ports, id range. Idempotent, also for what never was whole.
+   * @param ports that may be plugged for it although it never had them
+   */
+  destroy(id: string, operation: Operation, ports?: readonly VifSpec[]): Promise<void>;
 
   /** Replaces the spec's network interfaces (taken at the next start). */
   updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void>;
@@ -103,4 +123,17 @@ export interface ContainerHostOptions {
   readonly imageMaxBytes: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  readonly crashDumps: CrashDumpOptions;
+  /** File of the deployment's snapshot keys; undefined: no snapshots with memory. */
+  readonly snapshotKey: string | undefined;
+}
+
+/** Where crash dumps are kept, and how many. */
+export interface CrashDumpOptions {
+  /** undefined: none are made. */
+  readonly path: string | undefined;
+  /** Dumps kept of each container. */
+  readonly keep: number;
+  /** Disk that all dumps of this host may take together, bytes; the oldest go first. */
+  readonly maxBytes: number;
 }

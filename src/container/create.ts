@@ -2,13 +2,19 @@
 import { mkdir } from 'node:fs/promises';
 import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
+import { checkpointPaths } from './checkpoint/images.js';
 import { destroyContainer } from './destroy.js';
+import { giveMemory } from './memory-image/clone.js';
 import { checkVif } from './network/plug.js';
 import type { HostParts } from './parts.js';
 import type { ContainerSpec } from './spec.js';
 import { beginStep } from './steps.js';
 
-/** Directory, id range, disk, spec. The operation's rollback destroys it. @throws INSTANCE_STATE if it is there already */
+/**
+ * Directory, id range, disk, spec; from a snapshot with memory its checkpoint, which its first start resumes. The operation's rollback
+ * destroys it.
+ * @throws INSTANCE_STATE if it is there already; MEMORY_IMAGE_MISFIT, IMAGE_TOO_LARGE
+ */
 export async function createContainer(parts: HostParts, spec: ContainerSpec, operation: Operation): Promise<void> {
   const { store, storage } = parts;
   spec.vifs.forEach(checkVif);
@@ -28,7 +34,12 @@ export async function createContainer(parts: HostParts, spec: ContainerSpec, ope
 
   beginStep(operation, 'container.create.disk');
   await storage.prepare(spec.id, { imageId: spec.imageId, rootGiB: spec.limits.rootGiB }, operation);
+  const memory = await storage.memory(spec.id);
+  if (memory) {
+    beginStep(operation, 'container.create.memory');
+    await giveMemory(parts, spec, checkpointPaths(store.paths(spec.id)), memory);
+  }
   beginStep(operation, 'container.create.record');
-  await store.writeState(spec.id, { ...state, phase: 'ready' });
+  await store.writeState(spec.id, { ...state, phase: 'ready', ...(memory ? { wanted: 'suspended', suspendedFor: 'boot' } : {}) });
   beginStep(operation, 'container.create.done');
 }

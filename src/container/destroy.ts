@@ -5,13 +5,15 @@ import { messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { removeRuntime, unmountBelow } from './cleanup.js';
 import type { HostParts } from './parts.js';
+import type { VifSpec } from './spec.js';
 import { cleanupStep } from './steps.js';
 
 /**
  * Idempotent. Its directory goes last, so that a destroy that was cut short is found and can be done again.
+ * @param ports to unplug beside its own
  * Goes on although the operation was given up: a half-destroyed container is of no use to anybody.
  */
-export async function destroyContainer(parts: HostParts, id: string, operation: Operation): Promise<void> {
+export async function destroyContainer(parts: HostParts, id: string, operation: Operation, ports: readonly VifSpec[] = []): Promise<void> {
   const { store, storage } = parts;
   const paths = store.paths(id);
   cleanupStep(operation, 'container.destroy.record');
@@ -24,7 +26,7 @@ export async function destroyContainer(parts: HostParts, id: string, operation: 
   cleanupStep(operation, 'container.destroy.runtime');
   await removeRuntime(parts, id, { inFlight: true });
   cleanupStep(operation, 'container.destroy.unplug');
-  await parts.plugger.unplugAll(id, spec?.vifs ?? []);
+  await parts.plugger.unplugAll(id, [...ports, ...(spec?.vifs ?? [])]);
   cleanupStep(operation, 'container.destroy.unmount');
   await storage.endSnapshot(id);
   await storage.unmount(id);

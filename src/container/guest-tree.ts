@@ -3,7 +3,7 @@
  * the tree on the host. Node has no openat, but `/proc/self/fd/N/name` is resolved from the opened folder, which comes to the same.
  */
 import { constants } from 'node:fs';
-import { lstat, open, readlink, unlink, type FileHandle } from 'node:fs/promises';
+import { lstat, open, readdir, readlink, unlink, type FileHandle } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
 const maxLinks = 40;
@@ -72,6 +72,21 @@ export async function writeInside(root: string, folder: readonly string[], name:
     } finally {
       await file.close();
     }
+  } finally {
+    await parent.close();
+  }
+}
+
+/** Removes the non-folders in a folder whose names match. A folder that is not there has none. @throws ELOOP, ENOTDIR where the tree has another shape */
+export async function removeInside(root: string, folder: readonly string[], names: RegExp): Promise<void> {
+  const parent = await openFolder(root, folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+    return undefined;
+  });
+  if (!parent) return;
+  try {
+    const path = `/proc/self/fd/${parent.fd}`;
+    for (const name of await readdir(path)) if (names.test(name)) await unlink(`${path}/${name}`);
   } finally {
     await parent.close();
   }

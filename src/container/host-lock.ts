@@ -7,12 +7,12 @@ export interface HostPlace {
   release(): void;
 }
 
-/** Takes it: an abstract Unix socket, which nobody can leave behind. @throws IDENTITY if another process has it */
+/** Takes it: an abstract Unix socket, which nobody can leave behind. @throws HOST_IN_USE if another process has it */
 export async function takeHost(runPath: string): Promise<HostPlace> {
   const server = createServer();
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(error.code === 'EADDRINUSE' ? new HaulierError('IDENTITY', { reason: `another haulier works with ${runPath}` }) : error);
+      reject(error.code === 'EADDRINUSE' ? new HaulierError('HOST_IN_USE', { path: runPath }) : error);
     });
     server.listen({ path: `\0haulier:${runPath}` }, resolve);
   });

@@ -3,14 +3,18 @@ import { mkdir } from 'node:fs/promises';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
+import { probeAbilities, type Abilities } from './abilities.js';
 import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
 import { suspendContainer } from './checkpoint/dump.js';
 import { resumeContainer } from './checkpoint/restore.js';
+import { Tally } from './checkpoint/tally.js';
+import { dumpContainer } from './coredump/crash-dump.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
+import { announce } from './network/announce.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
@@ -34,6 +38,8 @@ const unknownExit = 255;
 
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
+  /** How suspends and resumes went, for the metrics. */
+  readonly tally = new Tally();
   readonly #options: ContainerHostOptions;
   readonly #log: Log;
   readonly #storage: ContainerStorage;
@@ -41,6 +47,7 @@ export class LocalContainerHost implements ContainerHost {
   readonly #watched = new Map<string, ProcessId>();
   readonly #vanished = new Set<string>();
   #parts: HostParts | undefined;
+  #abilities: Promise<Abilities> | undefined;
   #exits: ExitWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -85,6 +92,10 @@ export class LocalContainerHost implements ContainerHost {
     this.#watched.clear();
   }
 
+  abilities(): Promise<Abilities> {
+    return (this.#abilities ??= probeAbilities(this.#options));
+  }
+
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
     return this.#storage.ensureImage(source, operation);
   }
@@ -116,9 +127,12 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
+    const state = await this.parts.store.readState(id);
+    if (state?.wanted === 'suspended' && state.suspendedFor === 'boot') return await this.resume(id, operation, ready);
     this.#watched.delete(id);
     await startContainer(this.parts, id, operation, ready);
     await this.#watchOn(id);
+    void this.announce(id);
   }
 
   async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
@@ -142,14 +156,15 @@ export class LocalContainerHost implements ContainerHost {
     await this.parts.store.update(id, { wanted: 'running' });
   }
 
-  snapshot(id: string, operation: Operation): Promise<DiskSnapshot> {
-    return snapshotContainer(this.parts, id, operation);
+  snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
+    return snapshotContainer(this.parts, id, operation, memoryFor);
   }
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
     this.#watched.delete(id);
     try {
-      const meta = await suspendContainer(this.parts, id, operation, wantedBy);
+      const meta = await this.tally.time('suspend', () => suspendContainer(this.parts, id, operation, wantedBy));
+      if (meta?.stats) this.tally.frozen(meta.stats.frozenTime / 1e6);
       if (meta) operation.log.info({ bytes: meta.bytes, criu: meta.stats }, 'suspended');
       await this.#watcher.clear(id);
       cleanupStep(operation, 'container.suspend.done');
@@ -161,9 +176,19 @@ export class LocalContainerHost implements ContainerHost {
 
   async resume(id: string, operation: Operation, ready?: Readiness): Promise<void> {
     await this.#watcher.clear(id);
-    const stats = await resumeContainer(this.parts, id, operation, ready);
+    const stats = await this.tally.time('resume', () => resumeContainer(this.parts, id, operation, ready));
     operation.log.info({ criu: stats }, 'resumed');
     await this.#watchOn(id);
+    void this.announce(id);
+  }
+
+  async crashDump(id: string, operation: Operation): Promise<string> {
+    this.#watched.delete(id);
+    try {
+      return await dumpContainer(this.parts, id, operation);
+    } finally {
+      await this.#watchOn(id);
+    }
   }
 
   async verdict(id: string): Promise<Verdict> {
@@ -173,9 +198,13 @@ export class LocalContainerHost implements ContainerHost {
     return verdict;
   }
 
-  async destroy(id: string, operation: Operation): Promise<void> {
+  announce(id: string): Promise<void> {
+    return announce(this.parts, id);
+  }
+
+  async destroy(id: string, operation: Operation, ports: readonly VifSpec[] = []): Promise<void> {
     this.#watched.delete(id);
-    await destroyContainer(this.parts, id, operation);
+    await destroyContainer(this.parts, id, operation, ports);
     await this.#watcher.clear(id);
   }
 

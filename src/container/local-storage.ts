@@ -5,6 +5,7 @@ import { HaulierError } from '../base/errors.js';
 import { KeyedLock } from '../base/lock.js';
 import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
+import { readHostFacts } from './checkpoint/facts.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { readHostResources } from './host-resources.js';
 import type { ImageRecord } from './image/image-record.js';
@@ -14,7 +15,7 @@ import { archiveTree, type Archive } from './snapshot/archive.js';
 import { copyRootFs, removeCopy, type Still } from './snapshot/disk-copy.js';
 import type { HostResources, ImageSource } from './spec.js';
 import type { InstanceStore } from './state.js';
-import type { ContainerStorage } from './storage-port.js';
+import type { ContainerStorage, ImageMemory } from './storage-port.js';
 import { lowestFreeRange } from './storage/id-ranges.js';
 import { RootFs } from './storage/root-fs.js';
 
@@ -34,7 +35,7 @@ export class LocalStorage implements ContainerStorage {
     this.#options = options;
     this.#store = store;
     this.#log = log;
-    this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, log });
+    this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, log, memory: { snapshotKey: options.snapshotKey, facts: () => readHostFacts(options) } });
     this.#rootFs = new RootFs({ images: this.#images, defaultRootGiB: options.defaultRootGiB, log });
   }
 
@@ -111,6 +112,10 @@ export class LocalStorage implements ContainerStorage {
     const end = (): Promise<void> => (ended ??= archive.end().then(() => removeCopy(folder, this.#log)).finally(() => this.#snapshots.delete(id)));
     this.#snapshots.set(id, end);
     return { ...archive, end, expectedBytes };
+  }
+
+  memory(id: string): Promise<ImageMemory | undefined> {
+    return this.#images.memory(this.#store.paths(id).folder);
   }
 
   async endSnapshot(id: string): Promise<void> {

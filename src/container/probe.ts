@@ -4,15 +4,19 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../base/errors.js';
 import { run } from '../base/run.js';
+import { featureTable, probeAbilities } from './abilities.js';
 import { readCgroupLayout } from './cgroup.js';
+import { unfitCriu } from './checkpoint/facts.js';
 import type { ContainerHostOptions } from './container-host.js';
-import { runtimeEnvironment } from './runtime/runc.js';
+import { atLeast } from './version.js';
 
 /** One finding. */
 export interface ProbeLine {
   readonly what: string;
   /** False only for what containers cannot do without. */
   readonly ok: boolean;
+  /** True for something absent that is only good to have. */
+  readonly lacking?: boolean;
   readonly detail: string;
   /** What the operator can do; empty where nothing is to be done. */
   readonly advice: string;
@@ -30,13 +34,17 @@ async function probe(what: string, advice: string, look: () => Promise<string>):
 }
 
 /** A finding that is good to have but not needed. */
-async function optional(what: string, advice: string, look: () => Promise<string>): Promise<ProbeLine> {
-  const line = await probe(what, advice, look);
-  return { ...line, ok: true, detail: line.ok ? line.detail : `not here (optional): ${line.detail}` };
+function lacking(what: string, there: boolean, detail: string, advice: string): ProbeLine {
+  return { what, ok: true, lacking: !there, detail: there ? detail : `not here (optional): ${detail}`, advice: there ? '' : advice };
 }
 
-async function firstLine(command: string, args: readonly string[], env?: NodeJS.ProcessEnv): Promise<string> {
-  const { stdout, stderr } = await run(command, args, { timeoutMs, ...(env ? { env } : {}) });
+async function optional(what: string, advice: string, look: () => Promise<string>): Promise<ProbeLine> {
+  const { ok, detail } = await probe(what, advice, look);
+  return lacking(what, ok, detail, advice);
+}
+
+async function firstLine(command: string, args: readonly string[]): Promise<string> {
+  const { stdout, stderr } = await run(command, args, { timeoutMs });
   return (stdout || stderr).split('\n')[0]?.trim() ?? '';
 }
 
@@ -44,25 +52,11 @@ function must(condition: boolean, otherwise: string): void {
   if (!condition) throw new Error(otherwise);
 }
 
-/** Compares versions as `1.3.6`; text after the numbers does not count. */
-export function atLeast(version: string, wanted: string): boolean {
-  const parts = (text: string): number[] => (/\d+(?:\.\d+)*/.exec(text)?.[0] ?? '0').split('.').map(Number);
-  const [have, want] = [parts(version), parts(wanted)];
-  for (let index = 0; index < want.length; index++) {
-    const difference = (have[index] ?? 0) - (want[index] ?? 0);
-    if (difference !== 0) return difference > 0;
-  }
-  return true;
-}
-
 /** Looks at everything. Changes nothing on the host; never throws. */
 export async function probeHost(options: ContainerHostOptions): Promise<ProbeLine[]> {
   return [
     await probe('root', 'Run the service as root.', async () => { must(process.getuid?.() === 0, 'not root'); return 'yes'; }),
-    ...(await probeRuntimes(options)),
-    ...(await probeCriu(options)),
-    ...(await probeKernel(options)),
-    ...(await probeTools(options)),
+    ...(await Promise.all([probeRuntimes(options), probeCriu(options), probeKernel(options), probeTools(options)])).flat(),
   ];
 }
 
@@ -81,19 +75,16 @@ async function probeRuntimes(options: ContainerHostOptions): Promise<ProbeLine[]
   ];
 }
 
-const criuFeatures = ['mem_dirty_track', 'pagemap_scan', 'uffd', 'uffd-noncoop', 'network_lock_nftables', 'pidfd_store', 'external_net_ns'] as const;
-
 /** criu is needed to freeze, snapshot with memory and haul; plain containers run without it. */
 async function probeCriu(options: ContainerHostOptions): Promise<ProbeLine[]> {
-  const env = runtimeEnvironment(options.criu);
-  const advice = 'Without criu 4.2 or newer (kernels from 6.16) servers cannot be frozen or hauled live; install it or name it in the configuration.';
-  const present = await optional('criu', advice, async () => (await run(options.criu, ['--version'], { timeoutMs, env })).stdout.replace(/\s+/g, ' ').trim());
-  if (present.detail.startsWith('not here')) return [present];
-  const features = await Promise.all(criuFeatures.map(async (feature) => ({ feature, ok: await run(options.criu, ['check', '--feature', feature], { timeoutMs, env }).then(() => true, () => false) })));
+  const { criu, kernel, problem, features } = await probeAbilities(options);
+  const install = 'Install criu 4.2 or newer (needed on kernels from 6.16) or name it in the option criu: without it servers cannot be suspended or hauled live.';
+  const state = problem === undefined ? `${criu}: servers can be suspended` : problem;
+  const lines: ProbeLine[] = [lacking('criu', problem === undefined, state, criu === undefined || unfitCriu(criu, kernel) !== undefined ? install : 'Servers cannot be suspended here; see the lines that follow, and `criu check`.')];
+  if (criu === undefined) return lines;
   return [
-    present,
-    await optional('criu check', 'Read what it lacks; the kernel needs CONFIG_CHECKPOINT_RESTORE and the *_DIAG options.', () => firstLine(options.criu, ['check'], env)),
-    { what: 'criu features', ok: true, detail: features.map(({ feature, ok }) => `${feature}: ${ok ? 'yes' : 'no'}`).join(', '), advice: '' },
+    ...lines,
+    ...featureTable.map(({ name, about, advice }) => lacking(`criu ${name}`, features[name], about, advice)),
     await optional('/run', 'Put /run (or the service\'s own mount of it) on a tmpfs: criu keeps its kernel probes there, which saves 15 to 25 ms a call.', async () => {
       must((await statfs('/run')).type === tmpfsMagic, '/run is no tmpfs');
       return 'tmpfs';

@@ -25,7 +25,7 @@ export async function reconcile(parts: HostParts): Promise<Reconciled> {
       const state = await parts.store.readState(id);
       if (!state || state.phase === 'creating' || state.phase === 'removing') halfMade.push(id);
       else if (state.phase === 'starting') await finishStart(parts, id);
-      else if (state.phase === 'suspending') await recoverSuspend(parts, id);
+      else if (state.phase === 'suspending' || state.phase === 'dumping') await recoverSuspend(parts, id);
       else if (state.phase === 'resuming') await recoverResume(parts, id);
       else if (state.wanted !== 'suspended' && existsSync(checkpointPaths(parts.store.paths(id)).folder)) await dropStaleImages(parts, id);
       if (await parts.store.running(id)) running.push(id);

@@ -70,6 +70,9 @@ export interface LimitSpec {
   readonly rootGiB: number;
 }
 
+/** What of a clone's identity is made anew beside its name and addresses. */
+export type NewIdentity = 'keys' | 'machine-id';
+
 /** All that a container is made from; kept on disk as `spec.json` in its directory. */
 export interface ContainerSpec {
   /** Instance uuid. */
@@ -80,6 +83,8 @@ export interface ContainerSpec {
   readonly imageId: string;
   readonly limits: LimitSpec;
   readonly vifs: readonly VifSpec[];
+  /** For a container that resumes from another one's memory; nothing by default. */
+  readonly newIdentity?: readonly NewIdentity[];
   /** PID 1's path and arguments; undefined: the image's `/sbin/init`. */
   readonly init: readonly string[] | undefined;
   readonly env: Readonly<Record<string, string>>;

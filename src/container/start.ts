@@ -6,12 +6,14 @@ import { writeAtomic, writeJsonAtomic } from '../base/atomic.js';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { delegateCgroups, removeCgroups } from './cgroup.js';
-import { criuConfig } from './checkpoint/criu-options.js';
+import { criuConfig, imageCriuConfig } from './checkpoint/criu-options.js';
+import type { CheckpointOrigin } from './checkpoint/images.js';
 import { removeRuntime } from './cleanup.js';
 import { rotateConsole } from './console.js';
 import { writeGuestFiles } from './guest-files.js';
 import { resolveInside } from './guest-tree.js';
 import { hookScript, writeHookFiles } from './network/hook-files.js';
+import { restoreOnly } from './network/restore-only.js';
 import { systemdConf } from './oci/mounts.js';
 import { defaultInit, ociConfig } from './oci/spec.js';
 import { cgroupsPath, type HostParts } from './parts.js';
@@ -35,7 +37,6 @@ export async function startContainer(parts: HostParts, id: string, operation: Op
   if (state.phase === 'creating' || state.phase === 'removing') throw new HaulierError('INSTANCE_STATE', { instance: id, state: state.phase, action: 'start' });
   if (state.phase === 'ready' && (await store.running(id))) return;
   if (state.wanted === 'suspended') throw new HaulierError('INSTANCE_STATE', { instance: id, state: 'suspended', action: 'start' }); // to resume it, or to stop it first
-
 
   beginStep(operation, 'container.start.record');
   if (state.phase === 'starting' || existsSync(join(parts.runc.root, id))) await removeRuntime(parts, id, { inFlight: state.phase === 'starting' });
@@ -116,14 +117,17 @@ async function requireInit(spec: ContainerSpec, rootfs: string): Promise<void> {
   }
 }
 
-/** Writes `config.json`, the hook's batch files and systemd's drop-in; all anew at every start. */
-export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase: number, rootfs: string): Promise<void> {
+/**
+ * Writes `config.json`, the hook's batch files and systemd's drop-in; all anew at every start.
+ * @param from it resumes from the memory of that container
+ */
+export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase: number, rootfs: string, from?: CheckpointOrigin): Promise<void> {
   const paths = parts.store.paths(spec.id);
   await parts.store.makeFolders(spec.id);
   const dropIn = join(paths.systemdConf, '50-haulier.conf');
   await Promise.all([
-    writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu),
-    writeAtomic(paths.criuConfig, criuConfig),
+    writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu, from ? restoreOnly(spec.vifs, from.addresses) : []),
+    writeAtomic(paths.criuConfig, from ? imageCriuConfig(parts.cgroups, cgroupsPath(parts, spec.id)) : criuConfig),
     writeAtomic(dropIn, systemdConf, 0o644).then(() => chmod(dropIn, 0o644)),
     writeJsonAtomic(paths.config, ociConfig(spec, {
       idBase,

@@ -11,7 +11,7 @@ import { bootId, isAlive, type ProcessId } from './process.js';
 import type { ContainerSpec } from './spec.js';
 
 /** How far a container's making or unmaking has come. All but `ready` are found only after a crash. `departing`: it stands frozen, and another host decides who has it. */
-export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'departing' | 'removing';
+export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'dumping' | 'departing' | 'removing';
 
 /** How PID 1 ended. */
 export interface ExitRecord {
@@ -30,8 +30,11 @@ export interface InstanceState {
   readonly idBase: number;
   /** What was last asked for. */
   readonly wanted: 'running' | 'paused' | 'suspended' | 'stopped';
-  /** Who had it suspended: what `haulier host freeze` froze, `haulier host thaw` and the next start of the service bring back. */
-  readonly suspendedFor?: 'user' | 'host' | undefined;
+  /**
+   * Who had it suspended: what `haulier host freeze` froze, `haulier host thaw` and the next start of the service bring back.
+   * `boot`: nobody; it was made from a snapshot with memory, and its first start resumes it.
+   */
+  readonly suspendedFor?: 'user' | 'host' | 'boot' | undefined;
   readonly startedAt: string | undefined;
   readonly exit: ExitRecord | undefined;
   /** /etc/hosts and so on were written, which happens once: afterwards the tree belongs to the guest. */

@@ -1,13 +1,14 @@
 /** The named steps of a container's life, where a test can make the service fail or die. */
 import { faultPoint } from '../base/fault-points.js';
 import type { Operation } from '../base/operation.js';
-import type { checkpointFaultPoints } from './checkpoint/steps.js';
+import type { checkpointFaultPoints, crashDumpFaultPoints } from './checkpoint/steps.js';
 
 /** Every fault point of this room's life cycle, in the order in which they are passed. */
 export const containerFaultPoints = [
   'container.create.directory',
   'container.create.state',
   'container.create.disk',
+  'container.create.memory', // only for a snapshot with memory
   'container.create.record',
   'container.create.done',
   'container.start.record',
@@ -37,8 +38,8 @@ export const containerFaultPoints = [
   'container.destroy.done',
 ] as const;
 
-/** One of them, or one of a suspend or resume. */
-export type ContainerStep = (typeof containerFaultPoints)[number] | (typeof checkpointFaultPoints)[number];
+/** One of them, or one of a suspend, resume or crash dump. */
+export type ContainerStep = (typeof containerFaultPoints)[number] | (typeof checkpointFaultPoints)[number] | (typeof crashDumpFaultPoints)[number];
 
 /** Begins a step: names it for progress and log, stops if the operation was given up, and passes the fault point. */
 export function beginStep(operation: Operation, name: ContainerStep): void {
@@ -48,6 +49,6 @@ export function beginStep(operation: Operation, name: ContainerStep): void {
 
 /** As `beginStep`, for a step of a clean-up: that goes on although the operation was given up. */
 export function cleanupStep(operation: Operation, name: ContainerStep): void {
-  operation.log.debug({ step: name }, 'step');
+  operation.mark(name);
   faultPoint(name);
 }

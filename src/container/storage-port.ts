@@ -2,7 +2,16 @@
 import type { Operation } from '../base/operation.js';
 import type { ImageRecord } from './image/image-record.js';
 import type { Archive } from './snapshot/archive.js';
+import type { MemoryManifest } from './memory-image/manifest.js';
+import type { Still } from './snapshot/disk-copy.js';
 import type { HostResources, ImageSource } from './spec.js';
+
+/** Memory of an image in the cache. */
+export interface ImageMemory {
+  /** Folder of criu's files. */
+  readonly images: string;
+  readonly manifest: MemoryManifest;
+}
 
 /** Images and root file systems of one host. Every method is idempotent. */
 export interface ContainerStorage {
@@ -28,7 +37,9 @@ export interface ContainerStorage {
    * @throws INSTANCE_BUSY if there is one already
    * @param still runs the given work while nobody writes to the tree
    */
-  snapshot(id: string, still: (work: () => Promise<void>) => Promise<void>, operation: Operation): Promise<Archive & { readonly expectedBytes: number }>;
+  snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }>;
+  /** The memory that came with the image of an instance, if any did; the instance's disk must be there. @throws IMAGE_NOT_FOUND, MEMORY_IMAGE_REFUSED */
+  memory(id: string): Promise<ImageMemory | undefined>;
   /** Ends the snapshot that is being read, if any, and takes it away. */
   endSnapshot(id: string): Promise<void>;
   /** Removes the disk, also a half-made one. */

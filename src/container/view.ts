@@ -25,7 +25,7 @@ export async function viewContainer(parts: HostParts, id: string): Promise<Conta
     const paused = await isFrozen(parts.cgroups, cgroupsPath(parts, id));
     return { id, name, state: paused ? 'paused' : 'running', pid: running.pid, exitCode: undefined, startedAt: running.startedAt };
   }
-  if (state?.wanted === 'suspended') return { id, name, state: 'suspended', pid: undefined, exitCode: undefined, startedAt: state.startedAt };
+  if (state?.wanted === 'suspended' && state.suspendedFor !== 'boot') return { id, name, state: 'suspended', pid: undefined, exitCode: undefined, startedAt: state.startedAt };
   const exit = state?.exit ?? (await unseenExit(parts, id, state));
   return { id, name, state: restingState(exit), pid: undefined, exitCode: exit?.code, startedAt: state?.startedAt };
 }

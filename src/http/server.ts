@@ -1,11 +1,14 @@
-/** The HTTP side (Koa): health, readiness with reasons, what runs here. On loopback unless the operator says otherwise. */
+/** The HTTP side (Koa): health, readiness with reasons, metrics, what runs here. On loopback unless the operator says otherwise. */
 import type { Server } from 'node:http';
 import Koa from 'koa';
 import { isHaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { OperationView } from '../base/operation.js';
+import type { Abilities } from '../container/abilities.js';
+import type { Tally } from '../container/checkpoint/tally.js';
 import type { ContainerView } from '../container/spec.js';
 import type { Verdict } from '../container/verdict/verdict.js';
+import { metricsPage } from './metrics.js';
 
 /** What can be asked. */
 export interface HttpSources {
@@ -15,6 +18,9 @@ export interface HttpSources {
   /** @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, BAD_ARGUMENT */
   readonly verdict: (id: string) => Promise<Verdict>;
   readonly operations: () => readonly OperationView[];
+  /** Undefined while the host is probed. */
+  readonly abilities: () => Abilities | undefined;
+  readonly tally: Pick<Tally, 'rows' | 'frozenTime'>;
 }
 
 /** A running HTTP server. */
@@ -36,6 +42,11 @@ export async function startHttp(listen: { readonly host: string; readonly port: 
       context.body = { ready: reasons.length === 0, reasons };
     },
     '/containers': async (context) => { context.body = { containers: await sources.containers() }; },
+    '/metrics': async (context) => {
+      const list = await sources.containers();
+      context.type = 'text/plain; version=0.0.4; charset=utf-8';
+      context.body = metricsPage({ ready: sources.notReady().length === 0, states: list.map(({ state }) => state), operations: sources.operations().length, abilities: sources.abilities(), tally: sources.tally });
+    },
     '/operations': (context) => { context.body = { operations: sources.operations() }; },
   };
   app.use(async (context) => {

@@ -1,7 +1,7 @@
 /** Ports, networks, security groups. */
 import test from 'ava';
 import { guest, guestStatus } from './lib/host.js';
-import { answers, until } from './lib/machine.js';
+import { answers, mustRun, until } from './lib/machine.js';
 import { Scene } from './lib/scene.js';
 import type { Port, Server } from './lib/types.js';
 
@@ -92,4 +92,24 @@ test.serial('four servers with one request', async (t) => {
   t.deepEqual((await Promise.all(all.map((server) => scene.silent(server)))).flat(), []);
   await Promise.all(all.map((server) => scene.delete(server.id)));
   await scene.nothingLeft();
+});
+
+test.serial('an address that had another owner answers at once, although it is remembered with the old MAC', async (t) => {
+  const scene = await Scene.begin(t);
+  const first = await scene.active({ host: 'host2' });
+  const addresses = Object.values(first.addresses).flat();
+  t.deepEqual(addresses.map(({ version }) => version).sort(), [4, 6]);
+  t.deepEqual(await scene.silent(first), []);
+  const [old] = addresses;
+  await scene.delete(first.id);
+  // the neighbour's memory of the first owner, as fresh as can be
+  for (const { addr } of addresses) await mustRun('ctl', ['ip', 'neigh', 'replace', addr, 'lladdr', old!['OS-EXT-IPS-MAC:mac_addr'], 'dev', 'data0', 'nud', 'reachable']);
+  const mine = await port(scene, { network_id: scene.ground.publicNetwork, fixed_ips: addresses.map(({ addr }) => ({ ip_address: addr })) });
+  t.not(mine.mac_address, old!['OS-EXT-IPS-MAC:mac_addr']);
+  const second = await scene.active({ host: 'host1', networks: [{ port: mine.id }] });
+  for (const { addr } of addresses) {
+    await until(`${addr} is known to be ${mine.mac_address}`, 3, async () => (await mustRun('ctl', ['ip', 'neigh', 'show', addr, 'dev', 'data0'])).includes(mine.mac_address), () => mustRun('ctl', ['ip', 'neigh', 'show', addr, 'dev', 'data0']));
+    t.true(await answers(addr, 2), addr);
+  }
+  t.deepEqual(await scene.silent(second), []);
 });

@@ -122,6 +122,8 @@ test.serial('the first host fails: the server is built on the other', async (t) 
     // nova's database finishes the first event of a name, whichever host asks: with two builds only their number is certain
     const create = await scene.action(id, 'create');
     t.deepEqual(create.events.filter((event) => event.event === 'compute__do_build_and_run_instance').map((event) => event.host).sort(), ['host1', 'host2'], point);
+    t.is(create.message, null, `${point}: the action is no error`);
+    t.true(create.events.every((event) => event.result !== 'Error'), JSON.stringify(create.events));
     await scene.delete(id);
   }
 });

@@ -20,7 +20,6 @@ interface Attempt {
 const plain = (body: Record<string, unknown>) => async (): Promise<Record<string, unknown>> => body;
 
 const attempts: readonly Attempt[] = [
-  { method: 'suspend_instance', body: plain({ suspend: null }), status: 202, action: 'suspend' },
   { method: 'prep_resize', body: async (scene) => ({ resize: { flavorRef: await scene.flavor('h1.small') } }), status: 202, action: 'resize' },
   { method: 'prep_resize', body: plain({ migrate: { host: null } }), status: 202, action: 'migrate' },
   { method: 'live_migration', body: plain({ 'os-migrateLive': { host: null, block_migration: 'auto' } }), status: 202, action: 'live-migration' },

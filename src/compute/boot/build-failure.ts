@@ -33,11 +33,11 @@ export function endOf(error: unknown, filterProperties: Readonly<Record<string, 
 }
 
 /** Cleans up after the operation's rollback and tells Nova. Never throws: what cannot be told is logged. */
-export async function settleFailedBuild(compute: Compute, request: BuildRequest, error: unknown, claimed: boolean): Promise<void> {
+export async function settleFailedBuild(compute: Compute, request: BuildRequest, error: unknown, claimed: boolean): Promise<BuildEnd> {
   const { context, instance, uuid } = request;
   const end = endOf(error, request.filterProperties, claimed);
   compute.log.error({ err: error, instance: uuid, end }, 'build failed');
-  if (end === 'superseded') return;
+  if (end === 'superseded') return end;
   let gone = false;
   const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
     try {
@@ -51,11 +51,12 @@ export async function settleFailedBuild(compute: Compute, request: BuildRequest,
   await attempt('clean the ports', () => deallocateNetworks(compute, context, instance, cachedVifs(instance), request.requestedPorts));
   if (end === 'deleted') {
     await attempt('drop the allocation', () => compute.placement.deleteAllocations(uuid));
-    return;
+    return end;
   }
   compute.tracker.buildFailed();
   compute.notifier.instance('create.error', context, instance, error);
-  await attempt('record the fault', () => recordFault(compute, context, instance, error));
+  // of one that goes to another host the conductor tells, if there is none left
+  if (end === 'abort') await attempt('record the fault', () => recordFault(compute, context, instance, error));
   await attempt('drop the allocation', () => compute.placement.deleteAllocations(uuid));
   clearHost(compute, instance);
   instance.set('task_state', end === 'reschedule' ? 'scheduling' : null);
@@ -66,6 +67,7 @@ export async function settleFailedBuild(compute: Compute, request: BuildRequest,
   await attempt('save the state', () => compute.conductor.saveInstance(context, instance));
   // the conductor would claim another host for a server that was deleted meanwhile, and leave that claim behind
   if (end === 'reschedule' && !gone) await attempt('reschedule', () => reschedule(compute, request, error));
+  return end;
 }
 
 function clearHost(compute: Compute, instance: BuildRequest['instance']): void {

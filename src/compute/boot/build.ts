@@ -46,7 +46,8 @@ async function build(compute: Compute, call: InstanceCall, request: BuildRequest
   } catch (error) {
     // what fails after an abort fails because of it, whatever it says
     failure = call.operation.signal.aborted ? call.operation.signal.reason : error;
-    await settleFailedBuild(compute, request, failure, claimed);
+    // as in Nova, only a build that was given up for good is an error of the action: one that goes to another host is not over, a deleted one is nobody's failure
+    if ((await settleFailedBuild(compute, request, failure, claimed)) !== 'abort') failure = undefined;
   }
   await started;
   await finishEvent(compute, call.context, call.uuid, eventName, failure);

@@ -43,7 +43,9 @@ async function one(compute: Compute, context: WireContext, uuid: string, event: 
       return;
     default: {
       const woken = compute.events.deliver(uuid, name, tag, (event.text('status') ?? 'completed') as EventOutcome);
-      if (woken === 0) compute.log.debug({ instance: uuid, event: name, tag }, 'nobody waits for this event');
+      // a port that is wired after its guest began (start, reboot, resume wait for none): what the guest said before was not heard
+      if (woken === 0 && name === 'network-vif-plugged' && event.text('status') === 'completed') await compute.containers.announce(uuid);
+      else if (woken === 0) compute.log.debug({ instance: uuid, event: name, tag }, 'nobody waits for this event');
     }
   }
 }
@@ -55,7 +57,9 @@ const afterBuild = new WeakMap<Compute, Set<string>>();
  * do: one look at all ports when it is over serves for them all.
  */
 async function networkChanged(compute: Compute, context: WireContext, uuid: string, port: string | undefined): Promise<void> {
-  if (!compute.operations.running.some((operation) => operation.instance === uuid && operation.name === 'build_and_run_instance')) {
+  const runs = (name: string): boolean => compute.operations.running.some((operation) => operation.instance === uuid && operation.name === name);
+  if (runs('terminate_instance')) return; // the echo of its own deletes; the cache goes with the server
+  if (!runs('build_and_run_instance')) {
     await refreshVifs(compute, context, uuid, port);
     return;
   }

@@ -1,6 +1,6 @@
 /** suspend and resume (contract C.5; nova/compute/manager.py): a container frozen to disk by criu, and brought back. */
 import type { Compute, InstanceCall } from '../compute.js';
-import { finishWith, requireContainer, withAttribute } from '../instance-state.js';
+import { finishWith, readPowerState, requireContainer, withAttribute } from '../instance-state.js';
 import { cachedVifs } from '../network/info-cache.js';
 import { vifSpecs } from '../network/vif-spec.js';
 import { reloadNetwork } from './power.js';
@@ -54,8 +54,18 @@ export async function resumeInstance(compute: Compute, call: InstanceCall): Prom
   compute.notifier.instance('resume.end', call.context, instance);
 }
 
-/** At the service's start: the whole host was frozen (`haulier host freeze`), so the server is active for Nova and its container on disk. */
+/**
+ * At the service's start: the whole host was frozen (`haulier host freeze`), so the server is active for Nova and its container on disk.
+ * One that cannot be resumed is suspended from now on, so that its user can try it again.
+ */
 export async function thawAtStart(compute: Compute, call: InstanceCall): Promise<void> {
-  compute.log.info({ instance: call.uuid }, 'resuming the server, as it ran before the host was frozen');
-  await compute.containers.resume(call.uuid, call.operation);
+  const { instance, uuid } = call;
+  compute.log.info({ instance: uuid }, 'resuming the server, as it ran before the host was frozen');
+  try {
+    await compute.containers.resume(uuid, call.operation);
+  } catch (error) {
+    await readPowerState(compute, instance, uuid);
+    if ((await compute.containers.view(uuid)).state === 'suspended') instance.set('vm_state', 'suspended');
+    throw error;
+  }
 }

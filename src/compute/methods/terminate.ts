@@ -1,7 +1,7 @@
 /** terminate, soft delete, restore (contract C.4; nova/compute/manager.py `_delete_instance`). Idempotent: it comes again after a crash. */
 import type { Compute, InstanceCall } from '../compute.js';
 import { uuidOf } from '../compute.js';
-import { isNova } from '../failure-report.js';
+import { isNova, isStopping } from '../failure-report.js';
 import { finishWith, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
 import { cachedVifs } from '../network/info-cache.js';
 import { deallocateNetworks } from '../network/deallocate.js';
@@ -35,7 +35,7 @@ export async function terminateInstance(compute: Compute, call: InstanceCall): P
 
 /**
  * Deletes a server: container, ports, allocation, row, in that order, each idempotent.
- * On failure the server is in error and can be deleted again.
+ * On failure the server is in error and can be deleted again. What a stop of the service interrupts is done at its next start.
  */
 export async function deleteInstance(compute: Compute, context: WireContext, instance: NovaObject, operation: Operation): Promise<void> {
   const uuid = uuidOf(instance);
@@ -44,9 +44,8 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
     faultPoint('delete.begun');
     operation.step('destroy');
     const vifs = cachedVifs(instance);
-    await compute.containers.destroy(uuid, operation);
-    // ports of a cache that the container never had (a build that died in between)
-    await Promise.all(pluggable(vifs).map((vif) => compute.containers.unplug(uuid, vif)));
+    // a few at a time: neutron works on the ports of the first while the next are destroyed
+    await compute.destroys.use(() => compute.containers.destroy(uuid, operation, pluggable(vifs)));
     faultPoint('delete.destroyed');
     operation.step('ports');
     await deallocateNetworks(compute, context, instance, vifs);
@@ -58,7 +57,9 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
     instance.set('terminated_at', novaTime());
     await compute.conductor.saveInstance(context, instance);
     faultPoint('delete.saved');
+    operation.mark('row');
     await completeDeletion(compute, context, instance);
+    compute.log.info({ instance: uuid, ms: operation.ageMs, steps: operation.steps }, 'server deleted');
     compute.notifier.instance('delete.end', context, instance);
   } catch (error) {
     if (isNova(error, 'InstanceNotFound')) {
@@ -66,11 +67,14 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
       await compute.placement.deleteAllocations(uuid);
       return;
     }
+    // whatever it failed with, the next start of the service finishes it: `deleting` stays, and is no error
+    if (isStopping(operation.signal.reason)) throw operation.signal.reason;
     await toError(compute, context, instance);
     throw error;
   }
 }
 
+/** Ports of the cache, also those that the container never had (a build that died in between). */
 function pluggable(vifs: ReturnType<typeof cachedVifs>): ReturnType<typeof vifSpecs> {
   return vifs.flatMap((vif) => {
     try {

@@ -2,14 +2,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
+import { together } from '../../base/together.js';
 import { cgroupPids } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { verdictOf } from '../verdict/verdict.js';
 import type { GuestGroups } from './cgroup-groups.js';
+import { keepConsole } from './console-image.js';
 import { runtimeCriuOptions } from './criu-options.js';
 import { wordsOf } from './criu-log.js';
-import { readHostFacts, type HostFacts } from './facts.js';
-import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
+import { openPrograms } from './exe-image.js';
+import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
+import { freeBytes, imageFiles, syncMeanwhile, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
 import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
@@ -17,14 +20,24 @@ import { parseDumpStats, readStatsFile } from './stats.js';
 /** Beside the memory: criu's other files, and air for everybody else on that disk. */
 const spareBytes = 32 * 1024 * 1024;
 
-/** Before it is disturbed. @throws SUSPEND_FAILED where there is no criu, or a restore could not work */
+/** Before it is disturbed. @throws SUSPEND_FAILED where there is no criu, or one that this kernel is too new for, or a restore could not work */
 export async function requireDumpable(parts: HostParts, id: string): Promise<HostFacts> {
+  const [host] = await together(requireCriu(parts), requireWayBack(parts, id));
+  return host;
+}
+
+async function requireCriu(parts: HostParts): Promise<HostFacts> {
   const host = await readHostFacts(parts.options).catch((error: unknown) => {
     throw new HaulierError('SUSPEND_FAILED', { reason: messageOf(error) }, { cause: error });
   });
+  const unfit = unfitCriu(host.criu, host.kernel);
+  if (unfit !== undefined) throw new HaulierError('SUSPEND_FAILED', { reason: unfit });
+  return host;
+}
+
+async function requireWayBack(parts: HostParts, id: string): Promise<void> {
   const trap = (await verdictOf(parts, id))?.findings.find(({ effect }) => effect === 'traps');
   if (trap) throw new HaulierError('SUSPEND_FAILED', { reason: `${trap.text}: it could not be resumed` });
-  return host;
 }
 
 /** @throws DISK_FULL if its memory cannot fit, before it is disturbed */
@@ -43,15 +56,17 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** criu writes the images of a container that stands frozen, and leaves it so. @throws SUSPEND_FAILED, the signal's reason */
+/** criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them. @throws SUSPEND_FAILED, the signal's reason */
 export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
   try {
     const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
-    await whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
+    await whileProgressing(paths, parent, (signal) => syncMeanwhile(paths, parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
   } catch (error) {
     if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
   }
+  await keepConsole(paths.images);
+  await openPrograms(paths.images);
 }
 
 /** The record of a dump that is done. */

@@ -2,22 +2,24 @@
  * Suspends a container: its processes go to disk, its memory is free, nothing of it runs.
  *
  *   freeze, close its ports -> criu writes the images and lets the container stand there, frozen -> images synced, meta.json written
- *   -> ports taken away, processes killed before any of them can move, runtime and tree taken away -> recorded
+ *   -> processes killed before any of them can move, runtime, ports and tree taken away -> recorded
  *
  * meta.json is the commit: before it, any failure and any crash ends with the container going on as if nothing had been; after it the
  * work is only ever finished forward, by whoever comes next. At no moment is there neither a living container nor whole images.
  */
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
+import { together } from '../../base/together.js';
 import type { Operation } from '../../base/operation.js';
 import { cgroupPids } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { waitGone } from '../process.js';
 import type { ContainerSpec } from '../spec.js';
+import type { InstanceState } from '../state.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { noteGroups } from './cgroup-groups.js';
 import { criuDump, describeDump, requireDumpable, requireSpace } from './criu-dump.js';
-import { freezeToDump, thaw } from './freezer.js';
+import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
 import { settle } from './in-flight.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
@@ -47,11 +49,11 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
   await store.update(id, { phase: 'suspending', suspendedFor: wantedBy });
   let meta: CheckpointMeta;
   try {
-    meta = await dump(parts, spec, state.idBase, operation);
+    meta = await dump(parts, spec, state, operation);
     beginStep(operation, 'container.suspend.commit');
     await writeMeta(checkpointPaths(store.paths(id)), meta);
   } catch (error) {
-    await goOn(parts, spec, isHaulierError(error) && error.details['halted'] === true ? haltedMs : settleMs);
+    await goOn(parts, spec, patienceAfter(error));
     throw error;
   }
   await finishSuspend(parts, spec, operation, wantedBy);
@@ -59,62 +61,74 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
 }
 
 /** Up to whole images of a container that stands frozen. */
-async function dump(parts: HostParts, spec: ContainerSpec, idBase: number, operation: Operation): Promise<CheckpointMeta> {
+async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState, operation: Operation): Promise<CheckpointMeta> {
   const { id } = spec;
   const paths = checkpointPaths(parts.store.paths(id));
-  const group = cgroupsPath(parts, id);
   beginStep(operation, 'container.suspend.prepare');
-  const host = await requireDumpable(parts, id);
-  await makeCheckpointFolders(paths);
-  await requireSpace(parts, id, paths.folder);
-  const startedAt = (await parts.store.readState(id))?.startedAt;
+  const [host] = await together(requireDumpable(parts, id), makeCheckpointFolders(paths).then(() => requireSpace(parts, id, paths.folder)));
 
   beginStep(operation, 'container.suspend.freeze');
-  await freezeToDump(parts, id, operation.signal);
-  const groups = await noteGroups(parts.cgroups, group, idBase);
+  await freeze(parts, id, operation.signal);
   beginStep(operation, 'container.suspend.close');
-  await closePorts(spec.vifs, operation.signal);
+  const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
   beginStep(operation, 'container.suspend.dump');
   await criuDump(parts, id, paths, operation.signal);
   beginStep(operation, 'container.suspend.dumped');
   await syncImages(paths);
-  return await describeDump(paths, { host, groups, startedAt });
+  return await describeDump(paths, { host, groups, startedAt: state.startedAt });
+}
+
+/** How long criu may take to end after `error`, milliseconds. */
+export function patienceAfter(error: unknown): number {
+  return isHaulierError(error) && error.details['halted'] === true ? haltedMs : settleMs;
 }
 
 /** Gives a suspend up: criu ends, the container goes on, nothing is left of the try. Never throws. */
 export async function goOn(parts: HostParts, spec: ContainerSpec, patienceMs = settleMs): Promise<void> {
-  const paths = checkpointPaths(parts.store.paths(spec.id));
-  const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
-    ['end criu', () => settle(paths.folder, patienceMs)],
-    ['thaw it', () => thaw(parts, spec.id)],
+  const { folder } = checkpointPaths(parts.store.paths(spec.id));
+  await attempt(parts, spec, [['end criu', () => settle(folder, patienceMs)]]);
+  await letGo(parts, spec);
+  await attempt(parts, spec, [['remove the images', () => removeCheckpoint(checkpointPaths(parts.store.paths(spec.id)))]]);
+}
+
+/** After a dump that left it standing: it goes on; one that was paused stays so. Never throws. */
+export async function letGo(parts: HostParts, spec: ContainerSpec): Promise<void> {
+  await attempt(parts, spec, [
+    ['thaw it', async () => { if ((await parts.store.readState(spec.id))?.wanted !== 'paused') await thaw(parts, spec.id); }],
     ['unlock its network', () => unlockNetwork(parts, spec.id)],
     ['open its ports', () => openPorts(spec.vifs, parts.log)],
-    ['remove the images', () => removeCheckpoint(paths)],
-    ['record it', () => parts.store.update(spec.id, { phase: 'ready', wanted: 'running', suspendedFor: undefined })],
-  ];
+    ['record it', () => parts.store.update(spec.id, { phase: 'ready', suspendedFor: undefined })],
+  ]);
+}
+
+async function attempt(parts: HostParts, spec: ContainerSpec, steps: readonly (readonly [string, () => Promise<unknown>])[]): Promise<void> {
   for (const [what, work] of steps) {
     try {
       await work();
     } catch (error) {
-      parts.log.error({ err: error, instance: spec.id }, `after a failed suspend of ${spec.id}: cannot ${what}: ${messageOf(error)}`);
+      parts.log.error({ err: error, instance: spec.id }, `after a failed dump of ${spec.id}: cannot ${what}: ${messageOf(error)}`);
     }
   }
 }
 
-/** The images are whole: takes the container away. Idempotent; also finishes what a dead service began. */
+/**
+ * The images are whole: takes the container away. Idempotent; also finishes what a dead service began.
+ * Its ports are closed: the kernel ends the connections of killed processes, and the peers must not hear of it.
+ */
 export async function finishSuspend(parts: HostParts, spec: ContainerSpec, operation: Operation, wantedBy: 'user' | 'host'): Promise<void> {
   const { id } = spec;
   const running = await parts.store.running(id);
-  // its ports first: the kernel ends the connections of killed processes, and the peers must not hear of it
-  await parts.plugger.unplugAll(id, spec.vifs);
   cleanupStep(operation, 'container.suspend.kill');
   for (const pid of await cgroupPids(parts.cgroups, cgroupsPath(parts, id))) kill(pid); // all of them, frozen: none runs another instruction
   await thaw(parts, id);
   if (running && !(await waitGone(running, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'end the suspended container', reason: `process ${running.pid} survives SIGKILL` });
   cleanupStep(operation, 'container.suspend.runtime');
-  await removeRuntime(parts, id, { inFlight: false });
+  await together(
+    removeRuntime(parts, id, { inFlight: false }),
+    parts.plugger.unplugAll(id, spec.vifs),
+    parts.storage.unmount(id),
+  );
   cleanupStep(operation, 'container.suspend.unmount');
-  await parts.storage.unmount(id);
   await parts.store.update(id, { phase: 'ready', wanted: 'suspended', suspendedFor: wantedBy, exit: undefined });
   cleanupStep(operation, 'container.suspend.recorded');
 }

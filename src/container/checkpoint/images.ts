@@ -6,6 +6,7 @@
  */
 import { chmod, chown, mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import { unmountBelow } from '../cleanup.js';
@@ -36,6 +37,16 @@ export interface CheckpointMeta {
   /** When PID 1 was started first. */
   readonly startedAt: string | undefined;
   readonly stats: DumpStats | undefined;
+  /** It came with the image of the container: criu's files are the image's, `images/` only shows them. Not in an image's own record. */
+  readonly from?: CheckpointOrigin;
+}
+
+/** Where an image's checkpoint comes from. */
+export interface CheckpointOrigin {
+  /** The server that was frozen; the container itself when it was shelved. */
+  readonly instance: string;
+  /** Addresses that it had and the container has not. */
+  readonly addresses: readonly { readonly address: string; readonly scope: string }[];
 }
 
 /** See above. */
@@ -68,27 +79,53 @@ export async function freeBytes(folder: string): Promise<number> {
 }
 
 /** criu's files by name and size. */
-export async function imageFiles(paths: CheckpointPaths): Promise<Record<string, number>> {
+export async function imageFiles(paths: Pick<CheckpointPaths, 'images'>): Promise<Record<string, number>> {
   const names = (await readdir(paths.images)).sort();
   return Object.fromEntries(await Promise.all(names.map(async (name) => [name, (await stat(join(paths.images, name))).size] as const)));
 }
 
-/** Puts every file on the disk. @throws DISK_FULL */
+/** Puts every file on the disk. Their folder's own entry follows with meta.json, which is in the same one. @throws DISK_FULL */
 export async function syncImages(paths: CheckpointPaths): Promise<void> {
   try {
-    await Promise.all((await readdir(paths.images)).map(async (name) => {
-      const handle = await open(join(paths.images, name), 'r');
-      try {
-        await handle.datasync();
-      } finally {
-        await handle.close();
-      }
-    }));
+    await Promise.all((await readdir(paths.images)).map((name) => syncFile(join(paths.images, name))));
     await syncDirectory(paths.images);
-    await syncDirectory(paths.folder);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw new HaulierError('DISK_FULL', { path: paths.images, reason: 'the images could not be written' }, { cause: error });
-    throw error;
+    throw notWritten(error, paths);
+  }
+}
+
+function notWritten(error: unknown, paths: CheckpointPaths): unknown {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') return error;
+  return new HaulierError('DISK_FULL', { path: paths.images, reason: 'the images could not be written' }, { cause: error });
+}
+
+const earlyPauseMs = 25;
+
+/**
+ * Puts the memory on the disk while criu still writes it, so that little is left when it is done.
+ * @throws what `work` throws; DISK_FULL and whatever else a sync met: the kernel tells an error only once
+ */
+export async function syncMeanwhile<T>(paths: CheckpointPaths, work: Promise<T>): Promise<T> {
+  const ended = new AbortController();
+  const early = async (): Promise<void> => {
+    while (!ended.signal.aborted) {
+      for (const name of (await readdir(paths.images)).filter((entry) => entry.startsWith('pages-'))) await syncFile(join(paths.images, name));
+      await sleep(earlyPauseMs, undefined, { signal: ended.signal }).catch(() => undefined);
+    }
+  };
+  const synced = early().catch((error: unknown) => notWritten(error, paths));
+  const result = await work.finally(() => ended.abort());
+  const problem = await synced;
+  if (problem) throw problem;
+  return result;
+}
+
+async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.datasync();
+  } finally {
+    await handle.close();
   }
 }
 
@@ -108,7 +145,7 @@ export async function readMeta(paths: CheckpointPaths): Promise<CheckpointMeta |
 }
 
 /** @throws STATE_DAMAGED if a file is missing or has another size than when it was written */
-export async function checkFiles(paths: CheckpointPaths, meta: CheckpointMeta): Promise<void> {
+export async function checkFiles(paths: Pick<CheckpointPaths, 'images'>, meta: Pick<CheckpointMeta, 'files'>): Promise<void> {
   const found = await imageFiles(paths).catch((): Record<string, number> => ({}));
   for (const [name, size] of Object.entries(meta.files)) {
     const reason = found[name] === undefined ? 'it is missing' : found[name] !== size ? `it has ${found[name]} bytes instead of ${size}` : undefined;

@@ -10,6 +10,8 @@ import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { removeRuntime, unmountBelow } from '../cleanup.js';
 import type { Readiness } from '../container-host.js';
+import { isOwn, showImages } from '../memory-image/clone.js';
+import { becomeItself } from '../memory-image/identity.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
@@ -18,10 +20,11 @@ import { monitorOptions, writeBundle } from '../start.js';
 import { removeCgroups } from '../cgroup.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { makeGroups } from './cgroup-groups.js';
-import { runtimeCriuOptions } from './criu-options.js';
+import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
 import { saysResumed, wordsOf } from './criu-log.js';
 import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
+import { rootFsPaths } from '../storage/root-fs.js';
 import { criuMark, settle } from './in-flight.js';
 import { parseRestoreStats, readStatsFile, type RestoreStats } from './stats.js';
 
@@ -55,6 +58,10 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
     throw error;
   }
   cleanupStep(operation, 'container.resume.restored');
+  if (meta.from) {
+    cleanupStep(operation, 'container.resume.identity');
+    await becomeItself(parts, spec, pid, state.idBase, rootFsPaths(store.paths(id).folder).rootfs, meta.from);
+  }
   const stats = await readStatsFile(join(paths.work, 'stats-restore'), parseRestoreStats);
   await recordResumed(parts, id, pid, meta.startedAt);
   cleanupStep(operation, 'container.resume.recorded');
@@ -68,7 +75,7 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
 async function usable(parts: HostParts, paths: CheckpointPaths): Promise<CheckpointMeta> {
   const meta = await readMeta(paths);
   if (!meta) throw new HaulierError('RESUME_FAILED', { reason: `there are no whole images in ${paths.folder}` });
-  await checkFiles(paths, meta);
+  if (!meta.from) await checkFiles(paths, meta);
   const here = await readHostFacts(parts.options).catch((error: unknown) => {
     throw new HaulierError('RESUME_FAILED', { reason: messageOf(error) }, { cause: error });
   });
@@ -86,10 +93,13 @@ async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, me
   beginStep(operation, 'container.resume.plug');
   for (const vif of spec.vifs) await parts.plugger.plug(id, vif, false, operation.signal);
   beginStep(operation, 'container.resume.bundle');
-  await writeBundle(parts, spec, idBase, rootfs);
+  await writeBundle(parts, spec, idBase, rootfs, meta.from);
   await rm(join(parts.exitFolder, id), { force: true });
   await rm(paths.restoreLog, { force: true });
-  await ownImages(paths, idBase);
+  if (meta.from) {
+    await showImages(parts, spec, idBase, paths);
+    await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
+  } else await ownImages(paths, idBase);
   beginStep(operation, 'container.resume.groups');
   await removeCgroups(parts.cgroups, group);
   await makeGroups(parts.cgroups, group, idBase, meta.groups);
@@ -98,7 +108,7 @@ async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, me
   beginStep(operation, 'container.resume.restore');
   try {
     // not to be given up half-way: it takes a second, and its end is clear
-    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...runtimeCriuOptions, `--work-path=${paths.work}`], timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } });
+    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...(meta.from ? imageRuntimeOptions : restoreCriuOptions), `--work-path=${paths.work}`], timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } });
   } catch (error) {
     if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
     throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });

@@ -1,5 +1,6 @@
 /** criu's own account of a dump or a restore: `stats-dump` and `stats-restore`, protobuf behind three 32-bit words. */
 import { readFile } from 'node:fs/promises';
+import { Message } from './protobuf.js';
 
 /** Times in microseconds. */
 export interface DumpStats {
@@ -22,62 +23,24 @@ export interface RestoreStats {
 const imageMagic = 0x5510_5940;
 const statsMagic = 0x5709_3306;
 const headerBytes = 12;
-const wireVarint = 0;
-const wireBytes = 2;
-
-function varint(bytes: Buffer, at: number): { readonly value: number; readonly next: number } {
-  let value = 0;
-  for (let index = at, factor = 1; index < bytes.length; index++, factor *= 128) {
-    const byte = bytes[index] as number;
-    value += (byte & 0x7f) * factor;
-    if (byte < 0x80) return { value, next: index + 1 };
-  }
-  throw new Error('cut short');
-}
-
-/** Fields of one protobuf message: numbers, and the bytes of nested messages. */
-function fields(bytes: Buffer): { readonly numbers: ReadonlyMap<number, number>; readonly nested: ReadonlyMap<number, Buffer> } {
-  const numbers = new Map<number, number>();
-  const nested = new Map<number, Buffer>();
-  for (let at = 0; at < bytes.length;) {
-    const key = varint(bytes, at);
-    const field = Math.floor(key.value / 8);
-    const { value, next } = varint(bytes, key.next);
-    switch (key.value % 8) {
-      case wireVarint:
-        numbers.set(field, value);
-        at = next;
-        break;
-      case wireBytes:
-        nested.set(field, bytes.subarray(next, next + value));
-        at = next + value;
-        break;
-      default:
-        throw new Error(`wire type ${key.value % 8} is not expected`);
-    }
-  }
-  return { numbers, nested };
-}
 
 /** @throws Error if it is no stats image */
-function entry(image: Buffer, which: number): ReadonlyMap<number, number> {
+function entry(image: Buffer, which: number): (field: number) => number {
   if (image.length < headerBytes || image.readUInt32LE(0) !== imageMagic || image.readUInt32LE(4) !== statsMagic) throw new Error('no stats image');
-  const inner = fields(image.subarray(headerBytes, headerBytes + image.readUInt32LE(8))).nested.get(which);
+  const inner = new Message(image.subarray(headerBytes, headerBytes + image.readUInt32LE(8))).message(which);
   if (!inner) throw new Error('not the expected kind of stats');
-  return fields(inner).numbers;
+  return (field) => inner.number(field);
 }
 
 /** Reads the content of `stats-dump` (criu's images/stats.proto). */
 export function parseDumpStats(image: Buffer): DumpStats {
-  const numbers = entry(image, 1);
-  const at = (field: number): number => numbers.get(field) ?? 0;
+  const at = entry(image, 1);
   return { freezingTime: at(1), frozenTime: at(2), memdumpTime: at(3), memwriteTime: at(4), pagesWritten: at(7) };
 }
 
 /** Reads the content of `stats-restore`. */
 export function parseRestoreStats(image: Buffer): RestoreStats {
-  const numbers = entry(image, 2);
-  const at = (field: number): number => numbers.get(field) ?? 0;
+  const at = entry(image, 2);
   return { forkingTime: at(3), restoreTime: at(4), pagesRestored: at(5) };
 }
 

@@ -22,7 +22,20 @@ export const checkpointFaultPoints = [
   'container.resume.ready',
   'container.resume.restore',
   'container.resume.restored',
+  'container.resume.identity', // only for one that came with an image
   'container.resume.recorded',
   'container.resume.images',
   'container.resume.done',
+] as const;
+
+/** Of a crash dump, in order; until `written` the container stands still. */
+export const crashDumpFaultPoints = [
+  'container.crashdump.record',
+  'container.crashdump.prepare',
+  'container.crashdump.freeze',
+  'container.crashdump.dump',
+  'container.crashdump.dumped',
+  'container.crashdump.thawed',
+  'container.crashdump.written',
+  'container.crashdump.kept',
 ] as const;

@@ -22,6 +22,7 @@ const packings: readonly (Magic & { readonly name: Packing })[] = [
 
 /** Formats that people upload by mistake, so that the refusal can name them. */
 const foreigners: readonly Magic[] = [
+  magic('a sealed snapshot with memory', 0, '\x89HAULMEM'),
   magic('a QCOW2 disk image', 0, 'QFI\xfb'),
   magic('a QED disk image', 0, 'QED\0'),
   magic('a VMDK disk image', 0, 'KDMV'),

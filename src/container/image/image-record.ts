@@ -16,6 +16,8 @@ export interface ImageRecord {
   readonly unpackedBytes: number;
   readonly entries: number;
   readonly unpackedAt: string;
+  /** True for a snapshot with memory: `checkpoint/` and `memory.json` are beside the tree. */
+  readonly memory?: boolean;
 }
 
 const idPattern = /^[0-9a-zA-Z][0-9a-zA-Z_.-]{0,127}$/;
@@ -29,10 +31,10 @@ export function cacheKey(source: Pick<ImageSource, 'id' | 'checksum'>): string |
 }
 
 /** Writes the record into a cache entry's folder. */
-export async function writeRecord(folder: string, source: ImageSource, key: string, unpacked: Unpacked): Promise<void> {
+export async function writeRecord(folder: string, source: ImageSource, key: string, unpacked: Unpacked & { readonly memory: boolean }): Promise<void> {
   const record: ImageRecord = {
     id: source.id, key, checksum: source.checksum, packing: unpacked.packing, storedBytes: unpacked.storedBytes,
-    unpackedBytes: unpacked.bytes, entries: unpacked.entries, unpackedAt: new Date().toISOString(),
+    unpackedBytes: unpacked.bytes, entries: unpacked.entries, unpackedAt: new Date().toISOString(), memory: unpacked.memory,
   };
   await writeJsonAtomic(join(folder, 'image.json'), record);
 }

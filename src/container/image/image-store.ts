@@ -8,7 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, lstat, mkdir, readdir, readlink, rename, symlink, unlink, utimes } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { syncDirectory } from '../../base/atomic.js';
+import { readJson, syncDirectory } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import { KeyedLock } from '../../base/lock.js';
@@ -19,7 +19,9 @@ import type { ImageSource } from '../spec.js';
 import { asDiskFull, unacceptable } from './image-error.js';
 import { cacheKey, readRecord, writeRecord, type ImageRecord } from './image-record.js';
 import { SharedWork } from './shared-work.js';
-import { unpackImage } from './unpack.js';
+import { checkpointFolder, manifestFile, type MemoryOpener } from '../memory-image/unpack.js';
+import { parseManifest, type MemoryManifest } from '../memory-image/manifest.js';
+import { unpackAny } from './unpack-any.js';
 
 /** How the cache is set up. */
 export interface ImageStoreOptions {
@@ -28,6 +30,8 @@ export interface ImageStoreOptions {
   readonly maxBytes: number;
   /** Most entries an image may have; 2 million by default. */
   readonly maxEntries?: number;
+  /** For snapshots with memory. */
+  readonly memory: MemoryOpener;
   readonly log: Log;
 }
 
@@ -97,7 +101,7 @@ export class ImageStore {
       await mkdir(rootfs, { mode: 0o755 });
       faultPoint('image.download');
       const limits = { maxBytes: this.#options.maxBytes, maxEntries: this.#options.maxEntries ?? 2_000_000 };
-      const unpacked = await unpackImage(source, rootfs, limits, signal, (bytes) => { if (source.size) progress(Math.min(1, bytes / source.size)); });
+      const unpacked = await unpackAny(source, temporary, this.#options.memory, limits, signal, (bytes) => { if (source.size) progress(Math.min(1, bytes / source.size)); });
       // the archive's own `./` entry may have said anything; an overlay shows the upper folder's attributes for `/` anyway
       await chown(rootfs, 0, 0);
       await chmod(rootfs, 0o755);
@@ -176,6 +180,19 @@ export class ImageStore {
     const key = target === undefined ? undefined : basename(dirname(target));
     if (key === undefined || !this.#images.has(key)) throw new HaulierError('IMAGE_NOT_FOUND', { image: key ?? `of ${basename(instanceDir)}` });
     return join(this.path, key, 'rootfs');
+  }
+
+  /**
+   * The memory of the image that an instance was made from.
+   * @returns criu's files and what they are; undefined if it is an ordinary image
+   * @throws IMAGE_NOT_FOUND, MEMORY_IMAGE_REFUSED if the manifest is damaged
+   */
+  async memory(instanceDir: string): Promise<{ readonly images: string; readonly manifest: MemoryManifest } | undefined> {
+    const tree = await this.attached(instanceDir);
+    const record = this.recordOf(tree);
+    if (record.memory !== true) return undefined;
+    const folder = dirname(tree);
+    return { images: join(folder, checkpointFolder), manifest: parseManifest(await readJson(join(folder, manifestFile)), record.id) };
   }
 
   /** How many instances of this host were made from each cache entry, by key; counted from their links. */

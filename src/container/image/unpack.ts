@@ -13,7 +13,7 @@ import { readHead, type Headed } from './head.js';
 import { unacceptable } from './image-error.js';
 import { jailed } from './jail.js';
 import { ArchiveMeter, EntryMeter, StoredMeter } from './meters.js';
-import { startPiped, type PipedProcess } from './piped-process.js';
+import { startPiped, type PipedProcess, type ProcessEnd } from './piped-process.js';
 import { tarExtract, tarVerdict } from './tar.js';
 import { checkTree, type TreeSize } from './tree-check.js';
 
@@ -47,9 +47,7 @@ const decompressors: Readonly<Record<Exclude<Packing, 'tar'>, readonly string[]>
  * @throws IMAGE_UNACCEPTABLE with the reason, DISK_FULL, the source's own error, or the signal's reason
  */
 export async function unpackImage(source: ImageSource, folder: string, limits: UnpackLimits, signal: AbortSignal, progress: (bytes: number) => void): Promise<Unpacked> {
-  if (source.diskFormat !== 'raw' || source.containerFormat !== 'bare') {
-    throw unacceptable(source.id, `its formats are ${source.diskFormat}/${source.containerFormat}; a root file system tarball is raw/bare`);
-  }
+  checkFormats(source);
   signal.throwIfAborted();
   const stored = new StoredMeter(source);
   const stream = await source.open(signal) as Readable;
@@ -74,6 +72,12 @@ export async function unpackImage(source: ImageSource, folder: string, limits: U
     signal.removeEventListener('abort', close);
     close();
   }
+}
+
+/** @throws IMAGE_UNACCEPTABLE for formats that Haulier has no use for */
+export function checkFormats(source: ImageSource): void {
+  if (source.diskFormat === 'raw' && source.containerFormat === 'bare') return;
+  throw unacceptable(source.id, `its formats are ${source.diskFormat}/${source.containerFormat}; a root file system tarball is raw/bare`);
 }
 
 const refusal = (what: string): string => `it is ${what}; Haulier takes a root file system as tar, tar.gz, tar.xz or tar.zst`;
@@ -125,7 +129,7 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
   const work: Promise<void>[] = [countEntries(tar, entries)];
   void tar.ended.then(async (end) => {
     // the archive's end is neither the source's nor the decompressor's: stopped now, their data would look cut off or damaged
-    if (end.code === 0) await Promise.race([Promise.allSettled(work), sleep(afterArchiveMs, undefined, { ref: false })]);
+    if (end.code === 0) await Promise.race([Promise.allSettled([...work, unpacker?.ended]), sleep(afterArchiveMs, undefined, { ref: false })]);
     stop.abort();
   }).catch(() => undefined);
   if (unpacker) work.push(feed(storedBytes(), unpacker, stopped));
@@ -144,7 +148,7 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
     if (wrong !== undefined) throw unacceptable(source.id, wrong);
     if (first instanceof NoArchive) throw unacceptable(source.id, refusal(`${packing} of something else: ${first.what}`));
     const verdict = tarVerdict(tarEnd);
-    const damaged = unpackerEnd && unpackerEnd.code !== 0 ? unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd.stderr)}`) : undefined;
+    const damaged = unpackerEnd && unpackerEnd.code !== 0 ? unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd)}`) : undefined;
     // who fell first pulled the other down
     if (damaged && firstEnded === unpacker) throw damaged;
     if (!verdict.ok && verdict.diskFull) throw new HaulierError('DISK_FULL', { path: folder, reason: verdict.reason });
@@ -160,7 +164,7 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
 }
 
 /** The source's bytes; a connection that just closes is told as what it is. */
-async function* unbroken(source: ImageSource, bytes: AsyncIterable<Buffer>, stored: StoredMeter): AsyncGenerator<Buffer> {
+export async function* unbroken(source: ImageSource, bytes: AsyncIterable<Buffer>, stored: StoredMeter): AsyncGenerator<Buffer> {
   try {
     yield* bytes;
   } catch (error) {
@@ -212,6 +216,6 @@ async function feed(bytes: AsyncIterable<Buffer>, into: PipedProcess, signal: Ab
 /** What a write says when the process has closed its input. */
 const inputClosed: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
 
-function lastLine(stderr: string): string {
-  return stderr.trim().split('\n').at(-1)?.trim().slice(0, 300) || 'no reason given';
+function lastLine({ code, signal, stderr }: ProcessEnd): string {
+  return stderr.trim().split('\n').at(-1)?.trim().slice(0, 300) || (code === undefined ? `ended by ${signal ?? 'a signal'}` : `exit code ${code}`);
 }

@@ -19,8 +19,8 @@ const firstIndex = 100;
 
 const isIPv6 = (address: string): boolean => address.includes(':');
 
-/** Contents of the files `move`, `inside` and `quiet`. */
-export function hookFiles(vifs: readonly VifSpec[], mtu: number): { readonly move: string; readonly inside: string; readonly quiet: string } {
+/** Contents of the files `move`, `inside` and `quiet`. @param last lines of `inside` for a restore alone */
+export function hookFiles(vifs: readonly VifSpec[], mtu: number, last: readonly string[] = []): { readonly move: string; readonly inside: string; readonly quiet: string } {
   const move = vifs.map((vif, index) => `link set dev ${parkedDevice(vif)} netns @PID@ name ${vif.guestDevice} index ${firstIndex + index}`);
   const inside = ['link set dev lo up'];
   vifs.forEach((vif, index) => {
@@ -35,10 +35,10 @@ export function hookFiles(vifs: readonly VifSpec[], mtu: number): { readonly mov
     }
   });
   const text = (lines: readonly string[]): string => lines.map((line) => line + '\n').join('');
-  return { move: text(move), inside: text(inside), quiet: text(vifs.map((vif) => vif.guestDevice)) };
+  return { move: text(move), inside: text([...inside, ...last]), quiet: text(vifs.map((vif) => vif.guestDevice)) };
 }
 
 /** Writes them into `folder`. */
-export async function writeHookFiles(folder: string, vifs: readonly VifSpec[], mtu: number): Promise<void> {
-  for (const [name, text] of Object.entries(hookFiles(vifs, mtu))) await writeAtomic(join(folder, name), text);
+export async function writeHookFiles(folder: string, vifs: readonly VifSpec[], mtu: number, last: readonly string[] = []): Promise<void> {
+  for (const [name, text] of Object.entries(hookFiles(vifs, mtu, last))) await writeAtomic(join(folder, name), text);
 }

@@ -37,10 +37,15 @@ export class Ovs {
     await this.#run(['--if-exists', 'del-port', device]);
   }
 
-  /** Names of the interfaces that carry this instance's uuid. */
-  async portsOf(instance: string): Promise<string[]> {
-    const { stdout } = await this.#run(['--bare', '--columns=name', 'find', 'Interface', `external_ids:vm-uuid=${instance}`]);
-    return stdout.split('\n').map((line) => line.trim()).filter(Boolean);
+  /** Deletes these ports and whatever else carries this instance's uuid. Idempotent. @returns the names of the latter */
+  async deletePortsOf(instance: string, devices: readonly string[]): Promise<string[]> {
+    const { stdout } = await this.#run([
+      '--bare', ...devices.flatMap((device) => ['--', '--if-exists', 'del-port', device]),
+      '--', '--columns=name', 'find', 'Interface', `external_ids:vm-uuid=${instance}`,
+    ]);
+    const rest = stdout.split('\n').map((line) => line.trim()).filter((name) => name && !devices.includes(name));
+    for (const name of rest) await this.deletePort(name);
+    return rest;
   }
 
   async #plug(args: readonly string[], signal?: AbortSignal): Promise<void> {

@@ -15,6 +15,13 @@ export function hybridDevices(vif: Pick<VifSpec, 'id'>): { readonly bridge: stri
   return { bridge: `qbr${short}`, bridgeEnd: `qvb${short}`, switchEnd: `qvo${short}` };
 }
 
+/** The port that a VIF has in the switch by our doing; undefined if none. */
+function switchPort(vif: VifSpec): string | undefined {
+  if (vif.plug.type !== 'ovs') return undefined;
+  if (vif.plug.hybrid) return hybridDevices(vif).switchEnd;
+  return vif.plug.createPort ? vif.hostDevice : undefined;
+}
+
 const device = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/;
 const mac = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i;
 const address = /^[0-9a-f.:]+$/i;
@@ -104,17 +111,9 @@ export class Plugger {
   /** Takes everything of a port away, whatever is left of it. Idempotent. */
   async unplug(instance: string, vif: VifSpec): Promise<void> {
     checkVif(vif);
-    this.#plugged.delete(vif.id);
-    const { plug } = vif;
-    if (plug.type === 'ovs') {
-      const { bridge, bridgeEnd, switchEnd } = hybridDevices(vif);
-      if (plug.hybrid) {
-        await this.ovs.deletePort(switchEnd);
-        await deleteDevice(bridgeEnd);
-        await removeBridge(bridge);
-      } else if (plug.createPort) await this.ovs.deletePort(vif.hostDevice);
-    }
-    await removeVeth(vif);
+    const device = switchPort(vif);
+    if (device !== undefined) await this.ovs.deletePort(device);
+    await this.#removeDevices(vif);
     await rm(this.#record(instance, vif.id), { force: true });
     // the last port takes the instance's folder with it: a build that failed early has nothing else that would
     await rmdir(join(this.#records, instance)).catch((error: NodeJS.ErrnoException) => {
@@ -122,14 +121,25 @@ export class Plugger {
     });
   }
 
+  async #removeDevices(vif: VifSpec): Promise<void> {
+    this.#plugged.delete(vif.id);
+    if (vif.plug.type === 'ovs' && vif.plug.hybrid) {
+      const { bridge, bridgeEnd } = hybridDevices(vif);
+      await deleteDevice(bridgeEnd);
+      await removeBridge(bridge);
+    }
+    await removeVeth(vif);
+  }
+
   /**
    * Takes all ports of an instance away: those given, those on record, and, where it has or had a switch port, those that the
-   * switch knows by its uuid (they survive a reboot of the host, the records do not).
+   * switch knows by its uuid (they survive a reboot of the host, the records do not). The switch is asked once for all.
    */
   async unplugAll(instance: string, vifs: readonly VifSpec[]): Promise<void> {
-    const all = new Map([...vifs, ...(await this.plugged(instance))].map((vif) => [vif.id, vif]));
-    for (const vif of all.values()) await this.unplug(instance, vif);
-    if (all.size === 0 || [...all.values()].some((vif) => vif.plug.type === 'ovs')) await this.#sweepSwitch(instance, all.size > 0);
+    const all = [...new Map([...vifs, ...(await this.plugged(instance))].map((vif) => [vif.id, vif])).values()];
+    all.forEach(checkVif);
+    if (all.length === 0 || all.some((vif) => vif.plug.type === 'ovs')) await this.#clearSwitch(instance, all);
+    for (const vif of all) await this.#removeDevices(vif);
     await rm(join(this.#records, instance), { recursive: true, force: true });
   }
 
@@ -144,15 +154,12 @@ export class Plugger {
     return found;
   }
 
-  /** @param must a switch that does not answer is an error */
-  async #sweepSwitch(instance: string, must: boolean): Promise<void> {
+  async #clearSwitch(instance: string, vifs: readonly VifSpec[]): Promise<void> {
     try {
-      for (const name of await this.ovs.portsOf(instance)) {
-        await this.ovs.deletePort(name);
-        if (device.test(name)) await deleteDevice(name);
-      }
+      const names = await this.ovs.deletePortsOf(instance, vifs.flatMap((vif) => switchPort(vif) ?? []));
+      for (const name of names) if (device.test(name)) await deleteDevice(name);
     } catch (error) {
-      if (must) throw error; // without any port of ours a host without Open vSwitch is in order
+      if (vifs.length > 0) throw error; // without any port of ours a host without Open vSwitch is in order
     }
   }
 

@@ -26,12 +26,19 @@ export function ociMounts(inputs: MountInputs): OciMount[] {
     { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
     { destination: '/sys/fs/cgroup', type: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', source: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', options: ['nosuid', 'noexec', 'nodev', 'rw'] },
     { destination: '/run', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=755'] },
-    { destination: '/run/systemd/system.conf.d', type: 'bind', source: inputs.systemdConfFolder, options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] },
+    ...['system', 'user'].map((manager) => ({ destination: `/run/systemd/${manager}.conf.d`, type: 'bind', source: inputs.systemdConfFolder, options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] })),
   ];
 }
 
-/** `system.conf.d` drop-in: without it every service with its own mount namespace binds `memory.pressure`, which criu cannot restore. */
-export const systemdConf = '# Written by haulier: criu cannot carry PSI triggers to another host.\n[Manager]\nDefaultMemoryPressureWatch=off\n';
+/**
+ * Drop-in of systemd's configuration: without it every service with its own mount namespace binds `memory.pressure`, which criu cannot restore,
+ * and the user manager of everybody who logs in watches its own (user@.service overrides the default, hence the environment).
+ */
+export const systemdConf = `# Written by haulier: criu cannot carry PSI triggers.
+[Manager]
+DefaultMemoryPressureWatch=off
+ManagerEnvironment=MEMORY_PRESSURE_WATCH=/dev/null
+`;
 
 /** Hidden from the container, although in a user namespace most are unreadable anyway. */
 export const maskedPaths: readonly string[] = ['/proc/acpi', '/proc/asound', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/sched_debug', '/proc/scsi', '/proc/timer_list', '/proc/timer_stats', '/sys/firmware'];

@@ -3,7 +3,8 @@
  *
  * Compared with an application container more is allowed (mounts, namespaces, reboot of the own PID namespace), since PID 1 is
  * a whole init system in a user namespace. What reaches into the host's kernel, or what CRIU could not carry to another host,
- * is refused: see `refused`.
+ * is refused: see `refused`. Keyrings (keyctl and its kind) are not among them: told ENOSYS a container runtime in the guest goes on
+ * without, told EPERM it gives up.
  */
 import type { OciSeccomp, OciSyscall } from './config.js';
 import { allowedSyscalls } from './syscalls.js';
@@ -16,9 +17,9 @@ const AF_ALG = 38;
 
 /** Refused with EPERM: each touches the whole machine, leaks from it, or cannot be frozen. */
 export const refused: readonly string[] = [
-  'acct', 'add_key', 'bpf', 'clock_settime', 'clock_settime64', 'create_module', 'delete_module', 'fanotify_init', 'finit_module', 'get_kernel_syms', 'init_module',
-  'ioperm', 'iopl', 'io_uring_enter', 'io_uring_register', 'io_uring_setup', 'kexec_file_load', 'kexec_load', 'keyctl', 'lookup_dcookie', 'move_pages',
-  'nfsservctl', 'open_by_handle_at', 'perf_event_open', 'query_module', 'quotactl', 'quotactl_fd', 'request_key', 'settimeofday', 'stime', 'swapoff',
+  'acct', 'bpf', 'clock_settime', 'clock_settime64', 'create_module', 'delete_module', 'fanotify_init', 'finit_module', 'get_kernel_syms', 'init_module',
+  'ioperm', 'iopl', 'io_uring_enter', 'io_uring_register', 'io_uring_setup', 'kexec_file_load', 'kexec_load', 'lookup_dcookie', 'move_pages',
+  'nfsservctl', 'open_by_handle_at', 'perf_event_open', 'query_module', 'quotactl', 'quotactl_fd', 'settimeofday', 'stime', 'swapoff',
   'swapon', 'syslog', 'uselib', 'userfaultfd', 'ustat', 'vm86', 'vm86old',
 ];
 

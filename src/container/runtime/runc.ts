@@ -1,4 +1,5 @@
 /** The OCI runtime's command line (runc 1.3). */
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { HaulierError, isHaulierError } from '../../base/errors.js';
@@ -40,9 +41,18 @@ export class Runc {
     return await this.#runIfThere('signal the container', ['kill', id, signalName]);
   }
 
-  /** Kills what runs of it and removes its state and cgroups. @returns false if the runtime does not know it */
+  /**
+   * Kills what runs of it and removes its state and cgroups. `--force` sleeps 100 ms although everything has ended, so it is only for
+   * what still runs. @returns false if the runtime does not know it
+   */
   async delete(id: string): Promise<boolean> {
-    return await this.#runIfThere('delete the container', ['delete', '--force', id]);
+    if (!existsSync(join(this.root, id))) return false;
+    try {
+      return await this.#runIfThere('delete the container', ['delete', id]);
+    } catch (error) {
+      if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error;
+      return await this.#runIfThere('delete the container', ['delete', '--force', id]);
+    }
   }
 
   /** Freezes every process. */

@@ -34,7 +34,16 @@ export interface Archive {
 
 /** Starts to archive what is below `folder`. */
 export function archiveTree(folder: string): Archive {
-  const tar = startPiped(jailed([...tarCommand, packer, '.'], { folder: { path: folder, writable: false }, capabilities: ['CAP_DAC_READ_SEARCH'] }));
+  return archive(folder, []);
+}
+
+/** The same of a checkpoint's images: whose they are at that moment is nobody's business. */
+export function archiveImages(folder: string): Archive {
+  return archive(folder, ['--owner=0', '--group=0']);
+}
+
+function archive(folder: string, options: readonly string[]): Archive {
+  const tar = startPiped(jailed([...tarCommand, packer, ...options, '.'], { folder: { path: folder, writable: false }, capabilities: ['CAP_DAC_READ_SEARCH'] }));
   tar.stdin.end();
   return {
     stream: Readable.from(whole(tar), { objectMode: false, highWaterMark: 1024 * 1024 }),

@@ -4,22 +4,26 @@
  *     snapshot/disk      a copy of `disk`; unlinked as soon as it is mounted, so that nothing of it outlives a crash
  *     snapshot/layer/    the copy, mounted with the ids that are on it
  *     snapshot/rootfs/   overlay of the image's tree and the copy, read-only
+ *     snapshot/checkpoint/  its memory of the same moment, where that was asked for (memory.ts)
  *
  * The folder is closed to all but root: these mounts show the guest's set-uid files with unshifted ids.
  *
  * The disk is copied while the guest goes on. If nothing at all was written to it from one flush to the next, that copy is as good
  * as one of a frozen guest, and the guest never stands still; else it is copied once more, frozen. A guest that writes costs the copy
- * twice; the second time it is in memory.
+ * twice; the second time it is in memory. With its memory in the snapshot it always stands still for that, and the disk is looked at then.
  *
  * The copy is a reflink where the host's file system can (XFS, Btrfs: a few ms, no space), else the written blocks are copied, holes
  * stay holes: that is the guest's own changes, not the image. ext4 replays its journal when the copy is mounted, and frees what was
  * deleted but open.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Log } from '../../base/log.js';
 import { run } from '../../base/run.js';
+import { checkpointPaths, removeCheckpoint, type CheckpointPaths } from '../checkpoint/images.js';
+import { settle } from '../checkpoint/in-flight.js';
 import { asDiskFull } from '../image/image-error.js';
 import { mountsUnder, unmountAll } from '../storage/mounts.js';
 import { rootFsPaths, type RootFsPaths } from '../storage/root-fs.js';
@@ -27,9 +31,17 @@ import { rootFsPaths, type RootFsPaths } from '../storage/root-fs.js';
 const snapshotFolder = 'snapshot';
 /** A copy that takes this long is stuck, or larger than a snapshot may freeze a guest for. */
 const copyTimeoutMs = 300_000;
+const settleMs = 60_000;
+
+/** Where a snapshot's memory lies. */
+export const memoryPaths = (instanceDir: string): CheckpointPaths => checkpointPaths({ folder: join(instanceDir, snapshotFolder) });
 
 /** Runs `work` while nothing writes to the disk. */
-export type Still = (work: () => Promise<void>) => Promise<void>;
+export interface Still {
+  readonly run: (work: () => Promise<void>) => Promise<void>;
+  /** It has something of its own to do in that moment: it is run also where the disk does not need it. */
+  readonly always: boolean;
+}
 
 /**
  * Makes the copy.
@@ -50,11 +62,13 @@ export async function copyRootFs(instanceDir: string, tree: string, still: Still
     const flush = async (): Promise<void> => { if (mounted) await run('sync', ['--file-system', '--', source.layer], { timeoutMs: copyTimeoutMs, signal }); };
     await flush(); // what is old goes to the disk before anything stands still
     const before = await writesOf(source.layer);
+    const written = async (): Promise<boolean> => mounted && (before === undefined || before !== await writesOf(source.layer));
     await copyDisk();
     await flush();
-    if (mounted && (before === undefined || before !== await writesOf(source.layer))) {
-      await still(async () => {
+    if (still.always || await written()) {
+      await still.run(async () => {
         await flush();
+        if (still.always && !(await written())) return;
         faultPoint('snapshot.frozen');
         await copyDisk();
       });
@@ -93,6 +107,11 @@ async function writesOf(layer: string): Promise<string | undefined> {
 export async function removeCopy(instanceDir: string, log: Log): Promise<void> {
   const folder = join(instanceDir, snapshotFolder);
   const copy = rootFsPaths(folder);
+  const memory = memoryPaths(instanceDir);
+  if (existsSync(memory.folder)) {
+    await settle(memory.folder, settleMs, log); // a criu whose service was killed ends by itself
+    await removeCheckpoint(memory);
+  }
   for (const mount of await mountsUnder(folder)) await unmountAll(mount.path, log);
   await rm(copy.disk, { force: true });
   // rmdir, never a recursive removal: nothing of a guest is to be reached by it

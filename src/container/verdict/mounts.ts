@@ -4,6 +4,8 @@ import { readFile } from 'node:fs/promises';
 /** One line of `/proc/PID/mountinfo` (proc(5)). */
 export interface GuestMount {
   readonly id: number;
+  /** major:minor of the file system. */
+  readonly device: string;
   readonly root: string;
   readonly point: string;
   readonly type: string;
@@ -16,9 +18,9 @@ const unescape = (text: string): string => text.replace(/\\(\d{3})/g, (_, octal:
 export function parseMounts(text: string): GuestMount[] {
   return text.split('\n').filter(Boolean).map((line) => {
     const [before = '', after = ''] = line.split(' - ');
-    const [id, , , root = '', point = ''] = before.split(' ');
+    const [id, , device = '', root = '', point = ''] = before.split(' ');
     const [type = '', source = ''] = after.split(' ');
-    return { id: Number(id), root: unescape(root), point: unescape(point), type, source: unescape(source) };
+    return { id: Number(id), device, root: unescape(root), point: unescape(point), type, source: unescape(source) };
   });
 }
 

@@ -1,5 +1,6 @@
 /** Whether a container could be frozen now, and what is in the way: the table of reasons, each looked for in /proc alone. */
 import { cgroupPids } from '../cgroup.js';
+import { criuProblem } from '../checkpoint/facts.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { readGuest, type Guest } from './guest.js';
 import type { Reason } from './reason.js';
@@ -12,6 +13,7 @@ import { messageQueues } from './reasons/message-queues.js';
 import { nestedNamespaces } from './reasons/nested-namespaces.js';
 import { netlinkUnread } from './reasons/netlink-unread.js';
 import { networkDevices } from './reasons/network-devices.js';
+import { partialMounts } from './reasons/partial-mounts.js';
 import { pendingConnections } from './reasons/pending-connections.js';
 import { pingSockets } from './reasons/ping-sockets.js';
 import { psiTriggers } from './reasons/psi-triggers.js';
@@ -23,7 +25,7 @@ import { watchedUnlinked } from './reasons/watched-unlinked.js';
 
 /** Every reason. */
 export const reasonTable: readonly Reason[] = [
-  ioUring, kernelObjects, renamedFiles, watchedUnlinked, watchedRootNumber, foreignMounts, devices, pingSockets, netlinkUnread, pendingConnections, psiTriggers, nestedNamespaces, messageQueues, traced, hostFiles,
+  ioUring, kernelObjects, renamedFiles, watchedUnlinked, watchedRootNumber, foreignMounts, partialMounts, devices, pingSockets, netlinkUnread, pendingConnections, psiTriggers, nestedNamespaces, messageQueues, traced, hostFiles,
   visitors, networkDevices,
 ];
 
@@ -44,7 +46,7 @@ export interface Verdict {
 /** At most so many lines a reason: a guest could have thousands. */
 const mostLines = 10;
 
-/** Judges what was read. */
+/** Judges what was read of the container; the host is not looked at. */
 export function judge(guest: Guest): Verdict {
   const findings = reasonTable.flatMap(({ code, effect, passing, find }) => {
     const lines = find(guest);
@@ -58,6 +60,12 @@ export function judge(guest: Guest): Verdict {
 export async function verdictOf(parts: Pick<HostParts, 'store' | 'cgroups' | 'options'>, id: string): Promise<Verdict | undefined> {
   const [running, spec] = await Promise.all([parts.store.running(id), parts.store.readSpec(id)]);
   if (!running || !spec) return undefined;
-  const guest = await readGuest(running.pid, await cgroupPids(parts.cgroups, cgroupsPath(parts, id)), spec.vifs.map(({ guestDevice }) => guestDevice));
-  return guest && judge(guest);
+  const [guest, problem] = await Promise.all([
+    readGuest(running.pid, await cgroupPids(parts.cgroups, cgroupsPath(parts, id)), spec.vifs.map(({ guestDevice }) => guestDevice)),
+    criuProblem(parts.options),
+  ]);
+  if (!guest) return undefined;
+  const { findings } = judge(guest);
+  const all: readonly Finding[] = problem === undefined ? findings : [{ code: 'criu', effect: 'blocks', passing: false, text: problem }, ...findings];
+  return { freezable: all.every(({ effect }) => effect === 'loses'), findings: all };
 }

@@ -87,12 +87,8 @@ export async function mustRun(name: string, argv: readonly string[], options: { 
   return stdout;
 }
 
-/**
- * True if `address` answers a ping from the control plane within `seconds`. What is remembered of an earlier owner of the address
- * is forgotten first: Linux would ask him for 9 s.
- */
+/** True if `address` answers a ping from the control plane within `seconds`. */
 export async function answers(address: string, seconds = 8): Promise<boolean> {
-  await inside('ctl', ['ip', 'neigh', 'del', address, 'dev', 'data0']);
   const until = Date.now() + seconds * 1000;
   do {
     if ((await inside('ctl', ['ping', '-n', '-c', '1', '-W', '1', address])).code === 0) return true;

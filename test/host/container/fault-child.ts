@@ -13,6 +13,7 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
   stop: () => operate((operation) => host.stopContainer(spec.id, { timeoutMs: 300, retryMs: 200 }, operation)),
   suspend: () => operate((operation) => host.suspend(spec.id, operation)),
   resume: () => operate((operation) => host.resume(spec.id, operation)),
+  crashdump: () => operate(async (operation) => void (await host.crashDump(spec.id, operation))),
   destroy: () => operate((operation) => host.destroy(spec.id, operation)),
 };
 await actions[process.argv[4] ?? '']?.();

@@ -47,6 +47,8 @@ export async function hostOptions(folder: string, run_: string): Promise<Contain
     imageMaxBytes: 1024 ** 3,
     consoleLogBytes: 256 * 1024,
     networkMtu: 1500,
+    crashDumps: { path: `${folder}-crash-dumps`, keep: 2, maxBytes: 1024 ** 3 },
+    snapshotKey: undefined,
   };
 }
 
@@ -79,13 +81,14 @@ export async function makeBed(change: Partial<ContainerHostOptions> = {}): Promi
       await removeBridges();
       await rm(folder, { recursive: true, force: true });
       await rm(runPath, { recursive: true, force: true });
+      await rm(`${folder}-crash-dumps`, { recursive: true, force: true });
     },
   };
 }
 
 /** Test bridges are named `brqht...`: those of a test that failed would answer for the next one's addresses. */
 async function removeBridges(): Promise<void> {
-  for (const device of await readdir('/sys/class/net')) if (device.startsWith('brqht')) await run('ip', ['link', 'delete', 'dev', device]);
+  for (const device of await readdir('/sys/class/net')) if (device.startsWith('brqht') && existsSync(`/sys/class/net/${device}`)) await run('ip', ['link', 'delete', 'dev', device]);
 }
 
 /** Runs work as an operation of its own. */

@@ -1,6 +1,7 @@
 /** Dumps that fail leave the container running as before; restores that fail leave it suspended. criu itself is made to fail by a wrapper. */
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import anyTest, { type ExecutionContext, type TestFn } from 'ava';
@@ -8,6 +9,7 @@ import { run } from '../../../src/base/run.js';
 import { isFrozen, readCgroupLayout } from '../../../src/container/cgroup.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
+import { atLeast } from '../../../src/container/version.js';
 import { criuProblem, leftOvers } from './checkpoint-kit.js';
 import { inside, log, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
 
@@ -61,9 +63,9 @@ async function goesOn(t: ExecutionContext, bed: Bed, host: LocalContainerHost, s
 }
 
 /** A folder with a `criu` that runs `script`; `$real` is the true one. */
-async function wrapper(script: string): Promise<string> {
+async function wrapper(script: string, before = ''): Promise<string> {
   const folder = await mkdtemp('/run/criu-');
-  await writeFile(join(folder, 'criu'), `#!/bin/bash\nreal=/usr/sbin/criu\n[ "$1" = swrk ] || exec $real "$@"\n${script}\n`);
+  await writeFile(join(folder, 'criu'), `#!/bin/bash\nreal=/usr/sbin/criu\n${before}\n[ "$1" = swrk ] || exec $real "$@"\n${script}\n`);
   await chmod(join(folder, 'criu'), 0o755);
   return join(folder, 'criu');
 }
@@ -96,7 +98,7 @@ real('something that criu cannot save: the verdict says so, the dump fails, it r
     return found.findings.some(({ code }) => code === 'nested-namespaces') ? found : undefined;
   });
   t.false(verdict.freezable);
-  t.regex(verdict.findings.map(({ text }) => text).join(), /\(sleep\) has a IPC namespace of its own/);
+  t.regex(verdict.findings.map(({ text }) => text).join(), /\(sleep\) has an IPC namespace of its own/);
   const error = await t.throwsAsync(suspend(bed.host, spec), { name: 'SUSPEND_FAILED' });
   t.log(error?.message);
   t.regex(error?.message ?? '', /nested ipc/);
@@ -144,6 +146,16 @@ real('criu is not there, or fails at the restore', async (t) => {
     await t.throwsAsync(suspend(host, spec), { name: 'SUSPEND_FAILED', message: /no\/such\/criu/ });
     await goesOn(t, bed, host, spec, pid);
   });
+  if (atLeast(release(), '6.16')) {
+    await withCriu(bed, await wrapper('exit 1', '[ "$1" != --version ] || { echo "Version: 4.1.1"; exit 0; }'), async (host) => {
+      const verdict = await host.verdict(spec.id);
+      t.false(verdict.freezable);
+      t.regex(verdict.findings[0]?.text ?? '', /criu 4\.1\.1 is too old/);
+      await t.throwsAsync(suspend(host, spec), { name: 'SUSPEND_FAILED', message: /criu 4\.1\.1 is too old: on kernel .* install criu 4\.2/ });
+      t.deepEqual(host.tally.rows.map(({ operation, result, count }) => [operation, result, count]), [['suspend', 'done', 0], ['suspend', 'failed', 1], ['resume', 'done', 0], ['resume', 'failed', 0]]);
+      await goesOn(t, bed, host, spec, pid);
+    });
+  } else t.log('SKIPPED: a criu too old for the kernel: this kernel is older than 6.16');
   await suspend(bed.host, spec);
   await withCriu(bed, '/run/no/such/criu', (host) => t.throwsAsync(resume(host, spec), { name: 'RESUME_FAILED', message: /no\/such\/criu/ }).then(() => undefined));
   for (const seconds of ['0', '0.01', '0.02', '0.03']) {

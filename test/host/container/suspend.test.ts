@@ -156,6 +156,22 @@ real('what can be done with a suspended container', async (t) => {
   t.false(existsSync(join(bed.options.instancesPath, spec.id)));
 });
 
+real('a console that no process has open works after it, every time', async (t) => {
+  const { bed } = t.context;
+  const { host } = bed;
+  const spec = makeSpec(bed.image, { init: ['/bin/sh', '-c', 'exec </dev/null >/dev/null 2>&1; trap exit TERM; while :; do sleep 1; done'] });
+  await operate((operation) => host.create(spec, operation));
+  await operate((operation) => host.startContainer(spec.id, operation));
+  await until('its console is closed', async () => (await inside(bed, spec.id, 'readlink', '/proc/1/fd/1')) === '/dev/null');
+  for (const word of ['one', 'two']) {
+    await suspend(host, spec.id);
+    await resume(host, spec.id);
+    await inside(bed, spec.id, 'sh', '-c', `echo ${word} > /dev/console`);
+    await until('it is seen', async () => (await host.consoleLog(spec.id, undefined)).includes(word));
+    t.is((await host.view(spec.id)).state, 'running');
+  }
+});
+
 real('a restore that fails keeps the images and says why', async (t) => {
   const { bed } = t.context;
   const { host } = bed;

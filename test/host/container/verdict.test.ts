@@ -4,34 +4,26 @@ import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
 import type { ImageSource } from '../../../src/container/spec.js';
 import { criuProblem } from './checkpoint-kit.js';
+import { guestImage, guestImageProblem } from './guest-systems.js';
 import { inside, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
 import { toolsImage } from './tools-image.js';
+import { programs, ready, type Workload } from './verdict-programs.js';
 
-const problem = await criuProblem();
-const test = anyTest as TestFn<{ bed: Bed; image: ImageSource }>;
+const problem = (await criuProblem()) ?? guestImageProblem('apps');
+const test = anyTest as TestFn<{ bed: Bed; tools: ImageSource; apps: ImageSource }>;
 const real = problem === undefined ? test.serial : test.skip;
 if (problem !== undefined) process.stderr.write(`SKIPPED test/host/container/verdict: ${problem}\n`);
 
 test.before(async (t) => {
   if (problem !== undefined) return;
-  t.context = { bed: await makeBed(), image: await toolsImage(true) };
-  await operate((operation) => t.context.bed.host.ensureImage(t.context.image, operation));
+  t.context = { bed: await makeBed(), tools: await toolsImage(true), apps: await guestImage('apps') };
+  for (const image of [t.context.tools, t.context.apps]) await operate((operation) => t.context.bed.host.ensureImage(image, operation));
 });
 test.after.always(async (t) => {
   if (!t.context.bed) return;
   await t.context.bed.end();
   await run('ip', ['link', 'del', 'brqver']).catch(() => undefined);
 });
-
-interface Workload {
-  readonly name: string;
-  /** Run in the background by a shell of the container. */
-  readonly start: string;
-  /** The code that the verdict must name; undefined: it says yes. */
-  readonly no?: string;
-  /** Runs inside after the resume; must end with `fine`. */
-  readonly after?: string;
-}
 
 /** A Python program that sets something up, writes /run/ready, and then serves `check()` for each line of /run/ask. */
 const python = (setUp: string, check = 'True'): string => `python3 -c '
@@ -47,7 +39,6 @@ while True:
     except FileNotFoundError: pass
 '`;
 const asked = 'rm -f /run/answer; touch /run/ask; i=0; while [ ! -e /run/answer ] && [ $i -lt 100 ]; do i=$((i+1)); sleep 0.05; done; cat /run/answer';
-const ready = 'touch /run/ready; exec tail -f /dev/null'; // busybox's sleep ends at a restore: criu ends a sleep that was under way with EINTR
 
 const corpus: readonly Workload[] = [
   { name: 'busybox init alone', start: ready },
@@ -77,19 +68,24 @@ const corpus: readonly Workload[] = [
   { name: 'a ping socket', start: `echo "0 65535" > /proc/sys/net/ipv4/ping_group_range; ${python('p = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1); p.connect(("127.0.0.1", 0))')}`, no: 'ping-sockets' },
   { name: 'a connection nobody accepted', start: python('l = socket.create_server(("127.0.0.1", 7006)); c = socket.create_connection(("127.0.0.1", 7006))'), no: 'pending-connections' },
   { name: 'a watch on the inode number of the root directory', start: python('libc = ctypes.CDLL(None); n = os.stat("/").st_ino; i = libc.inotify_init(); files = [open("/dev/shm/%d" % k, "w") for k in range(200)]; same = [f for f in files if os.fstat(f.fileno()).st_ino == n]; assert libc.inotify_add_watch(i, same[0].name.encode(), 0x800) > 0'), no: 'watched-root-number' },
+  { name: 'a network namespace', start: `unshare -n sh -c '${ready}'`, no: 'nested-namespaces' },
+  { name: 'a folder of a file system that is mounted nowhere else', start: `mkdir /root/a /root/b; mount -t tmpfs none /root/a; mkdir /root/a/in; mount --bind /root/a/in /root/b; umount /root/a; ${ready}`, no: 'partial-mounts' },
+  { name: 'a watch on memory pressure', start: python('p = os.open("/proc/pressure/memory", os.O_RDWR | os.O_NONBLOCK); os.write(p, b"some 150000 2000000\\0")'), no: 'psi-triggers' },
   { name: 'a POSIX message queue', start: python('libc = ctypes.CDLL(None); q = libc.mq_open(b"/queue", os.O_RDWR | os.O_CREAT, 0o600, None); assert q >= 0'), no: 'message-queues' },
   { name: 'a traced process', start: python('libc = ctypes.CDLL(None); c = os.fork()\nif c == 0:\n    libc.ptrace(0, 0, 0, 0); os.kill(os.getpid(), 19)\n    while True: time.sleep(1)\nos.waitpid(c, 2)'), no: 'traced' },
   { name: 'inotify on a deleted file', start: python('libc = ctypes.CDLL(None); f = open("/root/w", "w"); i = libc.inotify_init(); libc.inotify_add_watch(i, b"/root/w", 2); os.unlink("/root/w")', 'f.write("x") == 1 and f.flush() is None and select.select([i], [], [], 1)[0] == [i]'), no: 'watched-unlinked' },
   { name: 'a deleted file with another name', start: python('c = open("/root/c", "w+b"); c.write(b"linked"); c.flush(); os.link("/root/c", "/root/d"); os.unlink("/root/c")'), no: 'renamed-files' },
 ];
 
-for (const { name, start, no, after } of corpus) {
+const all = [...corpus.map((workload) => ({ ...workload, inApps: false })), ...programs.map((workload) => ({ ...workload, inApps: true }))];
+for (const { name, start, no, after, inApps } of all) {
   real(`${no === undefined ? 'yes' : 'no'}: ${name}`, async (t) => {
-    const { bed, image } = t.context;
+    const { bed, apps, tools } = t.context;
     const { host } = bed;
+    const image = inApps ? apps : tools;
     const spec = makeSpec(image, {
       vifs: [makeVif({ type: 'bridge', bridge: 'brqver', createBridge: true }, 0)],
-      limits: { vcpus: 2, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB: 256, swapMiB: 0, pids: 200, rootGiB: 1 },
+      limits: { vcpus: 2, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB: 512, swapMiB: 0, pids: 200, rootGiB: 2 },
     });
     t.teardown(() => operate((operation) => host.destroy(spec.id, operation)));
     await operate((operation) => host.create(spec, operation));

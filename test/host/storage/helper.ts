@@ -8,6 +8,7 @@ import { Readable } from 'node:stream';
 import { silentLog } from '../../../src/base/log.js';
 import { Operation } from '../../../src/base/operation.js';
 import { run } from '../../../src/base/run.js';
+import { readHostFacts } from '../../../src/container/checkpoint/facts.js';
 import { ImageStore } from '../../../src/container/image/image-store.js';
 import type { ImageSource } from '../../../src/container/spec.js';
 import { RootFs } from '../../../src/container/storage/root-fs.js';
@@ -40,7 +41,7 @@ export async function bench(limits: { maxBytes?: number; maxEntries?: number; di
   const parent = existsSync('/var/lib/nova') ? '/var/lib/nova' : '/var/tmp';
   const dir = limits.dir ?? await mkdtemp(join(parent, 'storage-test-'));
   await chmod(dir, 0o755); // as instances_path is: the container's root must get through
-  const images = new ImageStore({ instancesPath: dir, maxBytes: limits.maxBytes ?? 2 * 1024 ** 3, maxEntries: limits.maxEntries, log });
+  const images = new ImageStore({ instancesPath: dir, maxBytes: limits.maxBytes ?? 2 * 1024 ** 3, maxEntries: limits.maxEntries, log, memory: { snapshotKey: undefined, facts: () => readHostFacts({ criu: 'criu', runc: 'runc' }) } });
   await images.start();
   const rootFs = new RootFs({ images, defaultRootGiB: 2, log });
   return {

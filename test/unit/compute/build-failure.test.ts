@@ -55,6 +55,8 @@ for (const point of points) {
     t.deepEqual([row['vm_state'], row['task_state'], ...hostFields(w)], ['building', 'scheduling', null, null, null, null, null]);
     t.deepEqual(leftovers(w), []);
     t.deepEqual(w.nova.casts.map((cast) => cast.method), ['build_instances']);
+    t.deepEqual(w.nova.events, [{ uuid, name: event, error: null, done: true }], 'as in Nova: the action is not over, and no error');
+    t.deepEqual(w.nova.faults, [], 'the conductor writes one if no host is left');
     // the allocation goes before the conductor claims another host
     t.deepEqual(w.steps.of('placement.deleteAllocations', 'Instance.save building/scheduling', 'cast build_instances'), ['placement.deleteAllocations', 'Instance.save building/scheduling', 'cast build_instances']);
   });

@@ -1,6 +1,8 @@
 import test from 'ava';
 import { HaulierError } from '../../../src/base/errors.js';
 import { wire } from './fake-nova.js';
+import { initHost } from '../../../src/compute/init-host.js';
+import { Operations } from '../../../src/compute/operations.js';
 import { leftovers, uuid, world, type World } from './world.js';
 
 const none = wire('BlockDeviceMappingList', '1.18', { objects: [] });
@@ -88,3 +90,25 @@ test('soft delete and restore', async (t) => {
   await w.send('restore_instance', { instance: w.instance() });
   t.deepEqual([w.nova.row(uuid)['vm_state'], w.nova.row(uuid)['task_state'], w.nova.row(uuid)['power_state']], ['active', null, 1]);
 });
+
+for (const point of ['containers.destroy', 'neutron.ports', 'InstanceInfoCache.save']) {
+  test(`the service stops during ${point}: no error, no fault, and its next start finishes the delete`, async (t) => {
+    const w = await world();
+    await w.boot();
+    const blocked = w.steps.block(point);
+    const deleted = t.throwsAsync(remove(w), { code: 'CANCELLED' });
+    const waiting = t.throwsAsync(remove(w), { code: 'CANCELLED' }); // another one that waits for its turn
+    await blocked.reached;
+    const drained = w.compute.operations.drain(0, new HaulierError('CANCELLED', { what: 'it', reason: 'the service stops', by: 'stop' }));
+    blocked.release();
+    await Promise.all([deleted, waiting, drained]);
+    const row = w.nova.row(uuid);
+    t.deepEqual([row['vm_state'], row['task_state']], ['active', 'deleting']);
+    t.deepEqual(w.nova.faults, []);
+    w.steps.clear();
+    const { compute } = w;
+    await initHost({ ...compute, operations: new Operations(compute.log) });
+    t.true(w.nova.row(uuid)['deleted']);
+    t.deepEqual(leftovers(w), []);
+  });
+}

@@ -87,3 +87,14 @@ test('network-changed while the server is being deleted leaves no cache behind',
   t.is(w.nova.caches.get(uuid), undefined);
   t.true(w.nova.row(uuid)['deleted']);
 });
+
+test('a port that is wired when nobody waits any more: the guest announces its addresses', async (t) => {
+  const w = await world();
+  await w.boot();
+  const port = [...w.neutron.stored.keys()][0]!;
+  w.steps.clear();
+  await w.event('network-vif-plugged', port);
+  await w.event('network-vif-plugged', port, 'failed');
+  await w.event('network-vif-unplugged', port);
+  t.deepEqual(w.steps.seen, [`containers.announce ${uuid}`]);
+});

@@ -5,6 +5,7 @@
 import { Readable } from 'node:stream';
 import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
+import { featureTable, type Abilities } from '../../../src/container/abilities.js';
 import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
 import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from '../../../src/container/spec.js';
@@ -72,10 +73,14 @@ export class FakeContainers implements ContainerHost {
     return had;
   }
   async images(): Promise<readonly string[]> { return [...this.cached]; }
-  async snapshot(id: string): Promise<DiskSnapshot> {
+  /** Images for which a snapshot with memory was asked. */
+  readonly memoryFor: string[] = [];
+  async snapshot(id: string, _operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
     return this.#change('snapshot', id, () => {
-      this.#existing(id);
-      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, end: () => this.steps.pass('containers.snapshot.end') };
+      const { state } = this.#existing(id);
+      if (memoryFor !== undefined) this.memoryFor.push(memoryFor);
+      const memory = memoryFor === undefined || state === 'stopped' ? undefined : { format: 1, criu: '4.2.1', architecture: 'x64', memoryMiB: 20 };
+      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, memory, end: () => this.steps.pass('containers.snapshot.end') };
     });
   }
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
@@ -88,6 +93,10 @@ export class FakeContainers implements ContainerHost {
     await this.steps.pass('containers.unplug');
     this.#ports(instance).delete(vif.id);
   }
+  /** What the probe finds. */
+  found: Abilities = { criu: '4.2.1', kernel: '6.18', problem: undefined, features: Object.fromEntries(featureTable.map(({ name }) => [name, name !== 'mem_dirty_track'])) as Abilities['features'] };
+  async abilities(): Promise<Abilities> { await this.steps.pass('containers.abilities'); return this.found; }
+  async announce(id: string): Promise<void> { await this.steps.pass(`containers.announce ${id}`); }
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {
     if (this.made.has(spec.id)) throw new HaulierError('INSTANCE_STATE', { instance: spec.id, state: 'ready', action: 'create' });
     operation.undo('create', () => this.destroy(spec.id));
@@ -134,8 +143,12 @@ export class FakeContainers implements ContainerHost {
     });
   }
   async resume(id: string): Promise<void> { await this.#change('resume', id, () => { this.#existing(id).state = 'running'; }); }
+  async crashDump(id: string): Promise<string> {
+    await this.#change('crashDump', id, () => { this.#existing(id); });
+    return `/dumps/${id}`;
+  }
   async verdict(): Promise<Verdict> { return { freezable: true, findings: [] }; }
-  async destroy(id: string): Promise<void> {
+  async destroy(id: string, _operation?: Operation, _ports: readonly VifSpec[] = []): Promise<void> {
     await this.#change('destroy', id, () => {
       this.made.delete(id);
       this.plugged.delete(id);

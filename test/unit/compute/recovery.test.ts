@@ -23,7 +23,7 @@ async function restarted(found: Found, settings: Parameters<typeof world>[0] = {
   return w;
 }
 const states = (w: World): unknown[] => ['vm_state', 'task_state', 'power_state'].map((field) => w.nova.row(uuid)[field]);
-const made = (w: World): string[] => w.steps.seen.filter((step) => /^containers\.(?!resources|updateVifs|unplug)/.test(step));
+const made = (w: World): string[] => w.steps.seen.filter((step) => /^containers\.(?!resources|updateVifs|unplug|announce)/.test(step));
 
 const rows: [string, Found, unknown[], string[]][] = [
   ['soft-delete', { vm: 'soft-delete', task: null, container: 'stopped', power: 4 }, ['soft-delete', null, 4], []],
@@ -121,6 +121,16 @@ for (const [task, vm, point] of [['powering-off', 'active', 'containers.stopCont
     t.deepEqual([w.nova.row(uuid)['vm_state'], w.nova.row(uuid)['task_state'], w.nova.faults.length], [vm, null, 1]);
   });
 }
+
+test('init_host: frozen with the whole host: it goes on; where that fails it is suspended, for another try', async (t) => {
+  const w = await restarted({ vm: 'active', task: null, container: 'suspended' });
+  await initHost(w.compute);
+  t.deepEqual([states(w), w.containers.made.get(uuid)?.state, w.nova.faults.length], [['active', null, 1], 'running', 0]);
+  const other = await restarted({ vm: 'active', task: null, container: 'suspended' });
+  other.steps.fail('containers.resume', new HaulierError('RESUME_FAILED', { reason: 'y' }));
+  await initHost(other.compute);
+  t.deepEqual([states(other), other.containers.made.get(uuid)?.state, other.nova.faults.length], [['suspended', null, 7], 'suspended', 1]);
+});
 
 test('init_host: a reboot that fails with the guest down is an error', async (t) => {
   const w = await restarted({ vm: 'active', task: 'reboot_started', container: 'stopped' });

@@ -51,6 +51,22 @@ test('the audit makes the record, with reserved and used summed, then saves only
   t.deepEqual([w.steps.count('ComputeNode.save'), w.steps.count('ComputeNode.create')], [0, 0]);
 });
 
+test('traits of criu: none before the probe, then what is true, taken off when it is not any more', async (t) => {
+  const w = await world();
+  const own = (): string[] => [...w.placement.traits].filter((trait) => trait.startsWith('CUSTOM_')).sort();
+  w.placement.traits.add('CUSTOM_HAULIER_DIRTY_TRACKING').add('CUSTOM_OF_THE_OPERATOR'); // of an earlier run, on another kernel
+  await audited(w);
+  t.deepEqual(own(), ['CUSTOM_HAULIER_DIRTY_TRACKING', 'CUSTOM_OF_THE_OPERATOR']);
+  t.is(w.compute.tracker.abilities, undefined);
+  await w.compute.tracker.tellAbilities();
+  t.deepEqual(own(), ['CUSTOM_HAULIER_FREEZE', 'CUSTOM_HAULIER_LAZY_PAGES', 'CUSTOM_OF_THE_OPERATOR']);
+  await audited(w);
+  t.deepEqual(own(), ['CUSTOM_HAULIER_FREEZE', 'CUSTOM_HAULIER_LAZY_PAGES', 'CUSTOM_OF_THE_OPERATOR']);
+  w.containers.found = { ...w.containers.found, problem: 'criu is too old' };
+  await w.compute.tracker.tellAbilities();
+  t.deepEqual(own(), ['CUSTOM_OF_THE_OPERATOR']);
+});
+
 test('builds count as I/O, other tasks as workload', async (t) => {
   const w = await world();
   Object.assign(w.nova.row(uuid), { host, node: host, task_state: 'spawning' });

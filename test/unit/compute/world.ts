@@ -104,7 +104,7 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
   const service = { id: 4, disabled: false };
   const compute: Compute = {
     settings: all, log, conductor, rpc: nova, containers, placement, neutron, glance: new FakeGlance(steps), node,
-    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), events: new EventWaiters(), operations: new Operations(log),
+    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), destroys: new Semaphore(4), events: new EventWaiters(), operations: new Operations(log),
     tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
     notifier: new Notifier(log, conductor, host, all.trackInstanceChanges, new NovaNotifier(undefined, { host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
   };

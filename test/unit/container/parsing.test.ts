@@ -8,7 +8,8 @@ import { mountsBelow } from '../../../src/container/cleanup.js';
 import { consoleText, keepConsole, lastLines, readConsole } from '../../../src/container/console.js';
 import { resolveInside, writeInside } from '../../../src/container/guest-tree.js';
 import { hardOpenFiles } from '../../../src/container/parts.js';
-import { atLeast } from '../../../src/container/probe.js';
+import { unfitCriu } from '../../../src/container/checkpoint/facts.js';
+import { atLeast } from '../../../src/container/version.js';
 import { startTicksOf } from '../../../src/container/process.js';
 import { parseAnswer } from '../../../src/container/runtime/conmon.js';
 import { classifyExit } from '../../../src/container/runtime/exits.js';
@@ -118,4 +119,9 @@ test('instance directories: only uuids, damaged records are named', async (t) =>
 
 test('fault points are named once', (t) => {
   t.is(new Set(containerFaultPoints).size, containerFaultPoints.length);
+});
+
+test('criu before 4.2 is of no use on kernels from 6.16, and on those only', (t) => {
+  t.regex(unfitCriu('4.1.1', '6.18.44-fc') ?? '', /criu 4\.1\.1 is too old: on kernel 6\.18\.44-fc/);
+  t.deepEqual([unfitCriu('4.1.1', '6.12.1-amd64'), unfitCriu('4.2', '6.16'), unfitCriu('4.2.1', '7.0')], [undefined, undefined, undefined]);
 });

@@ -1,0 +1,49 @@
+import test from 'ava';
+import { featureTable, type Abilities } from '../../../src/container/abilities.js';
+import { Tally } from '../../../src/container/checkpoint/tally.js';
+import { silentLog } from '../../../src/base/log.js';
+import { metricsPage } from '../../../src/http/metrics.js';
+import { startHttp } from '../../../src/http/server.js';
+
+const abilities: Abilities = { criu: '4.2.1', kernel: 'a "b" \\ c', problem: undefined, features: Object.fromEntries(featureTable.map(({ name }) => [name, name !== 'mem_dirty_track'])) as Abilities['features'] };
+
+test('the page: every line is a comment or a figure, every figure has its type', (t) => {
+  const tally = new Tally();
+  tally.add('suspend', 'done', 0.15);
+  tally.add('suspend', 'done', 3);
+  tally.add('resume', 'failed', 500);
+  tally.frozen(0.025);
+  const page = metricsPage({ ready: true, states: ['running', 'running', 'suspended'], operations: 2, abilities, tally });
+  const lines = page.trimEnd().split('\n');
+  const types = new Map(lines.filter((line) => line.startsWith('# TYPE ')).map((line) => line.split(' ').slice(2) as [string, string]));
+  for (const line of lines.filter((item) => !item.startsWith('#'))) {
+    const match = /^([a-z_]+)(\{([a-z]+="(?:[^"\\]|\\.)*",?)+\})? -?[0-9.e+-]+$/.exec(line);
+    t.truthy(match, line);
+    t.true(types.has(match![1]!) || types.has(match![1]!.replace(/_(bucket|sum|count)$/, '')), line);
+  }
+  for (const line of [
+    'haulier_containers{state="running"} 2', 'haulier_containers{state="suspended"} 1', 'haulier_containers{state="crashed"} 0', 'haulier_operations 2', 'haulier_criu_fit 1',
+    'haulier_criu_feature{feature="userns"} 1', 'haulier_criu_feature{feature="mem_dirty_track"} 0', 'haulier_criu_info{criu="4.2.1",kernel="a \\"b\\" \\\\ c"} 1',
+    'haulier_freeze_seconds_bucket{operation="suspend",result="done",le="0.2"} 1', 'haulier_freeze_seconds_bucket{operation="suspend",result="done",le="+Inf"} 2',
+    'haulier_freeze_seconds_count{operation="suspend",result="failed"} 0', 'haulier_freeze_seconds_sum{operation="suspend",result="done"} 3.15',
+    'haulier_freeze_seconds_bucket{operation="resume",result="failed",le="120"} 0', 'haulier_freeze_seconds_count{operation="resume",result="failed"} 1', 'haulier_frozen_seconds_sum 0.025',
+  ]) t.true(lines.includes(line), line);
+  t.false(metricsPage({ ready: false, states: [], operations: 0, abilities: undefined, tally }).includes('criu_f'), 'what is not known yet is not claimed');
+});
+
+test('it is served as text; times are taken of what works and of what fails', async (t) => {
+  const tally = new Tally();
+  await tally.time('suspend', async () => 1);
+  await t.throwsAsync(tally.time('suspend', async () => { throw new Error('x'); }));
+  const server = await startHttp({ host: '127.0.0.1', port: 0 }, {
+    notReady: () => [], containers: async () => [], verdict: async () => { throw new Error('not used'); }, operations: () => [], abilities: () => abilities, tally,
+  }, silentLog());
+  try {
+    const answer = await fetch(`http://127.0.0.1:${server!.port}/metrics`);
+    t.is(answer.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
+    const text = await answer.text();
+    t.true(text.includes('haulier_ready 1\n') && text.includes('haulier_freeze_seconds_count{operation="suspend",result="done"} 1\n') && text.includes('haulier_freeze_seconds_count{operation="suspend",result="failed"} 1\n'));
+  } finally {
+    await server?.close();
+  }
+});
