@@ -3,6 +3,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { readArguments } from './base/config/arguments.js';
 import { loadConfig } from './base/config/load.js';
+import { templateRequest } from './cli/template-request.js';
 import { showConfig } from './base/config/show.js';
 import { isHaulierError, messageOf } from './base/errors.js';
 import { packageVersion } from './base/package-root.js';
@@ -17,12 +18,16 @@ commands:
   config   print the effective configuration, secrets hidden
   check    say what this host and its control plane lack
   can-freeze ID          say whether a container could be suspended now, and what stands in the way
+  template mark ID       note what a container's tree is now
+  template capture ID NAME [--output FILE] [--keep PATH]...
+                         save what has changed in it since as a template (docs/templates.md)
   host freeze | thaw     suspend every container of this host, or resume those; the service must be stopped
 `;
 
 /** What is wrong with a command and its arguments; undefined if nothing. */
 function wrongArgument(command: string, extra: readonly string[]): string | undefined {
   if (command === 'can-freeze') return extra.length === 1 ? undefined : 'can-freeze takes one container id';
+  if (command === 'template') return typeof templateRequest(extra) === 'string' ? String(templateRequest(extra)) : undefined;
   if (command === 'host') return extra.length === 1 && (extra[0] === 'freeze' || extra[0] === 'thaw') ? undefined : 'host takes one word: freeze or thaw';
   if (!['serve', 'config', 'check'].includes(command)) return `unknown argument ${command}`;
   return extra.length > 0 ? `unknown argument ${extra[0]}` : undefined;
@@ -52,6 +57,8 @@ async function main(argv: readonly string[]): Promise<number> {
   if (command === 'check') return (await import('./cli/check.js')).check(loaded, (line) => process.stdout.write(`${line}\n`));
   const print = (line: string): void => void process.stdout.write(`${line}\n`);
   if (command === 'can-freeze') return (await import('./cli/freeze.js')).canFreeze(loaded, extra[0] as string, print);
+  const template = command === 'template' ? templateRequest(extra) : undefined;
+  if (typeof template === 'object') return (await import('./cli/template.js')).templateCommand(loaded, template, print);
   if (command === 'host') return (await import('./cli/freeze.js')).hostCommand(loaded, extra[0] as 'freeze' | 'thaw', print);
   return (await import('./cli/serve.js')).serve(loaded);
 }

@@ -2,13 +2,15 @@
 import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, isAbsolute, join } from 'node:path';
+import { templateCommands } from './template.js';
 import { computeSettings, containerOptions, messagingOptions, openstackOptions } from './wiring.js';
 import type { Config, LoadedConfig } from '../base/config/load.js';
-import { isHaulierError, messageOf } from '../base/errors.js';
+import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import { createLog, type Log } from '../base/log.js';
 import { ComputeService } from '../compute/service.js';
 import { takeHost } from '../container/host-lock.js';
 import { LocalContainerHost } from '../container/local-container-host.js';
+import { startControl } from '../http/control.js';
 import { startHttp } from '../http/server.js';
 import { connectMessaging } from '../messaging/messaging.js';
 import { Notifier } from '../nova/notifications.js';
@@ -63,6 +65,11 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     tally: containers.tally,
     operations: () => (service.compute?.operations.running ?? []).map((operation) => operation.view()),
   }, log);
+  const control = await startControl(config.haulier.run_path, templateCommands(containers, async (id, name, work) => {
+    const { compute } = service;
+    if (!compute) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'the start of the service' });
+    return await compute.locks.hold(id, () => compute.operations.run({ name, instance: id }, work));
+  }), log);
   let code = 0;
   try {
     await service.start(stopping.signal);
@@ -78,6 +85,7 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
   if (bus !== messaging) await bus.close();
   await openstack.close();
   await http?.close();
+  await control.close();
   place.release();
   log.info('stopped');
   return code;

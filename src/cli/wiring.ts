@@ -42,6 +42,7 @@ export function containerOptions(config: Config): ContainerHostOptions {
     imageMaxBytes: haulier.image_max_bytes,
     consoleLogBytes: haulier.console_log_bytes,
     networkMtu: os_vif_ovs.network_device_mtu,
+    quiesceSeconds: haulier.quiesce_timeout,
     crashDumps: { path: haulier.crash_dump_path || undefined, keep: haulier.crash_dump_keep, maxBytes: haulier.crash_dump_max_bytes },
     snapshotKey: haulier.snapshot_key,
   };

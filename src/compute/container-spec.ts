@@ -36,7 +36,7 @@ export function limitsOf(flavor: NovaObject, pidsLimit: number): LimitSpec {
  * The container of a server.
  * @throws VIF_UNSUPPORTED
  */
-export function containerSpec(compute: Compute, instance: NovaObject, imageId: string, vifs: readonly VifInfo[]): ContainerSpec {
+export function containerSpec(compute: Compute, instance: NovaObject, imageId: string, vifs: readonly VifInfo[], templates: readonly string[] = []): ContainerSpec {
   const flavor = instance.object('flavor');
   if (!flavor) throw new Error(`Instance ${uuidOf(instance)} came without its flavor`);
   return {
@@ -44,6 +44,7 @@ export function containerSpec(compute: Compute, instance: NovaObject, imageId: s
     name: instanceName(instance, compute.settings.instanceNameTemplate),
     hostname: instance.text('hostname') ?? 'container',
     imageId,
+    ...(templates.length > 0 ? { templates } : {}),
     limits: limitsOf(flavor, compute.settings.pidsLimit),
     vifs: vifSpecs(vifs),
     init: undefined,

@@ -2,6 +2,7 @@
 import type { Compute, InstanceCall } from './compute.js';
 import { isNova } from './failure-report.js';
 import { serviceScope, userScope } from './scope.js';
+import { snapshotTemplateProperties } from './templates.js';
 import { isHaulierError, messageOf } from '../base/errors.js';
 import { faultPoint } from '../base/fault-points.js';
 import type { DiskSnapshot } from '../container/snapshot/snapshot.js';
@@ -43,7 +44,8 @@ export async function uploadSnapshot(compute: Compute, call: InstanceCall, image
     instance.set('task_state', states.pending);
     await compute.conductor.saveInstance(context, instance, { taskState: [states.before] });
     operation.step('snapshot.describe');
-    await compute.glance.updateImage(scope, imageId, snapshotProperties(instance));
+    const templates = (await compute.containers.spec(call.uuid))?.templates ?? [];
+    await compute.glance.updateImage(scope, imageId, { ...snapshotProperties(instance), ...snapshotTemplateProperties(instance, templates) });
     faultPoint('snapshot.described');
     instance.set('task_state', states.uploading);
     await compute.conductor.saveInstance(context, instance, { taskState: [states.pending] });

@@ -8,6 +8,14 @@ import type { WireContext } from '../messaging/types.js';
 const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined);
 const gib = 1024 ** 3;
 
+/** Property of a template's image. */
+export const templateProperty = 'haulier:template';
+
+/** Whether an image with these properties is a template: a layer for others. */
+export function isTemplate(properties: unknown): boolean {
+  return typeof properties === 'object' && properties !== null && String((properties as Record<string, unknown>)[templateProperty]).toLowerCase() === 'true';
+}
+
 /**
  * The source of a boot's image.
  * @param image the RPC's `image`: Nova's translated dict, `{}` for a volume-backed server
@@ -31,6 +39,7 @@ export function imageSource(compute: Compute, context: WireContext, image: Reado
     checksum: algorithm && value ? { algorithm, value } : md5 ? { algorithm: 'md5', value: md5 } : undefined,
     diskFormat: text(image['disk_format']) ?? '',
     containerFormat: text(image['container_format']) ?? '',
+    ...(isTemplate(image['properties']) ? { layer: true } : {}),
     open: (signal) => compute.glance.download(userScope(context, signal), id),
   };
 }

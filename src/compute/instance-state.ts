@@ -34,7 +34,7 @@ export async function startFromCache(compute: Compute, call: InstanceCall): Prom
 }
 
 /** A field of the instance, fetched if the message came without it (contract C.1: presence differs by method). */
-export async function withAttribute(compute: Compute, call: InstanceCall, field: 'flavor' | 'info_cache' | 'system_metadata'): Promise<void> {
+export async function withAttribute(compute: Compute, call: InstanceCall, field: 'flavor' | 'info_cache' | 'metadata' | 'system_metadata'): Promise<void> {
   if (call.instance.has(field)) return;
   const fetched = (await compute.conductor.classCall(call.context, 'Instance', 'get_by_uuid', [], { uuid: call.uuid, expected_attrs: [field] })) as NovaObject;
   call.instance.load(field, fetched.get(field));

@@ -10,6 +10,7 @@ import { resumeInstance, suspendInstance } from './methods/freeze.js';
 import { getConsoleOutput, getDiagnostics, getInstanceDiagnostics } from './methods/guest-info.js';
 import { cacheImages, getHostUptime, injectNetworkInfo, setHostEnabled } from './methods/host.js';
 import { pauseInstance, rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
+import { quiesceInstance, unquiesceInstance } from './methods/quiesce.js';
 import { rebuildInstance } from './methods/rebuild.js';
 import { shelveInstance, shelveOffloadInstance } from './methods/shelve.js';
 import { backupInstance, snapshotInstance } from './methods/snapshot.js';
@@ -59,7 +60,6 @@ function row(kind: Method['kind'], wrappers: string, does: Method['does'], since
 
 const preCheck = novaError('MigrationPreCheckError', 400);
 const consoleType = novaError('ConsoleTypeUnavailable', 400);
-const quiesce = novaError('InstanceQuiesceNotSupported', 400);
 
 /** Every method by name. */
 export const methodTable: Readonly<Record<string, Method>> = {
@@ -107,7 +107,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   prep_resize: row('cast', 'TEFM', notYet({ repair: 'restore allocation from migration' })),
   prep_snapshot_based_resize_at_dest: row('call', 'EF', unsupported()),
   prep_snapshot_based_resize_at_source: row('call', 'TEFM', unsupported()),
-  quiesce_instance: row('call', '', notYet({ error: quiesce })),
+  quiesce_instance: row('call', '', { state: 'done', instance: quiesceInstance }),
   reboot_instance: row('cast', 'TEF', { state: 'done', instance: rebootInstance }),
   rebuild_instance: row('cast', 'TEFM', { state: 'done', instance: rebuildInstance }),
   remove_fixed_ip_from_instance: row('cast', 'F', notYet()),
@@ -133,7 +133,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   terminate_instance: row('cast', 'TEF', { state: 'done', instance: terminateInstance, before: prepareTerminate }),
   trigger_crash_dump: row('cast', 'EF', { state: 'done', instance: triggerCrashDump }),
   unpause_instance: row('cast', 'TEF', { state: 'done', instance: unpauseInstance }),
-  unquiesce_instance: row('cast', '', notYet({ error: quiesce })),
+  unquiesce_instance: row('cast', '', { state: 'done', instance: unquiesceInstance }),
   unrescue_instance: row('cast', 'TEF', notYet()),
   unshelve_instance: row('cast', 'TEF', { state: 'done', instance: unshelveInstance }),
   validate_console_port: row('call', 'F', notYet()),

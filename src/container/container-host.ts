@@ -3,6 +3,7 @@ import type { Operation } from '../base/operation.js';
 import type { Abilities } from './abilities.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import type { Captured } from './template/capture.js';
 import type { Verdict } from './verdict/verdict.js';
 
 /** What PID 1 waits for: work that is under way, or that is begun when the container is made and all else is done. */
@@ -81,6 +82,18 @@ export interface ContainerHost {
    * @throws INSTANCE_NOT_RUNNING, CRASH_DUMP_UNSUPPORTED, CRASH_DUMP_FAILED, DISK_FULL
    */
   crashDump(id: string, operation: Operation): Promise<string>;
+  /** Notes what its tree is now, for `captureTemplate`. @returns how many paths it has */
+  markTemplate(id: string, operation: Operation): Promise<number>;
+  /** Writes what has changed in it since the mark into `file` (absolute), a template's layer. @param keep beginnings of paths that are not left out */
+  captureTemplate(id: string, file: string, keep: readonly string[], operation: Operation): Promise<Captured>;
+  /**
+   * Runs the guest's freeze hook, flushes its file system and freezes it, until `unquiesce`, and for at most `quiesceSeconds`.
+   * @param frozen false: without freezing it
+   * @throws INSTANCE_STATE, QUIESCE_FAILED: it goes on
+   */
+  quiesce(id: string, frozen: boolean, operation: Operation): Promise<void>;
+  /** Lets a quiesced guest go on. Idempotent. */
+  unquiesce(id: string): Promise<void>;
   /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */
   verdict(id: string): Promise<Verdict>;
   /**
@@ -124,6 +137,8 @@ export interface ContainerHostOptions {
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
   readonly crashDumps: CrashDumpOptions;
+  /** Longest time that a guest stays quiesced. */
+  readonly quiesceSeconds: number;
   /** File of the deployment's snapshot keys; undefined: no snapshots with memory. */
   readonly snapshotKey: string | undefined;
 }

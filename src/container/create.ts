@@ -33,8 +33,9 @@ export async function createContainer(parts: HostParts, spec: ContainerSpec, ope
   await store.writeSpec(spec);
 
   beginStep(operation, 'container.create.disk');
-  await storage.prepare(spec.id, { imageId: spec.imageId, rootGiB: spec.limits.rootGiB }, operation);
+  await storage.prepare(spec.id, { imageId: spec.imageId, templates: spec.templates ?? [], rootGiB: spec.limits.rootGiB }, operation);
   const memory = await storage.memory(spec.id);
+  if (memory && spec.templates?.[0] !== undefined) throw new HaulierError('TEMPLATE_UNACCEPTABLE', { template: spec.templates[0], reason: 'the image is a snapshot with memory, whose processes count on its files as they are' });
   if (memory) {
     beginStep(operation, 'container.create.memory');
     await giveMemory(parts, spec, checkpointPaths(store.paths(spec.id)), memory);

@@ -18,6 +18,7 @@ import { announce } from './network/announce.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
+import { quiesce, unquiesce } from './quiesce.js';
 import { reconcile } from './reconcile.js';
 import { classifyExit, ExitWatcher } from './runtime/exits.js';
 import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
@@ -28,6 +29,7 @@ import { readStats } from './stats.js';
 import { cleanupStep } from './steps.js';
 import { stopContainer } from './stop.js';
 import type { ContainerStorage } from './storage-port.js';
+import { captureTemplate, markTemplate, type Captured } from './template/capture.js';
 import { verdictOf, type Verdict } from './verdict/verdict.js';
 import { viewContainer } from './view.js';
 
@@ -46,6 +48,7 @@ export class LocalContainerHost implements ContainerHost {
   readonly #listeners: ((exit: ContainerExit) => void)[] = [];
   readonly #watched = new Map<string, ProcessId>();
   readonly #vanished = new Set<string>();
+  readonly #quiesced = new Map<string, NodeJS.Timeout>();
   #parts: HostParts | undefined;
   #abilities: Promise<Abilities> | undefined;
   #exits: ExitWatcher | undefined;
@@ -87,6 +90,7 @@ export class LocalContainerHost implements ContainerHost {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    for (const id of this.#quiesced.keys()) await this.unquiesce(id);
     this.#exits?.stop();
     this.#exits = undefined;
     this.#watched.clear();
@@ -189,6 +193,30 @@ export class LocalContainerHost implements ContainerHost {
     } finally {
       await this.#watchOn(id);
     }
+  }
+
+  async quiesce(id: string, frozen: boolean, operation: Operation): Promise<void> {
+    await this.#existing(id);
+    await quiesce(this.parts, id, frozen, operation);
+    clearTimeout(this.#quiesced.get(id));
+    this.#quiesced.set(id, setTimeout(() => {
+      this.#log.warn({ instance: id }, `${id} was quiesced for ${this.#options.quiesceSeconds} s: it goes on`);
+      void this.unquiesce(id);
+    }, this.#options.quiesceSeconds * 1000).unref());
+  }
+
+  async unquiesce(id: string): Promise<void> {
+    clearTimeout(this.#quiesced.get(id));
+    this.#quiesced.delete(id);
+    await unquiesce(this.parts, id);
+  }
+
+  markTemplate(id: string, operation: Operation): Promise<number> {
+    return markTemplate(this.parts, id, operation);
+  }
+
+  captureTemplate(id: string, file: string, keep: readonly string[], operation: Operation): Promise<Captured> {
+    return captureTemplate(this.parts, id, file, keep, operation);
   }
 
   async verdict(id: string): Promise<Verdict> {

@@ -69,16 +69,16 @@ export class LocalStorage implements ContainerStorage {
     this.#ranges.delete(id);
   }
 
-  async prepare(id: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void> {
+  async prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void> {
     await this.prepareIn(this.#store.paths(id).folder, disk, operation);
   }
 
-  async prepareIn(folder: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void> {
-    await this.#rootFs.prepare(folder, disk.imageId, disk.rootGiB, operation);
+  async prepareIn(folder: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void> {
+    await this.#rootFs.prepare(folder, disk.imageId, disk.rootGiB, operation, disk.templates);
   }
 
   async base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }> {
-    const tree = await this.#images.attached(this.#store.paths(id).folder);
+    const [tree] = await this.#images.attached(this.#store.paths(id).folder);
     return { tree, record: this.#images.recordOf(tree) };
   }
 
@@ -103,10 +103,10 @@ export class LocalStorage implements ContainerStorage {
   }
 
   async #snapshot(id: string, folder: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }> {
-    const tree = await this.#images.attached(folder);
-    const copy = await copyRootFs(folder, tree, still, this.#log, operation.signal);
+    const trees = await this.#images.attached(folder);
+    const copy = await copyRootFs(folder, trees, still, this.#log, operation.signal);
     const { bsize, blocks, bfree } = await statfs(copy.layer);
-    const expectedBytes = this.#images.recordOf(tree).storedBytes + bsize * (blocks - bfree); // as if nothing was replaced, and packed as the image was
+    const expectedBytes = trees.reduce((sum, tree) => sum + this.#images.recordOf(tree).storedBytes, 0) + bsize * (blocks - bfree); // as if nothing was replaced, and packed as the image was
     const archive = archiveTree(copy.rootfs);
     let ended: Promise<void> | undefined;
     const end = (): Promise<void> => (ended ??= archive.end().then(() => removeCopy(folder, this.#log)).finally(() => this.#snapshots.delete(id)));
@@ -116,6 +116,18 @@ export class LocalStorage implements ContainerStorage {
 
   memory(id: string): Promise<ImageMemory | undefined> {
     return this.#images.memory(this.#store.paths(id).folder);
+  }
+
+  async withCopy<T>(id: string, still: Still, operation: Operation, work: (tree: string) => Promise<T>): Promise<T> {
+    const { folder } = this.#store.paths(id);
+    if (this.#snapshots.has(id)) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'another snapshot' });
+    this.#snapshots.set(id, async () => undefined);
+    try {
+      const copy = await copyRootFs(folder, await this.#images.attached(folder), still, this.#log, operation.signal);
+      return await work(copy.rootfs);
+    } finally {
+      await removeCopy(folder, this.#log).finally(() => this.#snapshots.delete(id));
+    }
   }
 
   async endSnapshot(id: string): Promise<void> {

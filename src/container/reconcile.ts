@@ -5,6 +5,7 @@ import { checkpointPaths } from './checkpoint/images.js';
 import { dropStaleImages, recoverResume, recoverSuspend } from './checkpoint/recover.js';
 import { removeRuntime } from './cleanup.js';
 import type { HostParts } from './parts.js';
+import { unquiesce } from './quiesce.js';
 import { thawAfterCrash } from './snapshot/snapshot.js';
 
 /** What was found, for the log. */
@@ -30,6 +31,7 @@ export async function reconcile(parts: HostParts): Promise<Reconciled> {
       else if (state.wanted !== 'suspended' && existsSync(checkpointPaths(parts.store.paths(id)).folder)) await dropStaleImages(parts, id);
       if (await parts.store.running(id)) running.push(id);
       await thawAfterCrash(parts, id);
+      await unquiesce(parts, id);
     } catch (error) {
       parts.log.error({ err: error, instance: id }, `cannot read the record of ${id}: ${messageOf(error)}`);
       damaged.push(id);

@@ -14,6 +14,8 @@ export interface ImageSource {
   /** The format that Glance claims, checked against the bytes. */
   readonly diskFormat: string;
   readonly containerFormat: string;
+  /** True for a template: a layer to lie over others, no whole tree. */
+  readonly layer?: boolean;
   /** The stream fails by itself unless it is what was sent, and is packed anew: `checksum` names the image and is not these bytes'. */
   readonly repacked?: boolean;
   /** Opens the byte stream. Called only where the cache lacks the image. */
@@ -81,6 +83,8 @@ export interface ContainerSpec {
   readonly name: string;
   readonly hostname: string;
   readonly imageId: string;
+  /** Image ids of the templates that lie over the image's tree, each over the ones before it. */
+  readonly templates?: readonly string[];
   readonly limits: LimitSpec;
   readonly vifs: readonly VifSpec[];
   /** For a container that resumes from another one's memory; nothing by default. */

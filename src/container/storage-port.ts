@@ -24,10 +24,10 @@ export interface ContainerStorage {
   allocateIds(id: string): Promise<number>;
   releaseIds(id: string): Promise<void>;
   /** Makes the disk of an instance in its directory. */
-  prepare(id: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void>;
+  prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
   /** As `prepare`, in a folder that will become the instance's: for one that comes from another host. */
-  prepareIn(folder: string, disk: { readonly imageId: string; readonly rootGiB: number }, operation: Operation): Promise<void>;
-  /** The tree that an instance was made from, and what is known of it. @throws IMAGE_NOT_FOUND */
+  prepareIn(folder: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
+  /** The image's tree that an instance was made from, and what is known of it. @throws IMAGE_NOT_FOUND */
   base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }>;
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;
@@ -40,6 +40,8 @@ export interface ContainerStorage {
   snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }>;
   /** The memory that came with the image of an instance, if any did; the instance's disk must be there. @throws IMAGE_NOT_FOUND, MEMORY_IMAGE_REFUSED */
   memory(id: string): Promise<ImageMemory | undefined>;
+  /** Works on a copy of the whole tree as it is at one moment, read-only, with the guest's own ids. @throws as `snapshot` */
+  withCopy<T>(id: string, still: Still, operation: Operation, work: (tree: string) => Promise<T>): Promise<T>;
   /** Ends the snapshot that is being read, if any, and takes it away. */
   endSnapshot(id: string): Promise<void>;
   /** Removes the disk, also a half-made one. */

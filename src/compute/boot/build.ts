@@ -10,6 +10,7 @@ import { VifWait } from './vif-wait.js';
 import { containerSpec } from '../container-spec.js';
 import { finishEvent, startEvent, isNova } from '../failure-report.js';
 import { imageSource } from '../image-source.js';
+import { ensureImages } from '../templates.js';
 import { allocateNetworks, lookUpNetworks, rebindNetworks, type NetworkDemand, type NetworkWish } from '../network/allocate.js';
 import { vifSpecs } from '../network/vif-spec.js';
 import { powerStateOf } from '../states.js';
@@ -97,7 +98,7 @@ async function bootOnce(compute: Compute, request: BuildRequest, operation: Oper
         operation.abort(error as Error); // a download that may take minutes has no use any more
         throw error;
       }),
-      compute.containers.ensureImage(source, operation).then(() => create(compute, request, operation, source.id)),
+      ensureImages(compute, request, request.image, source, operation).then((templates) => create(compute, request, operation, source.id, templates)),
     );
     await spawn(compute, request, operation, vifs, () => {
       milestones.makeRoom();
@@ -141,8 +142,8 @@ async function saveSpawning(compute: Compute, { context, instance }: BuildReques
 }
 
 /** The container without its ports, which are being made meanwhile. */
-async function create(compute: Compute, { instance, uuid }: BuildRequest, operation: Operation, imageId: string): Promise<void> {
-  await compute.containers.create(containerSpec(compute, instance, imageId, []), operation);
+async function create(compute: Compute, { instance, uuid }: BuildRequest, operation: Operation, imageId: string, templates: readonly string[]): Promise<void> {
+  await compute.containers.create(containerSpec(compute, instance, imageId, [], templates), operation);
   await compute.containers.mount(uuid, operation);
   faultPoint('boot.created');
 }

@@ -10,9 +10,9 @@ import { readPowerState, stopTiming, withAttribute } from '../instance-state.js'
 import { refreshVifs } from '../network/info-cache.js';
 import { RefusedMethod } from '../refusal.js';
 import { userScope } from '../scope.js';
+import { ensureImages } from '../templates.js';
 import { HaulierError, messageOf, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
-import type { ImageSource } from '../../container/spec.js';
 import { novaTime } from '../../nova/context.js';
 import type { NovaObject } from '../../nova/object.js';
 
@@ -30,10 +30,10 @@ export async function rebuildInstance(compute: Compute, call: InstanceCall): Pro
   let touched = false;
   try {
     await withAttribute(compute, call, 'info_cache');
-    const source = await newImage(compute, call);
+    const images = await newImages(compute, call);
     faultPoint('rebuild.image');
     touched = true;
-    await replace(compute, call, source, stopped);
+    await replace(compute, call, images, stopped);
   } catch (error) {
     compute.notifier.instance('rebuild.error', context, instance, error);
     if (isNova(error, 'InstanceNotFound', 'UnexpectedDeletingTaskStateError')) throw error;
@@ -63,18 +63,26 @@ async function checkRequest(compute: Compute, { args, instance, uuid, operation 
   if (instance.object('trusted_certs')) throw new HaulierError('UNSUPPORTED', { what: 'rebuilding with trusted image certificates' });
 }
 
-async function newImage(compute: Compute, { args, context, instance, operation }: InstanceCall): Promise<ImageSource> {
+/** Fetches the image, and the templates over it. @returns their ids */
+async function newImages(compute: Compute, call: InstanceCall): Promise<NewImages> {
+  const { args, context, instance, operation } = call;
   const id = args['image_ref'];
   if (typeof id !== 'string' || id === '') throw new HaulierError('UNSUPPORTED', { what: 'rebuilding a server that boots from a volume' });
   operation.step('image');
   const image = await compute.glance.image(userScope(context, operation.signal), id);
   const source = imageSource(compute, context, { ...image }, instance.object('flavor')?.number('root_gb') ?? 0);
-  await compute.containers.ensureImage(source, operation);
-  return source;
+  await withAttribute(compute, call, 'metadata');
+  return { image: source.id, templates: await ensureImages(compute, call, { ...image }, source, operation) };
+}
+
+/** What the new guest is made from. */
+interface NewImages {
+  readonly image: string;
+  readonly templates: readonly string[];
 }
 
 /** The old guest ends, a new one takes its place and its ports. */
-async function replace(compute: Compute, call: InstanceCall, source: ImageSource, stopped: boolean): Promise<void> {
+async function replace(compute: Compute, call: InstanceCall, { image, templates }: NewImages, stopped: boolean): Promise<void> {
   const { context, instance, operation, uuid } = call;
   const save = async (task: string, before: string): Promise<void> => {
     instance.set('task_state', task);
@@ -90,7 +98,7 @@ async function replace(compute: Compute, call: InstanceCall, source: ImageSource
   instance.object('info_cache')?.load('network_info', JSON.stringify(vifs));
   await save('rebuild_spawning', 'rebuild_block_device_mapping');
   operation.step('spawn');
-  await compute.containers.create(containerSpec(compute, instance, source.id, vifs), operation);
+  await compute.containers.create(containerSpec(compute, instance, image, vifs, templates), operation);
   faultPoint('rebuild.created');
   // a stopped server stays stopped; Nova starts it for a moment, which nobody needs
   if (!stopped) await compute.containers.startContainer(uuid, operation);

@@ -2,6 +2,7 @@
 import type { Compute, InstanceCall } from '../compute.js';
 import { discardImage, isDeleted, uploadSnapshot } from '../disk-snapshot.js';
 import { readPowerState } from '../instance-state.js';
+import { withFreezeHook } from './quiesce.js';
 import { userScope } from '../scope.js';
 import { isHaulierError, messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
@@ -31,7 +32,7 @@ async function takeImage(compute: Compute, call: InstanceCall, imageId: string, 
   compute.notifier.instance('snapshot.start', context, instance);
   faultPoint('snapshot.begun');
   // only the copy is made under the lock: an upload takes minutes, and what else looks at the server must not wait for it
-  const take = (): ReturnType<Compute['containers']['snapshot']> => compute.locks.hold(uuid, () => compute.containers.snapshot(uuid, operation));
+  const take = (): ReturnType<Compute['containers']['snapshot']> => compute.locks.hold(uuid, () => withFreezeHook(compute, call, () => compute.containers.snapshot(uuid, operation)));
   await uploadSnapshot(compute, call, imageId, { before, pending, uploading }, take);
   instance.set('task_state', null);
   await compute.conductor.saveInstance(context, instance, { taskState: [uploading] });

@@ -7,6 +7,7 @@ import { containerSpec } from '../container-spec.js';
 import { discardImage } from '../disk-snapshot.js';
 import { imageSource } from '../image-source.js';
 import { readPowerState, withAttribute } from '../instance-state.js';
+import { ensureImages } from '../templates.js';
 import { rebindNetworks } from '../network/allocate.js';
 import { cachedVifs } from '../network/info-cache.js';
 import { releasePorts } from '../network/release.js';
@@ -63,6 +64,7 @@ async function build(compute: Compute, call: InstanceCall, image: Readonly<Recor
   compute.tracker.claim(uuid, instance);
   faultPoint('unshelve.claimed');
 
+  await withAttribute(compute, call, 'metadata');
   operation.step('network and image');
   const preserved = new Set(cachedVifs(instance).filter((vif) => vif.preserve_on_delete).map((vif) => vif.id));
   const wait = new VifWait(compute, uuid);
@@ -70,7 +72,7 @@ async function build(compute: Compute, call: InstanceCall, image: Readonly<Recor
   try {
     const [vifs] = await inParallel(
       rebindNetworks(compute, { context, instance, operation, onBound: (vif, place) => plugEarly(compute, uuid, operation, wait, vif, place) }, preserved),
-      compute.containers.ensureImage(source, operation).then(() => compute.containers.create(containerSpec(compute, instance, source.id, []), operation)),
+      ensureImages(compute, call, image, source, operation).then((templates) => compute.containers.create(containerSpec(compute, instance, source.id, [], templates), operation)),
     );
     faultPoint('unshelve.created');
     await compute.containers.updateVifs(uuid, vifSpecs(vifs));

@@ -9,6 +9,8 @@ export interface ImageRecord {
   readonly id: string;
   /** Folder name in the cache. */
   readonly key: string;
+  /** A template's layer. */
+  readonly layer?: boolean;
   readonly checksum: { readonly algorithm: string; readonly value: string } | undefined;
   readonly packing: string;
   /** Bytes as stored in Glance, and as files. */
@@ -23,17 +25,17 @@ export interface ImageRecord {
 const idPattern = /^[0-9a-zA-Z][0-9a-zA-Z_.-]{0,127}$/;
 
 /** The cache folder's name for a source: image id and the first 16 digits of the checksum; undefined if the id could not be one. */
-export function cacheKey(source: Pick<ImageSource, 'id' | 'checksum'>): string | undefined {
+export function cacheKey(source: Pick<ImageSource, 'id' | 'checksum' | 'layer'>): string | undefined {
   if (!idPattern.test(source.id)) return undefined;
   const digits = source.checksum?.value.toLowerCase().slice(0, 16);
   if (digits !== undefined && !/^[0-9a-f]+$/.test(digits)) return undefined;
-  return `${source.id}-${digits ?? 'unverified'}`;
+  return `${source.id}-${digits ?? 'unverified'}${source.layer ? '-layer' : ''}`;
 }
 
 /** Writes the record into a cache entry's folder. */
 export async function writeRecord(folder: string, source: ImageSource, key: string, unpacked: Unpacked & { readonly memory: boolean }): Promise<void> {
   const record: ImageRecord = {
-    id: source.id, key, checksum: source.checksum, packing: unpacked.packing, storedBytes: unpacked.storedBytes,
+    id: source.id, key, ...(source.layer ? { layer: true } : {}), checksum: source.checksum, packing: unpacked.packing, storedBytes: unpacked.storedBytes,
     unpackedBytes: unpacked.bytes, entries: unpacked.entries, unpackedAt: new Date().toISOString(), memory: unpacked.memory,
   };
   await writeJsonAtomic(join(folder, 'image.json'), record);

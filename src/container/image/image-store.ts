@@ -3,7 +3,8 @@
  *
  * Trees are stored as the image has them, with ids 0..65535 and set-uid bits, so `_base` is closed to everyone but root (0700): a
  * set-uid file of a hostile image must never be within reach of the host's own users. Containers see the trees through idmapped
- * mounts only. Every instance that was made from an image has a symbolic link `base` to it: those links are the use count.
+ * mounts only. Every instance that was made from an image has a symbolic link `base` to it, and `template-1`, `template-2`... to the
+ * templates that lie over it: those links are the use count.
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, lstat, mkdir, readdir, readlink, rename, symlink, unlink, utimes } from 'node:fs/promises';
@@ -22,6 +23,7 @@ import { SharedWork } from './shared-work.js';
 import { checkpointFolder, manifestFile, type MemoryOpener } from '../memory-image/unpack.js';
 import { parseManifest, type MemoryManifest } from '../memory-image/manifest.js';
 import { unpackAny } from './unpack-any.js';
+import { applyWhiteouts } from './whiteouts.js';
 
 /** How the cache is set up. */
 export interface ImageStoreOptions {
@@ -36,6 +38,8 @@ export interface ImageStoreOptions {
 }
 
 const baseLink = 'base';
+const templateLink = (place: number): string => `template-${place}`;
+const isLink = (name: string): boolean => name === baseLink || /^template-\d+$/.test(name);
 const temporaryPrefix = '.tmp-';
 
 /** The image cache. Call `start` once before anything else. */
@@ -102,10 +106,12 @@ export class ImageStore {
       faultPoint('image.download');
       const limits = { maxBytes: this.#options.maxBytes, maxEntries: this.#options.maxEntries ?? 2_000_000 };
       const unpacked = await unpackAny(source, temporary, this.#options.memory, limits, signal, (bytes) => { if (source.size) progress(Math.min(1, bytes / source.size)); });
+      if (source.layer && unpacked.memory) throw unacceptable(source.id, 'a template cannot be a snapshot with memory');
       // the archive's own `./` entry may have said anything; an overlay shows the upper folder's attributes for `/` anyway
       await chown(rootfs, 0, 0);
       await chmod(rootfs, 0o755);
-      await mkdir(join(rootfs, 'dev')).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'EEXIST') throw error; });
+      if (source.layer) await applyWhiteouts(source.id, rootfs, signal);
+      else await mkdir(join(rootfs, 'dev')).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'EEXIST') throw error; });
       await writeRecord(temporary, source, key, unpacked);
       faultPoint('image.unpacked');
       await run('sync', ['-f', temporary], { timeoutMs: 600_000, signal });
@@ -136,11 +142,11 @@ export class ImageStore {
   }
 
   /**
-   * The image's newest entry.
+   * The image's newest entry, as a whole tree or as a template's layer.
    * @throws IMAGE_NOT_FOUND if it is not in the cache
    */
-  record(imageId: string): ImageRecord {
-    const found = [...this.#images.values()].filter((record) => record.id === imageId).sort((a, b) => (a.unpackedAt < b.unpackedAt ? 1 : -1))[0];
+  record(imageId: string, layer = false): ImageRecord {
+    const found = [...this.#images.values()].filter((record) => record.id === imageId && (record.layer ?? false) === layer).sort((a, b) => (a.unpackedAt < b.unpackedAt ? 1 : -1))[0];
     if (!found) throw new HaulierError('IMAGE_NOT_FOUND', { image: imageId });
     return found;
   }
@@ -154,32 +160,40 @@ export class ImageStore {
   }
 
   /** Path of the image's tree. @throws IMAGE_NOT_FOUND */
-  rootfs(imageId: string): string {
-    return join(this.path, this.record(imageId).key, 'rootfs');
+  rootfs(imageId: string, layer = false): string {
+    return join(this.path, this.record(imageId, layer).key, 'rootfs');
   }
 
-  /** Ties an instance to the image: from now on the tree stays. Idempotent. @throws IMAGE_NOT_FOUND */
-  async attach(imageId: string, instanceDir: string): Promise<void> {
-    const { key } = this.record(imageId);
+  /** Ties an instance to the image and the templates: from now on their trees stay. Idempotent. @throws IMAGE_NOT_FOUND */
+  async attach(imageId: string, instanceDir: string, templates: readonly string[] = []): Promise<void> {
+    await this.detach(instanceDir);
+    await this.#link(imageId, false, join(instanceDir, baseLink));
+    for (const [index, id] of templates.entries()) await this.#link(id, true, join(instanceDir, templateLink(index + 1)));
+  }
+
+  async #link(imageId: string, layer: boolean, link: string): Promise<void> {
+    const { key } = this.record(imageId, layer);
     await this.#lock.hold(key, async () => {
-      const tree = this.rootfs(imageId); // again, now that nobody can take it away
-      const link = join(instanceDir, baseLink);
-      await unlink(link).catch(ignoreMissing);
-      await symlink(relative(instanceDir, tree), link);
+      const tree = this.rootfs(imageId, layer); // again, now that nobody can take it away
+      await symlink(relative(dirname(link), tree), link);
     });
   }
 
   /** Unties it. Idempotent. */
   async detach(instanceDir: string): Promise<void> {
-    await unlink(join(instanceDir, baseLink)).catch(ignoreMissing);
+    for (const name of await readdir(instanceDir).catch(() => [])) if (isLink(name)) await unlink(join(instanceDir, name)).catch(ignoreMissing);
   }
 
-  /** The tree that the instance was made from. @throws IMAGE_NOT_FOUND if it was not, or the tree is gone */
-  async attached(instanceDir: string): Promise<string> {
-    const target = await readlink(join(instanceDir, baseLink)).catch(() => undefined);
-    const key = target === undefined ? undefined : basename(dirname(target));
-    if (key === undefined || !this.#images.has(key)) throw new HaulierError('IMAGE_NOT_FOUND', { image: key ?? `of ${basename(instanceDir)}` });
-    return join(this.path, key, 'rootfs');
+  /** The trees that the instance was made from: the image's, then each template's over it. @throws IMAGE_NOT_FOUND if it was not, or one is gone */
+  async attached(instanceDir: string): Promise<readonly [string, ...string[]]> {
+    const templates = (await readdir(instanceDir).catch(() => [])).filter((name) => isLink(name) && name !== baseLink).length;
+    const tree = async (link: string): Promise<string> => {
+      const target = await readlink(join(instanceDir, link)).catch(() => undefined);
+      const key = target === undefined ? undefined : basename(dirname(target));
+      if (key === undefined || !this.#images.has(key)) throw new HaulierError('IMAGE_NOT_FOUND', { image: key ?? `of ${basename(instanceDir)}` });
+      return join(this.path, key, 'rootfs');
+    };
+    return [await tree(baseLink), ...await Promise.all(Array.from({ length: templates }, (_, index) => tree(templateLink(index + 1))))];
   }
 
   /**
@@ -188,7 +202,7 @@ export class ImageStore {
    * @throws IMAGE_NOT_FOUND, MEMORY_IMAGE_REFUSED if the manifest is damaged
    */
   async memory(instanceDir: string): Promise<{ readonly images: string; readonly manifest: MemoryManifest } | undefined> {
-    const tree = await this.attached(instanceDir);
+    const [tree] = await this.attached(instanceDir);
     const record = this.recordOf(tree);
     if (record.memory !== true) return undefined;
     const folder = dirname(tree);
@@ -200,10 +214,13 @@ export class ImageStore {
     const counts = new Map<string, number>();
     for (const entry of await readdir(this.#options.instancesPath, { withFileTypes: true })) {
       if (!entry.isDirectory() || entry.name.startsWith('_')) continue;
-      const target = await readlink(join(this.#options.instancesPath, entry.name, baseLink)).catch(() => undefined);
-      if (target === undefined) continue;
-      const key = basename(dirname(target));
-      counts.set(key, (counts.get(key) ?? 0) + 1);
+      const folder = join(this.#options.instancesPath, entry.name);
+      for (const name of (await readdir(folder)).filter(isLink)) {
+        const target = await readlink(join(folder, name)).catch(() => undefined);
+        if (target === undefined) continue;
+        const key = basename(dirname(target));
+        counts.set(key, (counts.get(key) ?? 0) + 1);
+      }
     }
     return counts;
   }

@@ -14,7 +14,7 @@ export function tarExtract(folder: string, maxFileBytes: number): readonly [stri
   return jailed(
     ['tar', '--extract', '--file=-', '--verbose', '--quoting-style=escape',
       '--numeric-owner', '--same-owner', '--preserve-permissions', '--delay-directory-restore',
-      '--xattrs', '--xattrs-include=security.capability', '--xattrs-include=user.*',
+      '--acls', '--xattrs', '--xattrs-include=security.capability', '--xattrs-include=user.*',
       // the runtime makes /dev; `*` matches `/` too, and only from the name's beginning
       '--anchored', '--exclude=./dev/*', '--exclude=dev/*', '--exclude=/dev/*',
       '--warning=no-timestamp', '--warning=no-unknown-keyword'],

@@ -3,7 +3,7 @@
  * reads slowly slows tar down.
  *
  * The archive is what an image is made of: `raw/bare`, ids as the guest has them, modes, times, hard links, holes, file
- * capabilities, `user.*` attributes. Without: the content of /dev (the runtime's), sockets (tar leaves them out), ACLs.
+ * capabilities, POSIX ACLs, `user.*` attributes. Without: the content of /dev (the runtime's), sockets (tar leaves them out).
  */
 import { Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
@@ -15,7 +15,7 @@ import { startPiped, type PipedProcess } from '../image/piped-process.js';
  * nobody's business. The folder's own entry is the archive's first.
  */
 const tarCommand = ['tar', '--create', '--file=-', '--format=posix', '--numeric-owner', '--sparse', '--hole-detection=seek',
-  '--pax-option=delete=atime,delete=ctime', '--xattrs', '--xattrs-include=security.capability', '--xattrs-include=user.*',
+  '--pax-option=delete=atime,delete=ctime', '--acls', '--xattrs', '--xattrs-include=security.capability', '--xattrs-include=user.*',
   '--anchored', '--no-wildcards-match-slash', '--exclude=./dev/*', '--warning=no-file-ignored'];
 
 /**
@@ -42,11 +42,19 @@ export function archiveImages(folder: string): Archive {
   return archive(folder, ['--owner=0', '--group=0']);
 }
 
-function archive(folder: string, options: readonly string[]): Archive {
-  const tar = startPiped(jailed([...tarCommand, packer, ...options, '.'], { folder: { path: folder, writable: false }, capabilities: ['CAP_DAC_READ_SEARCH'] }));
-  tar.stdin.end();
+/** Only these paths, without what is below them. @param paths latin1, one character a byte */
+export function archivePaths(folder: string, paths: readonly string[]): Archive {
+  return archive(folder, ['--no-recursion', '--null', '--verbatim-files-from', '--files-from=-'], Buffer.from(paths.map((path) => `./${path}\0`).join(''), 'latin1'));
+}
+
+function archive(folder: string, options: readonly string[], files?: Buffer): Archive {
+  const tar = startPiped(jailed([...tarCommand, packer, ...options, ...(files ? [] : ['.'])], { folder: { path: folder, writable: false }, capabilities: ['CAP_DAC_READ_SEARCH'] }));
+  tar.stdin.end(files);
+  const stream = Readable.from(whole(tar), { objectMode: false, highWaterMark: 1024 * 1024 });
+  stream.on('error', () => undefined); // the reader gets it, who may come later
+  stream.read(0); // Node throws the output of a child that has ended away, unless somebody reads it already
   return {
-    stream: Readable.from(whole(tar), { objectMode: false, highWaterMark: 1024 * 1024 }),
+    stream,
     end: async () => {
       tar.kill();
       await tar.ended.catch(() => undefined);

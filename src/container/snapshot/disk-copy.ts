@@ -26,7 +26,7 @@ import { checkpointPaths, removeCheckpoint, type CheckpointPaths } from '../chec
 import { settle } from '../checkpoint/in-flight.js';
 import { asDiskFull } from '../image/image-error.js';
 import { mountsUnder, unmountAll } from '../storage/mounts.js';
-import { rootFsPaths, type RootFsPaths } from '../storage/root-fs.js';
+import { lowerOptions, rootFsPaths, type RootFsPaths } from '../storage/root-fs.js';
 
 const snapshotFolder = 'snapshot';
 /** A copy that takes this long is stuck, or larger than a snapshot may freeze a guest for. */
@@ -45,11 +45,11 @@ export interface Still {
 
 /**
  * Makes the copy.
- * @param tree the image's tree, with ids 0..65535
+ * @param trees those below the disk, the lowest first, with ids 0..65535
  * @returns where it is: its `rootfs` is the copy, read-only
  * @throws DISK_FULL, COMMAND_FAILED, the signal's reason; then nothing is left
  */
-export async function copyRootFs(instanceDir: string, tree: string, still: Still, log: Log, signal: AbortSignal): Promise<RootFsPaths> {
+export async function copyRootFs(instanceDir: string, trees: readonly string[], still: Still, log: Log, signal: AbortSignal): Promise<RootFsPaths> {
   await removeCopy(instanceDir, log);
   const source = rootFsPaths(instanceDir);
   const folder = join(instanceDir, snapshotFolder);
@@ -78,7 +78,7 @@ export async function copyRootFs(instanceDir: string, tree: string, still: Still
     await run('mount', ['-t', 'ext4', '-o', `loop,${options},noinit_itable,errors=remount-ro`, '--', copy.disk, copy.layer], { signal });
     await unlink(copy.disk);
     // the same index: without it a hard link of which one name was changed would fall apart into two files
-    await run('mount', ['-t', 'overlay', '-o', `ro,${options},index=on,nfs_export=on,lowerdir=${tree},upperdir=${copy.upper},workdir=${copy.work}`, '--', 'overlay', copy.rootfs], { signal });
+    await run('mount', ['-t', 'overlay', '-o', `ro,${options},index=on,nfs_export=on,${lowerOptions(trees)},upperdir=${copy.upper},workdir=${copy.work}`, '--', 'overlay', copy.rootfs], { signal });
     faultPoint('snapshot.mounted');
     return copy;
   } catch (error) {

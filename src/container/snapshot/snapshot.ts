@@ -11,6 +11,7 @@ import { Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { isFrozen } from '../cgroup.js';
+import type { Still } from './disk-copy.js';
 import { requireDumpable } from '../checkpoint/criu-dump.js';
 import { freeze, thaw } from '../checkpoint/freezer.js';
 import { settle } from '../checkpoint/in-flight.js';
@@ -71,6 +72,13 @@ export async function snapshotContainer(parts: HostParts, id: string, operation:
 async function ofDisk(parts: HostParts, id: string, operation: Operation): Promise<Omit<DiskSnapshot, 'memory'>> {
   operation.step('snapshot.copy');
   let frozenMs = 0;
+  const archive = await parts.storage.snapshot(id, stillOf(parts, id, operation, (ms) => { frozenMs = ms; }), operation);
+  operation.log.info({ frozenMs: Math.round(frozenMs) }, 'snapshot taken');
+  return { ...archive, frozenMs };
+}
+
+/** How its disk is copied while nothing writes to it. @param told for how long it was frozen, milliseconds */
+export function stillOf(parts: HostParts, id: string, operation: Operation, told: (frozenMs: number) => void): Still {
   const run = async (work: () => Promise<void>): Promise<void> => {
     const runs = (await parts.store.running(id)) !== undefined && !(await isFrozen(parts.cgroups, cgroupsPath(parts, id)));
     if (!runs) return await work();
@@ -79,11 +87,9 @@ async function ofDisk(parts: HostParts, id: string, operation: Operation): Promi
       await freeze(parts, id, operation.signal);
       await work();
     });
-    frozenMs = performance.now() - began;
+    told(performance.now() - began);
   };
-  const archive = await parts.storage.snapshot(id, { run, always: false }, operation);
-  operation.log.info({ frozenMs: Math.round(frozenMs) }, 'snapshot taken');
-  return { ...archive, frozenMs };
+  return { run, always: false };
 }
 
 async function withMemory(parts: HostParts, id: string, state: InstanceState, operation: Operation, image: string, keys: KeyRing): Promise<DiskSnapshot> {

@@ -2,15 +2,17 @@
  * A container's root file system. In its instance folder:
  *
  *     base -> ../_base/<image>/rootfs   which tree it was made from (see ImageStore)
+ *     template-1 -> ...                 and which templates lie over it, if any
  *     disk                              ext4 image of the flavor's size: layer/upper and layer/work
  *     lower/                            the tree, read-only, idmapped to the container's range
+ *     lower-1/ ...                      each template's layer, likewise
  *     layer/                            the disk, loop-mounted, idmapped to the container's range
- *     rootfs/                           overlay of the two: what the runtime gets
+ *     rootfs/                           overlay of them all: what the runtime gets
  *
  * Tree and disk hold ids 0..65535; only the idmapped mounts shift them, so instances share a tree and a disk can move to another
  * range. Host root's own files on a disk (overlay's whiteouts and work folders) have the id 65536 there.
  */
-import { mkdir, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
@@ -39,6 +41,19 @@ export function rootFsPaths(instanceDir: string): RootFsPaths {
   return { disk: join(instanceDir, 'disk'), lower: join(instanceDir, 'lower'), layer, upper: join(layer, upperFolder), work: join(layer, workFolder), rootfs: join(instanceDir, 'rootfs') };
 }
 
+/** Mount points of the image's tree and of `layers - 1` templates over it, the lowest first. */
+function lowersOf(paths: RootFsPaths, layers: number): string[] {
+  return Array.from({ length: layers }, (_, index) => (index === 0 ? paths.lower : `${paths.lower}-${index}`));
+}
+
+/**
+ * Mount options for the lower layers, given from the lowest; overlayfs wants the uppermost first. Several are given one by one (Linux
+ * 6.5): mount(8) hands each option over whole, and the kernel takes at most 255 characters of one.
+ */
+export function lowerOptions(trees: readonly string[]): string {
+  return trees.length === 1 ? `lowerdir=${trees[0]}` : trees.toReversed().map((tree) => `lowerdir+=${tree}`).join(',');
+}
+
 /** What is mounted of an instance. `part`: some of it, as after a failure. */
 export type RootFsState = 'mounted' | 'part' | 'unmounted';
 
@@ -58,16 +73,17 @@ export class RootFs {
    * Makes the disk and the folders in `instanceDir` (must exist; absolute path) and ties the instance to the image, which must be in
    * the cache. Mounts nothing. The operation's rollback removes all of it.
    * @param rootGiB size of the disk in GiB; 0: the operator's default
+   * @param templates images of the layers over the tree, in the cache too
    * @throws IMAGE_NOT_FOUND, DISK_FULL, STATE_DAMAGED if there is a disk already (it is never overwritten)
    */
-  async prepare(instanceDir: string, imageId: string, rootGiB: number, operation: Operation): Promise<void> {
+  async prepare(instanceDir: string, imageId: string, rootGiB: number, operation: Operation, templates: readonly string[] = []): Promise<void> {
     operation.step('rootfs.prepare');
     const paths = rootFsPaths(instanceDir);
     if (/[,:\\]/.test(instanceDir)) throw new HaulierError('BAD_ARGUMENT', { method: 'prepare', argument: 'instanceDir', problem: `overlayfs cannot take a path with , : or \\: ${instanceDir}` });
     if (await exists(paths.disk)) throw new HaulierError('STATE_DAMAGED', { path: paths.disk, reason: 'a root disk is there already' });
     operation.undo('root file system', () => this.remove(instanceDir));
-    await this.#images.attach(imageId, instanceDir);
-    for (const folder of [paths.lower, paths.layer, paths.rootfs]) await mkdir(folder, { recursive: true, mode: 0o755 });
+    await this.#images.attach(imageId, instanceDir, templates);
+    for (const folder of [...lowersOf(paths, templates.length + 1), paths.layer, paths.rootfs]) await mkdir(folder, { recursive: true, mode: 0o755 });
     await makeDisk(paths.disk, rootGiB > 0 ? rootGiB : this.#defaultRootGiB, operation.signal);
     faultPoint('rootfs.prepared');
   }
@@ -95,25 +111,26 @@ export class RootFs {
     operation?.step('rootfs.mount');
     const paths = rootFsPaths(instanceDir);
     const before = await listMounts();
-    if (isWhole(before, paths)) return paths.rootfs;
+    if (isWhole(before, paths, await this.#lowers(instanceDir))) return paths.rootfs;
     const undo = async (): Promise<void> => {
-      for (const path of [paths.rootfs, paths.lower, paths.layer]) if (!find(before, path)) await unmountAll(path, this.#log);
+      for (const path of [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer]) if (!find(before, path)) await unmountAll(path, this.#log);
     };
     operation?.undo('root file system mounts', undo);
     try {
-      const tree = await this.#images.attached(instanceDir);
+      const trees = await this.#images.attached(instanceDir);
+      const lowers = lowersOf(paths, trees.length);
       const signal = operation?.signal;
       // settled, not raced: nothing may still be mounting when the undo runs
       const layers = await Promise.allSettled([
-        find(before, paths.lower) ? undefined : run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', tree, paths.lower], { signal }),
+        ...lowers.map((lower, index) => (find(before, lower) ? undefined : run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', trees[index] ?? '', lower], { signal }))),
         find(before, paths.layer) ? undefined : mountDisk(paths.disk, paths.layer, idBase, signal),
       ]);
       for (const layer of layers) if (layer.status === 'rejected') throw layer.reason;
       faultPoint('rootfs.layers-mounted');
       // xino: without it folders are numbered 1, 2, 3... as on a tmpfs, and criu, which tells inotify's targets apart by their number, takes /run/systemd for "/"
-      await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,lowerdir=${paths.lower},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });
+      await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,${lowerOptions(lowers)},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });
       // overlayfs says what it could not do in the kernel log only
-      if (!isWhole(await listMounts(), paths)) throw new HaulierError('RUNTIME_FAILED', { action: 'mount the root file system', reason: 'overlayfs refused index, nfs_export or writing (see dmesg)' });
+      if (!isWhole(await listMounts(), paths, lowers)) throw new HaulierError('RUNTIME_FAILED', { action: 'mount the root file system', reason: 'overlayfs refused index, nfs_export or writing (see dmesg)' });
       faultPoint('rootfs.mounted');
       return paths.rootfs;
     } catch (error) {
@@ -126,14 +143,15 @@ export class RootFs {
   async state(instanceDir: string): Promise<RootFsState> {
     const mounts = await listMounts();
     const paths = rootFsPaths(instanceDir);
-    if (isWhole(mounts, paths)) return 'mounted';
-    return [paths.rootfs, paths.lower, paths.layer].some((path) => find(mounts, path)) ? 'part' : 'unmounted';
+    const lowers = await this.#lowers(instanceDir);
+    if (isWhole(mounts, paths, lowers)) return 'mounted';
+    return [paths.rootfs, ...lowers, paths.layer].some((path) => find(mounts, path)) ? 'part' : 'unmounted';
   }
 
   /** Unmounts all of it, also what is only partly there; idempotent. Busy mounts: see `unmountAll`. */
   async unmount(instanceDir: string): Promise<void> {
     const paths = rootFsPaths(instanceDir);
-    const own = [paths.rootfs, paths.lower, paths.layer];
+    const own = [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer];
     const mounts = await mountsUnder(instanceDir);
     // also whatever somebody mounted inside, deepest first
     for (const mount of mounts) if (own.some((path) => mount.path === path || mount.path.startsWith(`${path}/`))) await unmountAll(mount.path, this.#log);
@@ -147,10 +165,17 @@ export class RootFs {
     await rm(`${paths.disk}.tmp`, { force: true });
     await rm(`${paths.disk}.seed`, { recursive: true, force: true });
     // rmdir, never a recursive removal: what is not an empty folder is not ours to throw away
-    for (const folder of [paths.rootfs, paths.lower, paths.layer]) {
+    for (const folder of [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer]) {
       await rmdir(folder).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error; });
     }
     await this.#images.detach(instanceDir);
+  }
+
+  /** Mount points of the lower layers that there are, the lowest first. */
+  async #lowers(instanceDir: string): Promise<string[]> {
+    const paths = rootFsPaths(instanceDir);
+    const names = await readdir(instanceDir).catch(() => []);
+    return lowersOf(paths, names.filter((name) => /^lower-\d+$/.test(name)).length + 1);
   }
 }
 
@@ -158,11 +183,11 @@ function find(mounts: readonly Mount[], path: string): Mount | undefined {
   return mounts.findLast((mount) => mount.path === path);
 }
 
-/** True if all three are mounted and the overlay can do what a later checkpoint needs. */
-function isWhole(mounts: readonly Mount[], paths: RootFsPaths): boolean {
+/** True if all are mounted and the overlay can do what a later checkpoint needs. */
+function isWhole(mounts: readonly Mount[], paths: RootFsPaths, lowers: readonly string[]): boolean {
   const overlay = find(mounts, paths.rootfs);
   return overlay?.type === 'overlay' && overlay.superOptions.has('nfs_export=on') && overlay.superOptions.has('index=on') && overlay.superOptions.has('rw')
-    && (find(mounts, paths.lower)?.options.has('idmapped') ?? false) && (find(mounts, paths.layer)?.options.has('idmapped') ?? false);
+    && lowers.every((lower) => find(mounts, lower)?.options.has('idmapped')) && (find(mounts, paths.layer)?.options.has('idmapped') ?? false);
 }
 
 async function exists(path: string): Promise<boolean> {

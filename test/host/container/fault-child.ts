@@ -13,6 +13,10 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
   stop: () => operate((operation) => host.stopContainer(spec.id, { timeoutMs: 300, retryMs: 200 }, operation)),
   suspend: () => operate((operation) => host.suspend(spec.id, operation)),
   resume: () => operate((operation) => host.resume(spec.id, operation)),
+  'quiesce-and-die': async () => {
+    await operate((operation) => host.quiesce(spec.id, true, operation));
+    process.kill(process.pid, 'SIGKILL');
+  },
   crashdump: () => operate(async (operation) => void (await host.crashDump(spec.id, operation))),
   destroy: () => operate((operation) => host.destroy(spec.id, operation)),
 };

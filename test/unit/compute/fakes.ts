@@ -147,6 +147,14 @@ export class FakeContainers implements ContainerHost {
     await this.#change('crashDump', id, () => { this.#existing(id); });
     return `/dumps/${id}`;
   }
+  readonly quiesced: string[] = [];
+  async quiesce(id: string, frozen: boolean): Promise<void> {
+    await this.steps.pass('containers.quiesce');
+    this.quiesced.push(`${frozen ? 'frozen' : 'hook'} ${id}`);
+  }
+  async unquiesce(id: string): Promise<void> { this.quiesced.push(`goes on ${id}`); }
+  async markTemplate(): Promise<number> { return 0; }
+  async captureTemplate(): Promise<never> { throw new Error('not used'); }
   async verdict(): Promise<Verdict> { return { freezable: true, findings: [] }; }
   async destroy(id: string, _operation?: Operation, _ports: readonly VifSpec[] = []): Promise<void> {
     await this.#change('destroy', id, () => {

@@ -42,6 +42,7 @@ function world(): World {
     placement: { removeProviderFromAllocations: (consumer: string, provider: string) => step(`allocation ${consumer === uuid} ${provider}`) },
     containers: {
       view: async () => ({ state: 'running' }),
+      spec: async () => undefined,
       snapshot: async () => {
         await step(`snapshot ${compute.locks.held(uuid)}`);
         return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 1, end: () => step('end') };

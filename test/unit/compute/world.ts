@@ -16,6 +16,7 @@ import { NovaConductor } from '../../../src/nova/conductor.js';
 import { Notifier as NovaNotifier } from '../../../src/nova/notifications.js';
 import type { Primitive } from '../../../src/nova/object.js';
 import type { VifInfo } from '../../../src/nova/network-info.js';
+import { HaulierError } from '../../../src/base/errors.js';
 import type { Glance, GlanceImage, Network, Subnet } from '../../../src/openstack/types.js';
 import { FakeContainers, FakeNeutron, FakePlacement } from './fakes.js';
 import { FakeNova, wire } from './fake-nova.js';
@@ -56,10 +57,16 @@ export const settings: ComputeSettings = {
  periodicEnable: true,
 };
 
-class FakeGlance implements Glance {
+/** Has what `records` has. */
+export class FakeGlance implements Glance {
   constructor(readonly steps: Steps) {}
-  async image(): Promise<GlanceImage> { throw new Error('not used'); }
-  async images(): Promise<readonly GlanceImage[]> { return []; }
+  readonly records: GlanceImage[] = [];
+  async image(_scope: unknown, id: string): Promise<GlanceImage> {
+    const found = this.records.find((record) => record.id === id);
+    if (!found) throw new HaulierError('IMAGE_NOT_FOUND', { image: id });
+    return found;
+  }
+  async images(_scope: unknown, { name }: Readonly<Record<string, string>>): Promise<readonly GlanceImage[]> { return this.records.filter((record) => record.name === name); }
   async updateImage(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.updateImage ${id}`); }
   async upload(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.upload ${id}`); }
   async deleteImage(_scope: unknown, id: string): Promise<void> { await this.steps.pass(`glance.deleteImage ${id}`); }
@@ -72,6 +79,7 @@ export interface World {
   readonly containers: FakeContainers;
   readonly placement: FakePlacement;
   readonly neutron: FakeNeutron;
+  readonly glance: FakeGlance;
   readonly compute: Compute;
   /** The recorded boot's arguments, fresh. */
   bootArgs(change?: Record<string, unknown>): Record<string, unknown>;
@@ -96,6 +104,7 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
   const neutron = new FakeNeutron(steps);
   neutron.networkList = answer<Network[]>('boot', 'GET', '/v2.0/networks?id', 'networks');
   neutron.subnetList = answer<Subnet[]>('boot', 'GET', '/v2.0/subnets', 'subnets');
+  const glance = new FakeGlance(steps);
   const log = silentLog();
   const conductor = new NovaConductor(nova, log);
   await conductor.connect(new AbortController().signal);
@@ -103,7 +112,7 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
   const node = { id: 7, uuid: nodeUuid, hypervisorHostname: host };
   const service = { id: 4, disabled: false };
   const compute: Compute = {
-    settings: all, log, conductor, rpc: nova, containers, placement, neutron, glance: new FakeGlance(steps), node,
+    settings: all, log, conductor, rpc: nova, containers, placement, neutron, glance, node,
     locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), destroys: new Semaphore(4), events: new EventWaiters(), operations: new Operations(log),
     tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
     notifier: new Notifier(log, conductor, host, all.trackInstanceChanges, new NovaNotifier(undefined, { host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
@@ -128,7 +137,7 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
     steps.whenever('containers.startContainer', () => void Promise.resolve().then(() => Promise.all([...neutron.stored.keys()].map((port) => event('network-vif-plugged', port)))));
   };
   return {
-    steps, nova, containers, placement, neutron, compute, send, instance, event, plugWhenAsked,
+    steps, nova, containers, placement, neutron, glance, compute, send, instance, event, plugWhenAsked,
     bootArgs: (fields = {}) => structuredClone({ ...boot.args, ...fields }),
     boot: async () => {
       plugWhenAsked();

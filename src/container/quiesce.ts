@@ -1,0 +1,76 @@
+/**
+ * Quiesces a guest: its own hook is run, its file system flushed, its processes frozen, so that a copy of its disk made outside is
+ * clean; and lets it go on.
+ *
+ * The hook is qemu-ga's: `/etc/qemu/fsfreeze-hook freeze` before and `... thaw` after, so images that have one for VMs need no other.
+ * A marker in the tmpfs says that it was begun: it is ended after `quiesceSeconds` at the latest, and when the service starts or stops.
+ */
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HaulierError, messageOf } from '../base/errors.js';
+import type { Operation } from '../base/operation.js';
+import { run } from '../base/run.js';
+import { isFrozen } from './cgroup.js';
+import { freeze, thaw } from './checkpoint/freezer.js';
+import { resolveInside } from './guest-tree.js';
+import { cgroupsPath, type HostParts } from './parts.js';
+import { rootFsPaths } from './storage/root-fs.js';
+
+const hook = '/etc/qemu/fsfreeze-hook';
+/** A hook may have a database write all it has; a frozen guest must not wait for it for ever. */
+const hookMs = 60_000;
+const markerName = 'quiesced';
+
+const markerOf = (parts: HostParts, id: string): string => join(parts.store.paths(id).run, markerName);
+
+/** @returns false if the guest has no hook @throws QUIESCE_FAILED */
+async function runHook(parts: HostParts, id: string, what: 'freeze' | 'thaw'): Promise<boolean> {
+  if (!(await resolveInside(rootFsPaths(parts.store.paths(id).folder).rootfs, hook))) return false;
+  try {
+    await parts.runc.exec(id, [hook, what], hookMs);
+    return true;
+  } catch (error) {
+    throw new HaulierError('QUIESCE_FAILED', { reason: `${hook} ${what}: ${messageOf(error)}` }, { cause: error });
+  }
+}
+
+/**
+ * Quiesces a running guest; once more changes nothing.
+ * @param frozen false: only the hook is run and the file system flushed, for a copy that freezes it itself
+ * @throws INSTANCE_STATE if it does not run, QUIESCE_FAILED; then it goes on
+ */
+export async function quiesce(parts: HostParts, id: string, frozen: boolean, operation: Operation): Promise<void> {
+  const group = cgroupsPath(parts, id);
+  if (await isQuiesced(parts, id)) return;
+  if (!(await parts.store.running(id)) || (await isFrozen(parts.cgroups, group))) throw new HaulierError('INSTANCE_STATE', { instance: id, state: 'not running', action: 'quiesce' });
+  await writeFile(markerOf(parts, id), '', { mode: 0o600 });
+  try {
+    operation.step('quiesce.hook');
+    await runHook(parts, id, 'freeze');
+    operation.step('quiesce.flush');
+    await run('sync', ['--file-system', '--', rootFsPaths(parts.store.paths(id).folder).layer], { signal: operation.signal });
+    operation.step('quiesce.freeze');
+    if (frozen) await freeze(parts, id, operation.signal);
+  } catch (error) {
+    await unquiesce(parts, id);
+    throw error;
+  }
+}
+
+async function isQuiesced(parts: HostParts, id: string): Promise<boolean> {
+  return await readFile(markerOf(parts, id)).then(() => true, () => false);
+}
+
+/** Lets it go on, hook and all; one that was paused meanwhile stays so. Idempotent. A hook that fails is told in the log: nobody else can help it. */
+export async function unquiesce(parts: HostParts, id: string): Promise<void> {
+  if (!(await isQuiesced(parts, id))) return;
+  try {
+    if (!(await parts.store.running(id)) || (await parts.store.readState(id))?.wanted === 'paused') return;
+    await thaw(parts, id);
+    await runHook(parts, id, 'thaw');
+  } catch (error) {
+    parts.log.error({ err: error, instance: id }, `after quiescing ${id}: ${messageOf(error)}`);
+  } finally {
+    await rm(markerOf(parts, id), { force: true });
+  }
+}
