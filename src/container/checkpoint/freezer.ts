@@ -1,10 +1,10 @@
 /** Stands a container still before criu looks at it: criu polls the freezer in steps of 100 ms and would lose one. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError } from '../../base/errors.js';
 import type { CgroupLayout } from '../cgroup.js';
-import { isFrozen } from '../cgroup.js';
+import { cgroupPids, isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 
 const settleMs = 10_000;
@@ -20,6 +20,33 @@ export async function freeze(parts: HostParts, id: string, signal?: AbortSignal)
   if (asked && (await standsStillWithin(parts.cgroups, path, quickMs, signal))) return;
   await parts.runc.pause(id, signal);
   if (!(await standsStillWithin(parts.cgroups, path, settleMs, signal))) throw new HaulierError('RUNTIME_FAILED', { action: 'freeze the container', reason: `some process still moves after ${settleMs / 1000} s` });
+}
+
+/** A guest that does nothing but start programs is caught in one of its vforks in one of five freezes. */
+const vforkTries = 50;
+/** Where the kernel lets the parent of a vfork wait for its child (kernel/fork.c); by its inlined caller's name in most builds. */
+const vforkWaits = new Set(['kernel_clone', 'wait_for_vfork_done']);
+
+/**
+ * The same for a dump: never in the middle of a vfork(2), whose parent waits for its child in a way that criu cannot interrupt; it
+ * would wait for 10 s and give up. Such a container goes on for a moment and is frozen again.
+ */
+export async function freezeToDump(parts: HostParts, id: string, signal?: AbortSignal): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    await freeze(parts, id, signal);
+    if (tries === vforkTries || !(await inVfork(await cgroupPids(parts.cgroups, cgroupsPath(parts, id))))) return;
+    await thaw(parts, id);
+    await sleep(2 * pollMs * (1 + Math.random()), undefined, signal ? { signal } : {}); // never in step with the guest
+  }
+}
+
+async function inVfork(pids: readonly number[]): Promise<boolean> {
+  for (const pid of pids) {
+    for (const thread of await readdir(`/proc/${pid}/task`).catch(() => [])) {
+      if (vforkWaits.has((await readFile(`/proc/${pid}/task/${thread}/wchan`, 'utf8').catch(() => '')).trim())) return true;
+    }
+  }
+  return false;
 }
 
 /** Lets it go on. */
