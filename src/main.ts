@@ -21,6 +21,7 @@ commands:
   template mark ID       note what a container's tree is now
   template capture ID NAME [--output FILE] [--keep PATH]...
                          save what has changed in it since as a template (docs/templates.md)
+  snapshot-key           make a key for snapshots with memory, in front of those in the file that snapshot_key of [haulier] names
   host freeze | thaw     suspend every container of this host, or resume those; the service must be stopped
 `;
 
@@ -29,7 +30,7 @@ function wrongArgument(command: string, extra: readonly string[]): string | unde
   if (command === 'can-freeze') return extra.length === 1 ? undefined : 'can-freeze takes one container id';
   if (command === 'template') return typeof templateRequest(extra) === 'string' ? String(templateRequest(extra)) : undefined;
   if (command === 'host') return extra.length === 1 && (extra[0] === 'freeze' || extra[0] === 'thaw') ? undefined : 'host takes one word: freeze or thaw';
-  if (!['serve', 'config', 'check'].includes(command)) return `unknown argument ${command}`;
+  if (!['serve', 'config', 'check', 'snapshot-key'].includes(command)) return `unknown argument ${command}`;
   return extra.length > 0 ? `unknown argument ${extra[0]}` : undefined;
 }
 
@@ -59,6 +60,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (command === 'can-freeze') return (await import('./cli/freeze.js')).canFreeze(loaded, extra[0] as string, print);
   const template = command === 'template' ? templateRequest(extra) : undefined;
   if (typeof template === 'object') return (await import('./cli/template.js')).templateCommand(loaded, template, print);
+  if (command === 'snapshot-key') return (await import('./cli/snapshot-key.js')).makeSnapshotKey(loaded, print);
   if (command === 'host') return (await import('./cli/freeze.js')).hostCommand(loaded, extra[0] as 'freeze' | 'thaw', print);
   return (await import('./cli/serve.js')).serve(loaded);
 }

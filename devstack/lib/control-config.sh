@@ -127,6 +127,7 @@ my_ip = $CTL_IP
 state_path = /var/lib/devstack/nova
 transport_url = $(rabbit_url nova)
 osapi_compute_workers = 1
+allow_resize_to_same_host = true
 [api_database]
 connection = $(db_url nova_api)
 [database]

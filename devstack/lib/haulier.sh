@@ -6,6 +6,7 @@ haulier_config() {
   local name=$1
   certs_host "$name"
   haulier_config_text "$name" | put_in "$name" /etc/nova/nova.conf
+  (put_in "$name" /etc/haulier/snapshot.key <"$WORK/snapshot.key") # it execs
 }
 
 # put_in NAME PATH: standard input becomes a file (mode 0600) of a host that is up.
@@ -58,6 +59,7 @@ ovsdb_connection = unix:/run/openvswitch/db.sock
 lock_path = /run/lock/nova
 
 [haulier]
+snapshot_key = /etc/haulier/snapshot.key
 cgroup_parent = /$CGROUP/$1
 haul_ca = $HAUL_CERTS/ca.pem
 haul_cert = $HAUL_CERTS/cert.pem

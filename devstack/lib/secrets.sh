@@ -14,4 +14,11 @@ secrets_load() {
   fi
   # shellcheck source=/dev/null
   . "$file"
+  if [ ! -s "$WORK/snapshot.key" ]; then
+    (
+      umask 077
+      od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$WORK/snapshot.key.new"
+      mv "$WORK/snapshot.key.new" "$WORK/snapshot.key"
+    )
+  fi
 }

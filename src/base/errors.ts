@@ -36,6 +36,7 @@ export const errorTable = {
   IMAGE_UNACCEPTABLE: { message: 'Image {image} is unacceptable: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Upload a root file system tarball (disk format raw, container format bare).' },
   IMAGE_NOT_FOUND: { message: 'Image {image} could not be found.', nova: nova('ImageNotFound', 404), advice: 'The image was deleted or is not visible to the project.' },
   IMAGE_TOO_LARGE: { message: 'Image {image} is too large for the flavor: {reason}', nova: nova('FlavorDiskSmallerThanImage', 400), advice: 'Use a flavor with a larger root disk.' },
+  DISK_SHRINK: { message: 'Resize error: Unable to resize disk down: it has {now} GiB, the new flavor {wanted}', nova: nova('ResizeError', 500), advice: 'Choose a flavor whose root disk is not smaller.' },
   TEMPLATE_UNACCEPTABLE: { message: 'Template {template} cannot be attached: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Correct haulier:templates of the image, the flavor or the server (docs/templates.md).' },
   TEMPLATE_CAPTURE: { message: 'No template can be captured: {reason}', nova: nova('Invalid', 400), advice: 'Mark the container, install, then capture (docs/templates.md).' },
   DISK_FULL: { message: 'No space left on {path}: {reason}', nova: nova('NovaException', 500), advice: 'Free space under instances_path.' },

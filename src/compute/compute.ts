@@ -7,6 +7,7 @@ import type { RpcClient, WireContext } from '../messaging/types.js';
 import type { NovaObject } from '../nova/object.js';
 import type { Conductor } from '../nova/types.js';
 import type { Glance, Neutron, Placement } from '../openstack/types.js';
+import type { DiskTransport } from './moves/transport.js';
 import type { EventWaiters } from './events.js';
 import type { Notifier } from './notifier.js';
 import type { Operations } from './operations.js';
@@ -28,6 +29,8 @@ export interface Compute {
   readonly conductor: Conductor;
   readonly rpc: RpcClient;
   readonly containers: ContainerHost;
+  /** Undefined where the host has no certificates for it. */
+  readonly transport: DiskTransport | undefined;
   readonly placement: Placement;
   readonly neutron: Neutron;
   readonly glance: Glance;

@@ -2,7 +2,8 @@
 import type { Compute } from './compute.js';
 import { uuidOf } from './compute.js';
 import { vifSpecs } from './network/vif-spec.js';
-import type { ContainerSpec, LimitSpec } from '../container/spec.js';
+import { HaulierError } from '../base/errors.js';
+import type { ContainerSpec, LimitSpec, NewIdentity } from '../container/spec.js';
 import type { VifInfo } from '../nova/network-info.js';
 import { instanceName } from '../nova/instance-name.js';
 import type { NovaObject } from '../nova/object.js';
@@ -32,9 +33,24 @@ export function limitsOf(flavor: NovaObject, pidsLimit: number): LimitSpec {
   };
 }
 
+/** What a server that resumes from another one's memory makes anew, `keys,machine-id`: the server's property, a hint of its boot, or its image's property. */
+export const identityProperty = 'haulier:new_identity';
+
+const isIdentity = (word: string): word is NewIdentity => word === 'keys' || word === 'machine-id';
+
+/** @throws UNSUPPORTED for a word that nobody knows */
+function newIdentity(instance: NovaObject): readonly NewIdentity[] {
+  const system = instance.strings('system_metadata');
+  const said = instance.strings('metadata')[identityProperty] ?? system[identityProperty] ?? system[`image_${identityProperty}`] ?? '';
+  return said.split(',').map((word) => word.trim()).filter(Boolean).map((word) => {
+    if (!isIdentity(word)) throw new HaulierError('UNSUPPORTED', { what: `${identityProperty}=${word} (known: keys, machine-id)` });
+    return word;
+  });
+}
+
 /**
  * The container of a server.
- * @throws VIF_UNSUPPORTED
+ * @throws VIF_UNSUPPORTED, UNSUPPORTED
  */
 export function containerSpec(compute: Compute, instance: NovaObject, imageId: string, vifs: readonly VifInfo[], templates: readonly string[] = []): ContainerSpec {
   const flavor = instance.object('flavor');
@@ -47,6 +63,7 @@ export function containerSpec(compute: Compute, instance: NovaObject, imageId: s
     ...(templates.length > 0 ? { templates } : {}),
     limits: limitsOf(flavor, compute.settings.pidsLimit),
     vifs: vifSpecs(vifs),
+    newIdentity: newIdentity(instance),
     init: undefined,
     env: {},
     labels: {

@@ -1,6 +1,7 @@
-/** A server's disk becomes an image: what snapshot, backup and shelve share (contract C.6, G.3). */
+/** A server's disk, and its memory where that is wanted, becomes an image: what snapshot, backup and shelve share (contract C.6, G.3). */
 import type { Compute, InstanceCall } from './compute.js';
 import { isNova } from './failure-report.js';
+import { memoryFor, memoryProperties } from './memory-wish.js';
 import { serviceScope, userScope } from './scope.js';
 import { snapshotTemplateProperties } from './templates.js';
 import { isHaulierError, messageOf } from '../base/errors.js';
@@ -33,19 +34,22 @@ export function snapshotProperties(instance: NovaObject): Record<string, string>
 
 /**
  * Takes the snapshot and uploads it. Nothing of it is left on this host afterwards; a failure leaves the image to the caller.
- * @param take takes the snapshot, under the instance's lock
+ * @param take takes the snapshot, under the instance's lock; with memory for that image
  */
-export async function uploadSnapshot(compute: Compute, call: InstanceCall, imageId: string, states: UploadStates, take: () => Promise<DiskSnapshot>): Promise<void> {
+export async function uploadSnapshot(compute: Compute, call: InstanceCall, imageId: string, states: UploadStates, take: (memoryFor: string | undefined) => Promise<DiskSnapshot>): Promise<void> {
   const { context, instance, operation } = call;
   const scope = userScope(context, operation.signal);
-  const snapshot = await take();
+  const wanted = await memoryFor(compute, call, imageId);
+  const snapshot = await take(wanted);
   try {
     faultPoint('snapshot.taken');
     instance.set('task_state', states.pending);
     await compute.conductor.saveInstance(context, instance, { taskState: [states.before] });
     operation.step('snapshot.describe');
     const templates = (await compute.containers.spec(call.uuid))?.templates ?? [];
-    await compute.glance.updateImage(scope, imageId, { ...snapshotProperties(instance), ...snapshotTemplateProperties(instance, templates) });
+    await compute.glance.updateImage(scope, imageId, {
+      ...snapshotProperties(instance), ...snapshotTemplateProperties(instance, templates), ...memoryProperties(instance, wanted !== undefined, snapshot.memory),
+    });
     faultPoint('snapshot.described');
     instance.set('task_state', states.uploading);
     await compute.conductor.saveInstance(context, instance, { taskState: [states.pending] });

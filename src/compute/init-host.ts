@@ -10,6 +10,8 @@ import { rebootInstance, startInstance, stopInstance, unpauseInstance } from './
 import { shelveOffloadInstance } from './methods/shelve.js';
 import { completeDeletion, deleteInstance } from './methods/terminate.js';
 import { abandonUnshelve } from './methods/unshelve.js';
+import { recoverKept, recoverMove, recoverPrepared } from './moves/recover.js';
+import { isSharedWith } from './moves/shared-storage.js';
 import { cachedVifs } from './network/info-cache.js';
 import { deallocateNetworks } from './network/deallocate.js';
 import { powerStateOf } from './states.js';
@@ -41,7 +43,9 @@ export async function initHost(compute: Compute): Promise<readonly NovaObject[]>
   const worker = async (): Promise<void> => {
     for (let instance = queue.shift(); instance; instance = queue.shift()) await initOne(compute, context, instance);
   };
+  await recoverPrepared(compute, context).catch((error: unknown) => compute.log.error({ err: error }, 'cannot look for moves that were cut short'));
   await Promise.all(Array.from({ length: 4 }, worker));
+  await recoverKept(compute, context);
   await failInterruptedBuilds(compute, context);
   return list.objects();
 }
@@ -73,8 +77,9 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
     insideWrappers(compute, { method, wrappers: ['T', 'E', 'F'], context, instance }, () => handler(compute, { method, context, args, operation, instance, uuid }));
   const { state } = await compute.containers.view(uuid);
 
+  if (await recoverMove(compute, context, instance, operation)) return;
   if (task === 'deleting') return deleteInstance(compute, context, instance, operation);
-  if (vmState === 'soft-delete' || (vmState === 'error' && task !== 'resize_migrating')) return;
+  if (vmState === 'soft-delete' || vmState === 'error') return;
   if (vmState === 'deleted') return completeDeletion(compute, context, instance);
   if (vmState === 'shelved_offloaded' && task === 'spawning') return abandonUnshelve(compute, context, instance, operation);
   if (task === 'shelving_offloading') return again('shelve_offload_instance', shelveOffloadInstance, { clean_shutdown: false });
@@ -99,7 +104,7 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
   if (task === 'powering-on') return again('start_instance', startInstance);
   if (task === 'suspending') return again('suspend_instance', suspendInstance);
   if (task === 'resuming') return again('resume_instance', resumeInstance);
-  if (task === 'migrating' || task === 'resize_migrating') return save(compute, context, instance, { task_state: null });
+  if (task === 'migrating') return save(compute, context, instance, { task_state: null });
   await settle(compute, context, instance, again, state);
 }
 
@@ -150,7 +155,7 @@ async function leaveEvacuated(compute: Compute, context: WireContext): Promise<R
     if (underWay) left.add(uuid);
     try {
       if (underWay || (await evacuatedAway(compute, context, uuid))) {
-        await compute.operations.run({ name: 'leave_evacuated', instance: uuid }, (operation) => compute.containers.destroy(uuid, operation));
+        if (!(await removeEvacuated(compute, context, uuid, migration.text('dest_compute')))) continue;
         await compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid);
       }
       migration.set('status', 'completed');
@@ -160,6 +165,19 @@ async function leaveEvacuated(compute: Compute, context: WireContext): Promise<R
     }
   }
   return left;
+}
+
+/**
+ * The guest that was evacuated ends here. Its files go too, unless they are the other host's, or that one cannot be asked.
+ * @returns false if it could not be asked: the next start tries again
+ */
+async function removeEvacuated(compute: Compute, context: WireContext, uuid: string, host: string | undefined): Promise<boolean> {
+  const sharing = host === undefined || host === compute.settings.host ? 'apart' : await isSharedWith(compute, context, uuid, host);
+  await compute.operations.run({ name: 'leave_evacuated', instance: uuid }, async (operation) => {
+    if (sharing === 'apart') await compute.containers.moves.drop(uuid);
+    await (sharing === 'apart' ? compute.containers.destroy(uuid, operation) : compute.containers.moves.abandon(uuid, operation));
+  });
+  return sharing !== 'unknown';
 }
 
 async function evacuatedAway(compute: Compute, context: WireContext, uuid: string): Promise<boolean> {

@@ -3,7 +3,8 @@ import type { Compute, InstanceCall } from './compute.js';
 import { cachedVifs } from './network/info-cache.js';
 import { vifSpecs } from './network/vif-spec.js';
 import { powerStateOf } from './states.js';
-import { HaulierError } from '../base/errors.js';
+import { HaulierError, messageOf } from '../base/errors.js';
+import { Operation } from '../base/operation.js';
 import type { NovaObject } from '../nova/object.js';
 
 /** Reads the container's power state into the instance's copy. */
@@ -26,11 +27,21 @@ export async function requireContainer(compute: Compute, uuid: string): Promise<
   if (!(await compute.containers.spec(uuid))) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: uuid });
 }
 
-/** Brings the container's interfaces in step with the info cache, then starts it; its ports are plugged with it. */
+/** Brings the container's interfaces in step with the info cache, then starts it; its ports are plugged with it. A server that was shelved with its memory, and is still here, is resumed. */
 export async function startFromCache(compute: Compute, call: InstanceCall): Promise<void> {
   await requireContainer(compute, call.uuid);
   await compute.containers.updateVifs(call.uuid, vifSpecs(cachedVifs(call.instance)));
-  await compute.containers.startContainer(call.uuid, call.operation);
+  const { state } = await compute.containers.view(call.uuid);
+  await (state === 'suspended' ? compute.containers.resume(call.uuid, call.operation) : compute.containers.startContainer(call.uuid, call.operation));
+}
+
+/** The server goes on where it was, also when this service is being stopped: hence an operation of its own. Never throws. */
+export async function startAgain(compute: Compute, call: InstanceCall): Promise<void> {
+  try {
+    await new Operation({ name: 'start_again', instance: call.uuid, log: compute.log }).run((operation) => startFromCache(compute, { ...call, operation }));
+  } catch (error) {
+    call.operation.log.error({ err: error }, `cannot start the server again after its ${call.method} failed: ${messageOf(error)}`);
+  }
 }
 
 /** A field of the instance, fetched if the message came without it (contract C.1: presence differs by method). */

@@ -12,10 +12,17 @@ import { cacheImages, getHostUptime, injectNetworkInfo, setHostEnabled } from '.
 import { pauseInstance, rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
 import { quiesceInstance, unquiesceInstance } from './methods/quiesce.js';
 import { rebuildInstance } from './methods/rebuild.js';
+import { confirmResize } from './methods/resize-confirm.js';
+import { finishResize } from './methods/resize-finish.js';
+import { prepResize } from './methods/resize-prep.js';
+import { finishRevertResize, revertResize } from './methods/resize-revert.js';
+import { resizeInstance } from './methods/resize.js';
 import { shelveInstance, shelveOffloadInstance } from './methods/shelve.js';
 import { backupInstance, snapshotInstance } from './methods/snapshot.js';
 import { prepareTerminate, restoreInstance, softDeleteInstance, terminateInstance } from './methods/terminate.js';
 import { unshelveInstance } from './methods/unshelve.js';
+import { dropMoveClaim } from './moves/arrived.js';
+import { checkInstanceSharedStorage } from './moves/shared-storage.js';
 import type { NovaClass } from '../base/errors.js';
 
 /** What happens around a method (contract C.2): T clears the task state on failure, E writes an action event, F a fault, M sets the migration to error. */
@@ -72,17 +79,17 @@ export const methodTable: Readonly<Record<string, Method>> = {
   cache_images: row('call', '', { state: 'done', host: cacheImages }),
   check_can_live_migrate_destination: row('call', 'EF', notYet({ error: preCheck })),
   check_can_live_migrate_source: row('call', 'EF', notYet({ error: preCheck })),
-  check_instance_shared_storage: row('call', '', notYet()),
-  confirm_resize: row('cast or call', 'EFM', notYet()),
+  check_instance_shared_storage: row('call', '', { state: 'done', host: checkInstanceSharedStorage }),
+  confirm_resize: row('cast or call', 'EFM', { state: 'done', instance: confirmResize }),
   confirm_snapshot_based_resize_at_source: row('call', 'EFM', unsupported()),
   deny_share: row('cast', 'EF', unsupported(), '6.4'),
   detach_interface: row('cast', 'EF', notYet()),
   detach_volume: row('cast', 'EF', unsupported()),
-  drop_move_claim_at_destination: row('call', 'F', notYet()),
+  drop_move_claim_at_destination: row('call', 'F', { state: 'done', host: dropMoveClaim }),
   extend_volume: row('internal', 'EF', unsupported({ error: novaError('ExtendVolumeNotSupported', 400) })),
   external_instance_event: row('cast', '', { state: 'done', host: externalInstanceEvent }),
-  finish_resize: row('cast', 'TEFM', notYet()),
-  finish_revert_resize: row('cast', 'TEFM', notYet()),
+  finish_resize: row('cast', 'TEFM', { state: 'done', instance: finishResize }),
+  finish_revert_resize: row('cast', 'TEFM', { state: 'done', instance: finishRevertResize }),
   finish_revert_snapshot_based_resize_at_source: row('call', 'TEFM', unsupported()),
   finish_snapshot_based_resize_at_dest: row('call', 'TEFM', unsupported()),
   get_console_output: row('call', 'F', { state: 'done', instance: getConsoleOutput, locked: false }),
@@ -104,20 +111,20 @@ export const methodTable: Readonly<Record<string, Method>> = {
   post_live_migration_at_destination: row('call', 'EF', notYet()),
   power_update: row('internal', 'TEF', unsupported()),
   pre_live_migration: row('call', 'EF', notYet({ error: preCheck })),
-  prep_resize: row('cast', 'TEFM', notYet({ repair: 'restore allocation from migration' })),
+  prep_resize: row('cast', 'TEFM', { state: 'done', instance: prepResize }),
   prep_snapshot_based_resize_at_dest: row('call', 'EF', unsupported()),
   prep_snapshot_based_resize_at_source: row('call', 'TEFM', unsupported()),
   quiesce_instance: row('call', '', { state: 'done', instance: quiesceInstance }),
   reboot_instance: row('cast', 'TEF', { state: 'done', instance: rebootInstance }),
-  rebuild_instance: row('cast', 'TEFM', { state: 'done', instance: rebuildInstance }),
+  rebuild_instance: row('cast', 'TEF', { state: 'done', instance: rebuildInstance }),
   remove_fixed_ip_from_instance: row('cast', 'F', notYet()),
   remove_volume_connection: row('call', '', unsupported()),
   rescue_instance: row('cast', 'TEF', notYet()),
   reserve_block_device_name: row('call', 'TF', unsupported({ error: novaError('InvalidVolume', 400) })),
-  resize_instance: row('cast', 'TEFM', notYet()),
+  resize_instance: row('cast', 'TEFM', { state: 'done', instance: resizeInstance }),
   restore_instance: row('cast', 'TEF', { state: 'done', instance: restoreInstance }),
   resume_instance: row('cast', 'TEF', { state: 'done', instance: resumeInstance }),
-  revert_resize: row('cast', 'TEFM', notYet()),
+  revert_resize: row('cast', 'TEFM', { state: 'done', instance: revertResize }),
   revert_snapshot_based_resize_at_dest: row('call', 'TEFM', unsupported()),
   rollback_live_migration_at_destination: row('cast', 'EF', notYet()),
   set_admin_password: row('call', 'TEF', notYet({ error: novaError('SetAdminPasswdNotSupported', 400) })),

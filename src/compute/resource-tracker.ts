@@ -29,7 +29,11 @@ export const hypervisorType = 'haulier';
 
 /** @param before what is known of it: many messages carry no flavor, and only the flavor knows the swap */
 function usageOf(instance: NovaObject, before: Usage | undefined): Usage {
-  const flavor = instance.object('flavor');
+  return usageWith(instance, instance.object('flavor'), before);
+}
+
+/** What the instance takes in the size of `flavor`. */
+function usageWith(instance: NovaObject, flavor: NovaObject | undefined, before?: Usage): Usage {
   const size = (field: string): number => flavor?.number(field) ?? instance.number(field) ?? 0;
   const sizes = !flavor && before ? before : { vcpus: size('vcpus'), memoryMb: size('memory_mb'), diskGb: size('root_gb') + size('ephemeral_gb') + Math.ceil(size('swap') / 1024) };
   return {
@@ -41,6 +45,13 @@ function usageOf(instance: NovaObject, before: Usage | undefined): Usage {
 /** What moves much data (nova/compute/stats.py `io_workload`). */
 const ioTasks = new Set(['resize_migrating', 'rebuilding', 'resize_prep', 'image_snapshot', 'image_backup', 'rescuing', 'unshelving']);
 const uncounted = new Set(['deleted', 'shelved_offloaded']);
+/** Tasks in which an active or stopped server counts at both ends of its move (nova/compute/resource_tracker.py `_instance_in_resize_state`). */
+const movingTasks = new Set(['resize_prep', 'resize_migrating', 'resize_migrated', 'resize_finish', 'rebuilding', 'rebuild_block_device_mapping', 'rebuild_spawning']);
+
+function isMoving(instance: NovaObject): boolean {
+  const vmState = instance.text('vm_state') ?? '';
+  return vmState === 'resized' || ((vmState === 'active' || vmState === 'stopped') && movingTasks.has(instance.text('task_state') ?? ''));
+}
 
 /** The doors that the tracker works through. */
 export interface TrackerParts {
@@ -57,6 +68,8 @@ export interface TrackerParts {
 /** One host's tracker. */
 export class ResourceTracker {
   readonly #usage = new Map<string, Usage>();
+  /** What instances take besides their own size: the size they come here with, or the one that a revert brings back. */
+  readonly #moves = new Map<string, { readonly usage: Usage; readonly since: number }>();
   /** Builds that run now: they drop or settle their claim themselves. */
   readonly #claims = new Set<string>();
   readonly #lock = new KeyedLock();
@@ -82,6 +95,15 @@ export class ResourceTracker {
     this.#claims.delete(uuid);
     if (this.#usage.delete(uuid)) this.#saveSoon();
   }
+  /** Counts what a move takes here besides the instance's own size, in the size of `flavor`. */
+  moving(uuid: string, instance: NovaObject, flavor: NovaObject): void {
+    this.#moves.set(uuid, { usage: usageWith(instance, flavor), since: performance.now() });
+    this.#saveSoon();
+  }
+  /** The move takes nothing here any more. */
+  moved(uuid: string): void {
+    if (this.#moves.delete(uuid)) this.#saveSoon();
+  }
   built(uuid: string, instance: NovaObject): void {
     this.#claims.delete(uuid);
     this.#failedBuilds = 0;
@@ -104,6 +126,7 @@ export class ResourceTracker {
   async audit(context: WireContext): Promise<void> {
     await this.#lock.hold('audit', async () => {
       const { conductor, settings, node } = this.parts;
+      const began = performance.now();
       const instances = (await conductor.classCall(context, 'InstanceList', 'get_by_host_and_node', [settings.host, node.hypervisorHostname], {
         expected_attrs: ['system_metadata', 'numa_topology', 'flavor', 'migration_context', 'resources'],
       })) as NovaObject;
@@ -116,11 +139,45 @@ export class ResourceTracker {
       }
       // a claim of this moment is not in the database yet; the build that holds it drops it itself
       for (const uuid of [...this.#usage.keys()]) if (!seen.has(uuid) && !this.#claims.has(uuid)) this.#usage.delete(uuid);
+      await this.#auditMoves(context, instances, began);
       const resources = await this.parts.containers.resources();
       await this.#writeRecord(context, resources);
       await this.#writePlacement(resources);
       await this.#dropOrphanedAllocations(context, seen);
     });
+  }
+
+  /** Moves to and from this host, anew from the database (nova `_update_usage_from_migrations`); what is claimed meanwhile stays. */
+  async #auditMoves(context: WireContext, here: NovaObject, began: number): Promise<void> {
+    const { conductor, settings, node } = this.parts;
+    const list = (await conductor.classCall(context, 'MigrationList', 'get_in_progress_and_error', [settings.host, node.hypervisorHostname])) as NovaObject;
+    const found = new Map<string, Usage>();
+    for (const migration of newest(list.objects())) {
+      const uuid = migration.text('instance_uuid') ?? '';
+      const instance = here.objects().find((item) => item.text('uuid') === uuid) ?? (await this.#mover(context, uuid));
+      const id = instance?.object('migration_context')?.number('migration_id');
+      if (!instance || !isMoving(instance) || (id !== undefined && id !== migration.get('id'))) continue;
+      const resize = migration.text('migration_type') === 'resize';
+      const incoming = migration.text('dest_compute') === settings.host;
+      const outgoing = migration.text('source_compute') === settings.host;
+      const isHere = instance.text('host') === settings.host;
+      // on one host: the other of the two sizes; else the size at this end, unless the instance itself is counted here
+      const grown = instance.get('instance_type_id') !== migration.get('old_instance_type_id');
+      const side = incoming && outgoing ? (grown ? 'old_flavor' : 'new_flavor') : isHere ? undefined : incoming ? 'new_flavor' : outgoing ? 'old_flavor' : undefined;
+      const flavor = side && instance.object(resize ? side : 'flavor');
+      if (flavor) found.set(uuid, usageWith(instance, flavor));
+    }
+    for (const [uuid, { since }] of this.#moves) if (since < began && !found.has(uuid)) this.#moves.delete(uuid);
+    for (const [uuid, usage] of found) if ((this.#moves.get(uuid)?.since ?? 0) < began) this.#moves.set(uuid, { usage, since: began });
+  }
+
+  async #mover(context: WireContext, uuid: string): Promise<NovaObject | undefined> {
+    try {
+      return (await this.parts.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: ['migration_context', 'flavor'] })) as NovaObject;
+    } catch (error) {
+      if (isNova(error, 'InstanceNotFound')) return undefined;
+      throw error;
+    }
   }
 
   /** Of criu and the kernel; undefined until `tellAbilities` knows. */
@@ -175,7 +232,8 @@ export class ResourceTracker {
   #values(resources: HostResources): ComputeNodeValues {
     const { settings, node } = this.parts;
     const all = [...this.#usage.values()];
-    const sum = (pick: (usage: Usage) => number): number => all.reduce((total, usage) => total + pick(usage), 0);
+    const taken = [...all, ...[...this.#moves.values()].map((move) => move.usage)];
+    const sum = (pick: (usage: Usage) => number): number => taken.reduce((total, usage) => total + pick(usage), 0);
     const memoryUsed = settings.reservedMemoryMb + sum((usage) => usage.memoryMb);
     const diskUsed = Math.ceil(settings.reservedDiskMb / 1024) + sum((usage) => usage.diskGb);
     return {
@@ -233,7 +291,7 @@ export class ResourceTracker {
   async #dropOrphanedAllocations(context: WireContext, ours: ReadonlySet<string>): Promise<void> {
     const { placement, conductor, node, log } = this.parts;
     for (const consumer of Object.keys(await placement.allocationsOf(node.uuid))) {
-      if (ours.has(consumer) || this.#usage.has(consumer)) continue;
+      if (ours.has(consumer) || this.#usage.has(consumer) || this.#moves.has(consumer)) continue;
       try {
         const instance = (await conductor.classCall(readingDeleted(context), 'Instance', 'get_by_uuid', [consumer], { expected_attrs: [] })) as NovaObject;
         if (instance.get('deleted') !== true) continue;
@@ -244,4 +302,15 @@ export class ResourceTracker {
       }
     }
   }
+}
+
+/** The newest migration of each instance. */
+function newest(migrations: readonly NovaObject[]): readonly NovaObject[] {
+  const time = (migration: NovaObject): string => migration.text('updated_at') ?? migration.text('created_at') ?? '';
+  const byInstance = new Map<string, NovaObject>();
+  for (const migration of migrations) {
+    const other = byInstance.get(migration.text('instance_uuid') ?? '');
+    if (!other || time(migration) > time(other)) byInstance.set(migration.text('instance_uuid') ?? '', migration);
+  }
+  return [...byInstance.values()];
 }

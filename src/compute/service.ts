@@ -14,6 +14,9 @@ import { PeriodicTasks } from './periodic.js';
 import { handleExit, syncPowerStates } from './power-sync.js';
 import { failLostBuilds, reapDeleted, reclaimDeleted, tellSchedulers } from './reaper.js';
 import { offloadShelved } from './methods/shelve.js';
+import { confirmOldResizes } from './moves/auto-confirm.js';
+import { reapKept } from './moves/recover.js';
+import type { DiskTransport } from './moves/transport.js';
 import { healInfoCaches } from './network/heal.js';
 import { ResourceTracker } from './resource-tracker.js';
 import type { ComputeSettings } from './settings.js';
@@ -35,6 +38,8 @@ export interface ServiceParts {
   readonly log: Log;
   readonly messaging: Messaging;
   readonly containers: ContainerHost;
+  /** Undefined where this host takes part in no hauls. */
+  readonly transport?: DiskTransport | undefined;
   readonly placement: Placement;
   readonly neutron: Neutron;
   readonly glance: Glance;
@@ -90,6 +95,7 @@ export class ComputeService {
     let follow = (exit: ContainerExit): void => void early.push(exit);
     containers.onExit((exit) => follow(exit));
     await Promise.all([this.#conductor.connect(signal), containers.start()]);
+    await this.#parts.transport?.start();
     const context = adminContext();
     const [minimum, service] = await Promise.all([minimumComputeVersion(this.#conductor, context), findService(this.#conductor, context, settings.host)]);
     if (minimum > this.#conductor.serviceVersion) log.warn({ minimum, ours: this.#conductor.serviceVersion }, 'every other nova-compute of this cell is newer than its conductor');
@@ -120,7 +126,7 @@ export class ComputeService {
     const conductor = this.#conductor;
     const tracker = new ResourceTracker({ settings, log, conductor, containers, placement, node, service: () => this.#heartbeat.service });
     return {
-      settings, log, conductor, rpc: messaging.client, containers, placement, neutron, glance, node, tracker,
+      settings, log, conductor, rpc: messaging.client, containers, transport: this.#parts.transport, placement, neutron, glance, node, tracker,
       locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(settings.maxConcurrentBuilds),
       snapshots: new Semaphore(settings.maxConcurrentSnapshots), destroys: new Semaphore(4 * availableParallelism()),
       events: new EventWaiters(), operations: new Operations(log),
@@ -150,6 +156,8 @@ function periodicTasks(compute: Compute, heartbeat: Heartbeat): ConstructorParam
     { name: 'sync_power_states', spacing: settings.syncPowerStateInterval, immediately: true, run: () => syncPowerStates(compute) },
     { name: 'heal_instance_info_cache', spacing: settings.healInfoCacheInterval, run: () => healInfoCaches(compute) },
     { name: 'cleanup_running_deleted_instances', spacing: settings.runningDeletedPollInterval, immediately: true, run: () => reapDeleted(compute) },
+    { name: 'poll_unconfirmed_resizes', spacing: settings.resizeConfirmWindow > 0 ? 0 : -1, run: () => confirmOldResizes(compute) },
+    { name: 'cleanup_incomplete_migrations', spacing: settings.instanceDeleteInterval, run: () => reapKept(compute, adminContext()) },
     { name: 'reclaim_queued_deletes', spacing: settings.reclaimInstanceInterval > 0 ? 0 : -1, run: () => reclaimDeleted(compute) },
     { name: 'fail_lost_builds', spacing: lostBuildsSeconds, run: () => failLostBuilds(compute) },
     { name: 'poll_shelved_instances', spacing: settings.shelvedOffloadTime > 0 ? settings.shelvedPollInterval : -1, run: () => offloadShelved(compute) },

@@ -37,6 +37,8 @@ export interface ComputeSettings {
   /** Seconds after which a shelved server leaves the host; 0 at once, negative never. */
   readonly shelvedOffloadTime: number;
   readonly shelvedPollInterval: number;
+  /** Seconds after which a resize confirms itself; 0 never. */
+  readonly resizeConfirmWindow: number;
   readonly shutdownTimeout: number;
   readonly ovsBridge: string;
   readonly trackInstanceChanges: boolean;

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/errors.js';
 import { run } from '../base/run.js';
+import { endPageDaemon, expectEnd } from './checkpoint/page-daemon.js';
+import { checkpointPaths } from './checkpoint/paths.js';
 import { cgroupPids, isFrozen, removeCgroups } from './cgroup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
 import { identify, pidsWithArgument, waitGone } from './process.js';
@@ -17,6 +19,8 @@ const cgroupPauseMs = 25;
  * @param options.inFlight a service may have died while a runtime was being started: look for such processes too
  */
 export async function removeRuntime(parts: HostParts, id: string, options: { readonly inFlight: boolean }): Promise<void> {
+  const checkpoint = checkpointPaths(parts.store.paths(id));
+  await expectEnd(checkpoint);
   if (options.inFlight) await killStarters(parts, id);
   // a runtime that was killed while it restored leaves the guest's tree mounted in its record (`criu-root`), which is removed recursively
   await unmountBelow(join(parts.runc.root, id));
@@ -27,6 +31,7 @@ export async function removeRuntime(parts: HostParts, id: string, options: { rea
     await parts.runc.forget(id);
   }
   await killCgroup(parts, id);
+  await endPageDaemon(checkpoint);
   await endMonitor(parts, id);
   await parts.store.clearRunning(id);
 }

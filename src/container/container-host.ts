@@ -1,5 +1,6 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { ContainerMoves } from './container-moves.js';
 import type { Abilities } from './abilities.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
@@ -64,6 +65,8 @@ export interface ContainerHost {
    * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, DISK_FULL, SNAPSHOT_KEY, MEMORY_SNAPSHOT_FAILED
    */
   snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot>;
+  /** Before anything is done for a snapshot with memory. @throws SNAPSHOT_KEY if this host could not seal it */
+  requireSnapshotKey(): Promise<void>;
   /**
    * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
    * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.
@@ -102,6 +105,8 @@ export interface ContainerHost {
    */
   destroy(id: string, operation: Operation, ports?: readonly VifSpec[]): Promise<void>;
 
+  /** Sizes and hosts of stopped containers. */
+  readonly moves: ContainerMoves;
   /** Replaces the spec's network interfaces (taken at the next start). */
   updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void>;
   spec(id: string): Promise<ContainerSpec | undefined>;
@@ -136,6 +141,8 @@ export interface ContainerHostOptions {
   readonly imageMaxBytes: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  /** Whether a resume may let the processes run before all their memory is read. */
+  readonly lazyResume: 'auto' | 'never';
   readonly crashDumps: CrashDumpOptions;
   /** Longest time that a guest stays quiesced. */
   readonly quiesceSeconds: number;

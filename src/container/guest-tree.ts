@@ -3,7 +3,7 @@
  * the tree on the host. Node has no openat, but `/proc/self/fd/N/name` is resolved from the opened folder, which comes to the same.
  */
 import { constants } from 'node:fs';
-import { lstat, open, readdir, readlink, unlink, type FileHandle } from 'node:fs/promises';
+import { lchown, lstat, mkdir, open, readdir, readlink, unlink, type FileHandle } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
 const maxLinks = 40;
@@ -89,5 +89,25 @@ export async function removeInside(root: string, folder: readonly string[], name
     for (const name of await readdir(path)) if (names.test(name)) await unlink(`${path}/${name}`);
   } finally {
     await parent.close();
+  }
+}
+
+/**
+ * Makes sure of a folder that the runtime would make by itself, as the host's root, which the guest and an image of it have no use for.
+ * A part of the path that the host's root has made goes to `owner`.
+ * @throws ELOOP, ENOTDIR where the tree has another shape
+ */
+export async function makeFolderInside(root: string, names: readonly string[], owner: { uid: number; gid: number }): Promise<void> {
+  for (let depth = 1; depth <= names.length; depth++) {
+    const parent = await openFolder(root, names.slice(0, depth - 1));
+    try {
+      const path = `/proc/self/fd/${parent.fd}/${names[depth - 1]}`;
+      await mkdir(path, { mode: 0o755 }).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+      });
+      if ((await lstat(path)).uid === 0) await lchown(path, owner.uid, owner.gid);
+    } finally {
+      await parent.close();
+    }
   }
 }

@@ -8,12 +8,15 @@ import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
 import { suspendContainer } from './checkpoint/dump.js';
+import { PageKeeper } from './checkpoint/page-keeper.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
 import { createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { LocalStorage } from './local-storage.js';
+import { readKeyRing } from './memory-image/keys.js';
+import { LocalMoves } from './move/local-moves.js';
 import { announce } from './network/announce.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
@@ -40,6 +43,7 @@ const unknownExit = 255;
 
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
+  readonly moves = new LocalMoves(() => this.parts);
   /** How suspends and resumes went, for the metrics. */
   readonly tally = new Tally();
   readonly #options: ContainerHostOptions;
@@ -52,6 +56,7 @@ export class LocalContainerHost implements ContainerHost {
   #parts: HostParts | undefined;
   #abilities: Promise<Abilities> | undefined;
   #exits: ExitWatcher | undefined;
+  #pages: PageKeeper | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
@@ -80,7 +85,11 @@ export class LocalContainerHost implements ContainerHost {
     this.#parts = parts;
     const found = await reconcile(parts);
     this.#log.info({ running: found.running.length, halfMade: found.halfMade, damaged: found.damaged }, 'containers found');
-    for (const id of found.running) await this.watch(id);
+    this.#pages = new PageKeeper(parts);
+    for (const id of found.running) {
+      await this.watch(id);
+      this.#pages.follow(id);
+    }
     this.#exits = new ExitWatcher(parts.exitFolder, (id, code) => this.#onExitFile(id, code));
     await this.#exits.start();
     for (const id of await parts.store.ids()) await this.#noticeVanished(id);
@@ -90,6 +99,7 @@ export class LocalContainerHost implements ContainerHost {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    await this.#pages?.stop();
     for (const id of this.#quiesced.keys()) await this.unquiesce(id);
     this.#exits?.stop();
     this.#exits = undefined;
@@ -160,11 +170,17 @@ export class LocalContainerHost implements ContainerHost {
     await this.parts.store.update(id, { wanted: 'running' });
   }
 
-  snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
-    return snapshotContainer(this.parts, id, operation, memoryFor);
+  async snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
+    if (memoryFor !== undefined) await this.#pages?.settled(id, operation.signal);
+    return await snapshotContainer(this.parts, id, operation, memoryFor);
+  }
+
+  async requireSnapshotKey(): Promise<void> {
+    await readKeyRing(this.#options.snapshotKey);
   }
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
+    await this.#pages?.settled(id, operation.signal);
     this.#watched.delete(id);
     try {
       const meta = await this.tally.time('suspend', () => suspendContainer(this.parts, id, operation, wantedBy));
@@ -180,13 +196,15 @@ export class LocalContainerHost implements ContainerHost {
 
   async resume(id: string, operation: Operation, ready?: Readiness): Promise<void> {
     await this.#watcher.clear(id);
-    const stats = await this.tally.time('resume', () => resumeContainer(this.parts, id, operation, ready));
-    operation.log.info({ criu: stats }, 'resumed');
+    const resumed = await this.tally.time('resume', () => resumeContainer(this.parts, id, operation, ready));
+    if (resumed) operation.log.info({ criu: resumed.stats, lazy: resumed.lazy }, 'resumed');
+    this.#pages?.follow(id);
     await this.#watchOn(id);
     void this.announce(id);
   }
 
   async crashDump(id: string, operation: Operation): Promise<string> {
+    await this.#pages?.settled(id, operation.signal);
     this.#watched.delete(id);
     try {
       return await dumpContainer(this.parts, id, operation);

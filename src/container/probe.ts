@@ -6,8 +6,10 @@ import { messageOf } from '../base/errors.js';
 import { run } from '../base/run.js';
 import { featureTable, probeAbilities } from './abilities.js';
 import { readCgroupLayout } from './cgroup.js';
+import { lazyProblem } from './checkpoint/lazy.js';
 import { unfitCriu } from './checkpoint/facts.js';
 import type { ContainerHostOptions } from './container-host.js';
+import { readKeyRing } from './memory-image/keys.js';
 import { atLeast } from './version.js';
 
 /** One finding. */
@@ -57,6 +59,10 @@ export async function probeHost(options: ContainerHostOptions): Promise<ProbeLin
   return [
     await probe('root', 'Run the service as root.', async () => { must(process.getuid?.() === 0, 'not root'); return 'yes'; }),
     ...(await Promise.all([probeRuntimes(options), probeCriu(options), probeKernel(options), probeTools(options)])).flat(),
+    await optional('snapshot key', 'Needed only for snapshots with memory: set snapshot_key of [haulier], and make one with `haulier snapshot-key`.', async () => {
+      const [first, ...others] = await readKeyRing(options.snapshotKey);
+      return `${first.id.toString('hex')} seals, ${others.length} more open`;
+    }),
   ];
 }
 
@@ -84,6 +90,11 @@ async function probeCriu(options: ContainerHostOptions): Promise<ProbeLine[]> {
   if (criu === undefined) return lines;
   return [
     ...lines,
+    await optional('lazy resume', 'Set vm.unprivileged_userfaultfd = 1 (sysctl): servers with much memory then run again before all of it is read. Guests are kept from that call by their filter, other users of the host are not.', async () => {
+      const lazy = await lazyProblem(options);
+      must(lazy === undefined, lazy ?? '');
+      return options.lazyResume === 'auto' ? 'yes' : 'possible, but lazy_resume = never';
+    }),
     ...featureTable.map(({ name, about, advice }) => lacking(`criu ${name}`, features[name], about, advice)),
     await optional('/run', 'Put /run (or the service\'s own mount of it) on a tmpfs: criu keeps its kernel probes there, which saves 15 to 25 ms a call.', async () => {
       must((await statfs('/run')).type === tmpfsMagic, '/run is no tmpfs');

@@ -14,10 +14,10 @@ export interface ImageSource {
   /** The format that Glance claims, checked against the bytes. */
   readonly diskFormat: string;
   readonly containerFormat: string;
-  /** True for a template: a layer to lie over others, no whole tree. */
-  readonly layer?: boolean;
   /** The stream fails by itself unless it is what was sent, and is packed anew: `checksum` names the image and is not these bytes'. */
   readonly repacked?: boolean;
+  /** True for a template: a layer to lie over others, no whole tree. */
+  readonly layer?: boolean;
   /** Opens the byte stream. Called only where the cache lacks the image. */
   open(signal: AbortSignal): Promise<NodeJS.ReadableStream>;
 }

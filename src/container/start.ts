@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { writeAtomic, writeJsonAtomic } from '../base/atomic.js';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
+import { untilAborted } from '../base/together.js';
 import { delegateCgroups, removeCgroups } from './cgroup.js';
 import { criuConfig, imageCriuConfig } from './checkpoint/criu-options.js';
 import type { CheckpointOrigin } from './checkpoint/images.js';
@@ -159,13 +160,4 @@ export function monitorOptions(parts: HostParts, spec: Pick<ContainerSpec, 'id' 
     conmonPidFile: paths.conmonPidFile,
     conmonLog: paths.conmonLog,
   };
-}
-
-async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  await new Promise<void>((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason as Error);
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(() => resolve(), reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

@@ -4,6 +4,7 @@ import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { isFrozen } from './cgroup.js';
 import { checkpointPaths, removeCheckpoint } from './checkpoint/images.js';
+import { expectEnd } from './checkpoint/page-daemon.js';
 import { removeRuntime } from './cleanup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
 import { isAlive, waitGone, type ProcessId } from './process.js';
@@ -35,6 +36,7 @@ export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: st
   cleanupStep(operation, 'container.stop.runtime');
   const code = running || (await store.lastRunning(id)) ? await exitCode(exits, id) : undefined;
   await removeRuntime(parts, id, { inFlight: state.phase === 'starting' });
+  await removeCheckpoint(checkpointPaths(store.paths(id))); // of a resume whose pages were still coming
   cleanupStep(operation, 'container.stop.unplug');
   await parts.plugger.unplugAll(id, spec.vifs);
   cleanupStep(operation, 'container.stop.unmount');
@@ -53,6 +55,7 @@ async function end(parts: HostParts, id: string, process: ProcessId, timing: { r
     operation.log.info({ timeoutMs: timing.timeoutMs }, 'did not shut down in time, killing it');
   }
   cleanupStep(operation, 'container.stop.kill');
+  await expectEnd(checkpointPaths(parts.store.paths(id)));
   await parts.runc.kill(id, 'KILL'); // the end of PID 1 ends its whole PID namespace
   if (isAlive(process) && (await frozen())) await parts.runc.resume(id).catch(() => undefined);
   if (!(await waitGone(process, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'kill the container', reason: `process ${process.pid} survives SIGKILL` });

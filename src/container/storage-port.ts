@@ -27,7 +27,7 @@ export interface ContainerStorage {
   prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
   /** As `prepare`, in a folder that will become the instance's: for one that comes from another host. */
   prepareIn(folder: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
-  /** The image's tree that an instance was made from, and what is known of it. @throws IMAGE_NOT_FOUND */
+  /** The tree that an instance was made from, and what is known of it. @throws IMAGE_NOT_FOUND */
   base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }>;
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;

@@ -18,6 +18,8 @@ const scheduler: Target = { topic: 'scheduler', version: '4.2' };
 /** First pings are short, the later ones long (nova/conductor/api.py `wait_until_ready`). */
 const shortPing = { tries: 10, timeoutMs: 10_000 };
 const longPingMs = 60_000;
+/** `long_rpc_timeout`. */
+const longCallMs = 1_800_000;
 const pauseAfterErrorMs = 1000;
 /** Yoga: the oldest control plane that Zed's objects fit. */
 const oldestVersion = 61;
@@ -128,6 +130,10 @@ export class NovaConductor implements Conductor {
 
   async buildInstances(context: WireContext, args: Record<string, unknown>): Promise<void> {
     await this.#rpc.cast(computeTask, 'build_instances', toWire(args) as Record<string, unknown>, context);
+  }
+
+  async migrateServer(context: WireContext, args: Record<string, unknown>): Promise<void> {
+    await this.#rpc.call({ ...computeTask, version: '1.20' }, 'migrate_server', toWire(args) as Record<string, unknown>, context, { timeoutMs: longCallMs, monitorMs: longPingMs });
   }
 
   async schedulerFanout(context: WireContext, method: 'update_instance_info' | 'delete_instance_info' | 'sync_instance_info', args: Record<string, unknown>): Promise<void> {

@@ -35,6 +35,8 @@ export interface Conductor {
   saveInstance(context: WireContext, instance: NovaObject, expected?: SaveExpectation): Promise<void>;
   /** compute_task `build_instances` 1.19 (cast): reschedules a boot. */
   buildInstances(context: WireContext, args: Record<string, unknown>): Promise<void>;
+  /** compute_task `migrate_server` 1.20 (call): schedules a resize again. @throws what the scheduler says */
+  migrateServer(context: WireContext, args: Record<string, unknown>): Promise<void>;
   /** scheduler fanout casts of contract J.3. */
   schedulerFanout(context: WireContext, method: 'update_instance_info' | 'delete_instance_info' | 'sync_instance_info', args: Record<string, unknown>): Promise<void>;
 }

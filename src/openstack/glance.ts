@@ -109,7 +109,7 @@ export class GlanceClient implements Glance {
     }
   }
 
-  async updateImage(scope: RequestScope, id: string, values: Readonly<Record<string, string>>): Promise<void> {
+  async updateImage(scope: RequestScope, id: string, values: Readonly<Record<string, string | number>>): Promise<void> {
     // RFC 6902: `add` replaces what is there; a property's name may hold `/` and `~`
     const json = Object.entries(values).map(([name, value]) => ({ op: 'add', path: `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`, value }));
     const call = { method: 'PATCH', path: `/v2/images/${encodeURIComponent(id)}`, json, headers: { 'content-type': patchType }, idempotent: true } as const;

@@ -97,7 +97,7 @@ export interface Glance {
   /** Images with these properties (an image's own or a user's), newest first. */
   images(scope: RequestScope, filters: Readonly<Record<string, string>>): Promise<readonly GlanceImage[]>;
   /** Sets attributes and properties; all others stay. @throws IMAGE_NOT_FOUND */
-  updateImage(scope: RequestScope, id: string, values: Readonly<Record<string, string>>): Promise<void>;
+  updateImage(scope: RequestScope, id: string, values: Readonly<Record<string, string | number>>): Promise<void>;
   /**
    * Stores the image's bytes, as they come; `disk_format` and `container_format` must be set. Never retried. The image is `active` afterwards.
    * @param sent told the bytes so far

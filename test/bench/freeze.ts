@@ -1,19 +1,28 @@
 /**
  * What a suspend and a resume cost beside bare `runc checkpoint` and `runc restore` of the same container in the same run.
  * `node dist/test/bench/freeze.js [MIB]...` in a Haulier host; prints one line of JSON a size, medians in milliseconds.
+ *
+ * Bare is what a person at a terminal would do, tuned: freeze, `runc checkpoint`; tree, ports and groups in place, `runc restore`
+ * under conmon. It syncs nothing; what that costs is told apart. Lazy: from the restore's start (the call of conmon) until the
+ * processes run, and from the begin of the resume; where the host does not allow it, missing.
+ * The spread tells how much else ran on the machine: only the ratios of one run mean something.
  */
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runtimeCriuOptions } from '../../src/container/checkpoint/criu-options.js';
 import { makeGroups } from '../../src/container/checkpoint/cgroup-groups.js';
 import { checkpointPaths, makeCheckpointFolders, ownImages, removeCheckpoint, syncImages } from '../../src/container/checkpoint/images.js';
 import { parseDumpStats, parseRestoreStats, readStatsFile } from '../../src/container/checkpoint/stats.js';
+import { freeze } from '../../src/container/checkpoint/freezer.js';
+import { lazyProblem } from '../../src/container/checkpoint/lazy.js';
 import { removeRuntime } from '../../src/container/cleanup.js';
+import { LocalContainerHost } from '../../src/container/local-container-host.js';
 import { cgroupsPath } from '../../src/container/parts.js';
 import { identify, waitGone } from '../../src/container/process.js';
 import { startMonitor } from '../../src/container/runtime/conmon.js';
 import { monitorOptions } from '../../src/container/start.js';
-import { inside, makeBed, makeSpec, operate, until, type Bed } from '../host/container/harness.js';
+import { inside, log, makeBed, makeSpec, operate, until, type Bed } from '../host/container/harness.js';
 import { toolsImage } from '../host/container/tools-image.js';
 
 const rounds = Number(process.env['HAULIER_BENCH_ROUNDS'] ?? 5);
@@ -25,6 +34,27 @@ async function timed(into: number[], work: () => Promise<unknown>): Promise<void
   const began = performance.now();
   await work();
   into.push(performance.now() - began);
+}
+
+interface Lazy { readonly resume: number[]; readonly run: number[]; readonly whole: number[] }
+
+/** Suspends, and resumes lazily with another service on the same container. */
+async function lazyRound(bed: Bed, id: string, into: Lazy): Promise<void> {
+  await operate((operation) => bed.host.suspend(id, operation));
+  await bed.host.stop();
+  const host = new LocalContainerHost({ ...bed.options, lazyResume: 'auto' }, log);
+  await host.start();
+  const began = performance.now();
+  const between = await operate(async (operation) => {
+    await host.resume(id, operation);
+    return operation.ageMs - (operation.steps['container.resume.restore'] ?? NaN);
+  });
+  into.resume.push(performance.now() - began);
+  into.run.push(between);
+  await until('its memory is in', () => !existsSync(checkpointPaths(host.parts.store.paths(id)).folder), 60_000);
+  into.whole.push(performance.now() - began);
+  await host.stop();
+  await bed.host.start();
 }
 
 interface Bare { readonly dump: number[]; readonly sync: number[]; readonly restore: number[]; readonly frozen: number[]; readonly restoreTime: number[] }
@@ -42,7 +72,7 @@ async function bareRound(bed: Bed, id: string, into: Bare): Promise<void> {
   await makeCheckpointFolders(paths);
   const process_ = identify(running.pid);
   await timed(into.dump, async () => {
-    await parts.runc.pause(id);
+    await freeze(parts, id);
     await parts.runc.checkpoint(id, [...runtimeCriuOptions, '--image-path', paths.images, '--work-path', paths.work]);
     if (process_) await waitGone(process_, 10_000);
   });
@@ -76,16 +106,20 @@ while True: time.sleep(1)') </dev/null >/dev/null 2>&1 & true`);
   const bare: Bare = { dump: [], sync: [], restore: [], frozen: [], restoreTime: [] };
   const suspend: number[] = [];
   const resume: number[] = [];
+  const lazy: Lazy = { resume: [], run: [], whole: [] };
+  const canBeLazy = (await lazyProblem(bed.options)) === undefined;
   for (let round = 0; round < rounds; round++) {
     await bareRound(bed, spec.id, bare);
     await timed(suspend, () => operate((operation) => bed.host.suspend(spec.id, operation)));
     await timed(resume, () => operate((operation) => bed.host.resume(spec.id, operation)));
+    if (canBeLazy && mib >= 64) await lazyRound(bed, spec.id, lazy);
   }
   await operate((operation) => bed.host.destroy(spec.id, operation));
   const [dump, sync, restore, ours, back] = [bare.dump, bare.sync, bare.restore, suspend, resume].map(median) as [number, number, number, number, number];
   process.stdout.write(`${JSON.stringify({
     mib, rounds, bare: { checkpoint: dump, sync, restore, frozen: median(bare.frozen), restoreTime: median(bare.restoreTime) }, haulier: { suspend: ours, resume: back },
     ratio: { suspend: Number((ours / dump).toFixed(2)), suspendWithSync: Number((ours / (dump + sync)).toFixed(2)), resume: Number((back / restore).toFixed(2)) },
+    ...(lazy.run.length > 0 ? { lazy: { resume: median(lazy.resume), run: median(lazy.run), memoryIsIn: median(lazy.whole), spread: lazy.run.map(Math.round) } } : {}),
     spread: { checkpoint: bare.dump.map(Math.round), suspend: suspend.map(Math.round), restore: bare.restore.map(Math.round), resume: resume.map(Math.round) },
   })}\n`);
 }

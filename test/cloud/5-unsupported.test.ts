@@ -20,8 +20,6 @@ interface Attempt {
 const plain = (body: Record<string, unknown>) => async (): Promise<Record<string, unknown>> => body;
 
 const attempts: readonly Attempt[] = [
-  { method: 'prep_resize', body: async (scene) => ({ resize: { flavorRef: await scene.flavor('h1.small') } }), status: 202, action: 'resize' },
-  { method: 'prep_resize', body: plain({ migrate: { host: null } }), status: 202, action: 'migrate' },
   { method: 'live_migration', body: plain({ 'os-migrateLive': { host: null, block_migration: 'auto' } }), status: 202, action: 'live-migration' },
   { method: 'rescue_instance', body: plain({ rescue: { adminPass: 'secret' } }), status: 200, action: 'rescue' },
   { method: 'trigger_crash_dump', body: plain({ trigger_crash_dump: null }), status: 202, action: 'trigger_crash_dump' },

@@ -10,7 +10,7 @@ import { isHaulierError, type ErrorCode } from '../../base/errors.js';
 
 /** Another host would fail the same way: the request itself is at fault (Nova's BuildAbortException). */
 const aborts: readonly ErrorCode[] = [
-  'IMAGE_UNACCEPTABLE', 'IMAGE_NOT_FOUND', 'IMAGE_TOO_LARGE', 'TEMPLATE_UNACCEPTABLE', 'PORT_IN_USE', 'PORT_NOT_FOUND', 'NETWORK_NOT_FOUND', 'NETWORK_AMBIGUOUS', 'NETWORK_FAILED',
+  'IMAGE_UNACCEPTABLE', 'MEMORY_IMAGE_REFUSED', 'IMAGE_NOT_FOUND', 'IMAGE_TOO_LARGE', 'TEMPLATE_UNACCEPTABLE', 'PORT_IN_USE', 'PORT_NOT_FOUND', 'NETWORK_NOT_FOUND', 'NETWORK_AMBIGUOUS', 'NETWORK_FAILED',
   'UNSUPPORTED', 'BAD_ARGUMENT', 'VIF_PLUG_TIMEOUT', 'VIF_PLUG_FAILED',
 ];
 

@@ -1,5 +1,7 @@
 /** The arguments of build_and_run_instance, unpacked (contract C.3). */
 import type { InstanceCall } from '../compute.js';
+import { identityProperty } from '../container-spec.js';
+import { memoryProperty } from '../memory-wish.js';
 import type { WireContext } from '../../messaging/types.js';
 import { NovaObject } from '../../nova/object.js';
 
@@ -17,6 +19,8 @@ export interface BuildRequest {
   readonly filterProperties: Readonly<Record<string, unknown>>;
   /** Scheduler hint `group`: a server group's uuid or name. */
   readonly groupHint: string | undefined;
+  /** Hints about snapshots with memory, by the name that they are kept under in the system metadata. */
+  readonly memoryHints: Readonly<Record<string, string>>;
   readonly args: Readonly<Record<string, unknown>>;
 }
 
@@ -35,14 +39,18 @@ export function buildRequest(call: InstanceCall): BuildRequest {
     requestedPorts: new Set(requests.flatMap((request) => request.text('port_id') ?? [])),
     securityGroups: groups.filter((group): group is string => typeof group === 'string'),
     filterProperties: (args['filter_properties'] ?? {}) as Record<string, unknown>,
-    groupHint: groupHint(args['request_spec']),
+    groupHint: hint(args['request_spec'], 'group'),
+    memoryHints: Object.fromEntries([memoryProperty, identityProperty].flatMap((name) => {
+      const value = hint(args['request_spec'], name);
+      return value === undefined ? [] : [[name, value]];
+    })),
     args,
   };
 }
 
 /** The request spec keeps hints as lists (nova/objects/request_spec.py). */
-function groupHint(spec: unknown): string | undefined {
-  const hint: unknown = spec instanceof NovaObject ? (spec.get('scheduler_hints') as Record<string, unknown> | null | undefined)?.['group'] : undefined;
-  const first: unknown = Array.isArray(hint) ? hint[0] : hint;
+export function hint(spec: unknown, name: string): string | undefined {
+  const value: unknown = spec instanceof NovaObject ? (spec.get('scheduler_hints') as Record<string, unknown> | null | undefined)?.[name] : undefined;
+  const first: unknown = Array.isArray(value) ? value[0] : value;
   return typeof first === 'string' && first !== '' ? first : undefined;
 }

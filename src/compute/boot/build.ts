@@ -80,7 +80,7 @@ async function bootOnce(compute: Compute, request: BuildRequest, operation: Oper
   instance.set('launched_on', compute.settings.host);
   instance.set('node', compute.node.hypervisorHostname);
   if (compute.conductor.release !== 'zed') instance.set('compute_id', compute.node.id);
-  instance.set('system_metadata', { ...instance.strings('system_metadata'), boot_roles: (context['roles'] as string[] | undefined ?? []).join(',') });
+  instance.set('system_metadata', { ...instance.strings('system_metadata'), ...request.memoryHints, boot_roles: (context['roles'] as string[] | undefined ?? []).join(',') });
   const claimed = compute.conductor.saveInstance(context, instance, { taskState: ['scheduling', null], vmState: ['building'] });
   compute.tracker.claim(uuid, instance);
   operation.undo('drop the claim', () => compute.tracker.drop(uuid));

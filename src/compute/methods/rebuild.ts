@@ -1,9 +1,10 @@
 /**
  * rebuild_instance on the same host (contract C.11; nova/compute/manager.py `_do_rebuild_instance`): a new root file system from an
- * image; ports, addresses, name and uuid stay. An evacuation to this host (`recreate`) is refused.
+ * image; ports, addresses, name and uuid stay. An evacuation to this host (`recreate`) is `evacuateInstance`'s.
  */
 import type { Compute, InstanceCall } from '../compute.js';
 import { containerSpec } from '../container-spec.js';
+import { evacuateInstance } from './evacuate.js';
 import { imageSource } from '../image-source.js';
 import { isNova } from '../failure-report.js';
 import { readPowerState, stopTiming, withAttribute } from '../instance-state.js';
@@ -11,7 +12,7 @@ import { refreshVifs } from '../network/info-cache.js';
 import { RefusedMethod } from '../refusal.js';
 import { userScope } from '../scope.js';
 import { ensureImages } from '../templates.js';
-import { HaulierError, messageOf, type NovaClass } from '../../base/errors.js';
+import { HaulierError, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import { novaTime } from '../../nova/context.js';
 import type { NovaObject } from '../../nova/object.js';
@@ -24,7 +25,8 @@ const novaError = (name: string, code: number): NovaClass => ({ class: name, mod
 /** rebuild_instance. Until the new image is here the guest is not touched, and a failure leaves it as it was. */
 export async function rebuildInstance(compute: Compute, call: InstanceCall): Promise<void> {
   const { context, instance, operation, uuid } = call;
-  await checkRequest(compute, call);
+  if (call.args['recreate'] === true) return evacuateInstance(compute, call);
+  checkRequest(call);
   const stopped = instance.text('vm_state') === 'stopped';
   compute.notifier.instance('rebuild.start', context, instance);
   let touched = false;
@@ -53,12 +55,7 @@ export async function rebuildInstance(compute: Compute, call: InstanceCall): Pro
   compute.notifier.scheduler('update_instance_info', context, instance);
 }
 
-async function checkRequest(compute: Compute, { args, instance, uuid, operation }: InstanceCall): Promise<void> {
-  if (args['recreate'] === true) {
-    // the allocation covers both hosts, and only this part is ours (contract E.2)
-    await compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid).catch((error: unknown) => operation.log.error({ err: error }, `cannot drop this host's allocation: ${messageOf(error)}`));
-    throw new RefusedMethod('evacuating to this host', novaError('InstanceEvacuateNotSupported', 400));
-  }
+function checkRequest({ args, instance }: InstanceCall): void {
   if (args['preserve_ephemeral'] === true) throw new RefusedMethod('preserving ephemeral disks', novaError('PreserveEphemeralNotSupported', 400));
   if (instance.object('trusted_certs')) throw new HaulierError('UNSUPPORTED', { what: 'rebuilding with trusted image certificates' });
 }

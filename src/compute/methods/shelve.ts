@@ -1,18 +1,18 @@
 /**
  * shelve_instance and shelve_offload_instance (contract C.10; nova/compute/manager.py `_shelve_instance`, `_shelve_offload_instance`):
- * the guest ends, its disk becomes an image, and later, or at once, the server leaves this host. Offloading is idempotent: it is
+ * the guest ends, its disk (and its memory where that is wanted) becomes an image, and later, or at once, the server leaves this host. Offloading is idempotent: it is
  * done again after a crash.
  */
 import type { Compute, InstanceCall } from '../compute.js';
 import { uuidOf } from '../compute.js';
 import { discardImage, isDeleted, uploadSnapshot, type UploadStates } from '../disk-snapshot.js';
-import { readPowerState, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
+import { readPowerState, startAgain, stopTiming, withAttribute } from '../instance-state.js';
 import { releasePorts } from '../network/release.js';
 import { placeNowhere } from '../placing.js';
 import { insideWrappers } from '../wrappers.js';
 import { messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
-import { Operation } from '../../base/operation.js';
+import type { ContainerState } from '../../container/spec.js';
 import { adminContext, novaTime } from '../../nova/context.js';
 import type { NovaObject } from '../../nova/object.js';
 
@@ -29,9 +29,12 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
   compute.notifier.instance('shelve.start', context, instance);
   const { state } = await compute.containers.view(uuid);
   try {
-    await compute.containers.stopContainer(uuid, stopTiming(compute, instance, call.args['clean_shutdown'] !== false && state !== 'paused'), operation);
-    faultPoint('shelve.stopped');
-    await compute.snapshots.use(() => uploadSnapshot(compute, call, imageId, states, () => compute.containers.snapshot(uuid, operation)));
+    await compute.snapshots.use(() => uploadSnapshot(compute, call, imageId, states, async (memoryFor) => {
+      await rest(compute, call, state, memoryFor !== undefined);
+      faultPoint('shelve.stopped');
+      return await compute.containers.snapshot(uuid, operation, memoryFor);
+    }));
+    if ((await compute.containers.view(uuid)).state === 'paused') await compute.containers.stopContainer(uuid, stopTiming(compute, instance, false), operation); // with its memory: it has not moved since
     const metadata = instance.strings('system_metadata');
     // the API and the periodic offload read it as isoformat() of a naive time
     instance.set('system_metadata', { ...metadata, shelved_at: novaTime().replace('Z', ''), shelved_image_id: imageId, shelved_host: compute.settings.host });
@@ -51,13 +54,10 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
   if (offload) await offloadInstance(compute, call, false);
 }
 
-/** The server goes on where it was, also when this service is being stopped: hence an operation of its own. */
-async function startAgain(compute: Compute, call: InstanceCall): Promise<void> {
-  try {
-    await new Operation({ name: 'start_again', instance: call.uuid, log: compute.log }).run((operation) => startFromCache(compute, { ...call, operation }));
-  } catch (error) {
-    call.operation.log.error({ err: error }, `cannot start the server again after it could not be shelved: ${messageOf(error)}`);
-  }
+/** Nothing of the guest may happen after its snapshot: it is shut down, or, to be kept with its memory, frozen to disk. A paused one is taken as it is. */
+async function rest(compute: Compute, call: InstanceCall, state: ContainerState, memory: boolean): Promise<void> {
+  if (!memory) await compute.containers.stopContainer(call.uuid, stopTiming(compute, call.instance, call.args['clean_shutdown'] !== false && state !== 'paused'), call.operation);
+  else if (state === 'running') await compute.containers.suspend(call.uuid, call.operation);
 }
 
 /** shelve_offload_instance. */

@@ -32,7 +32,7 @@ async function takeImage(compute: Compute, call: InstanceCall, imageId: string, 
   compute.notifier.instance('snapshot.start', context, instance);
   faultPoint('snapshot.begun');
   // only the copy is made under the lock: an upload takes minutes, and what else looks at the server must not wait for it
-  const take = (): ReturnType<Compute['containers']['snapshot']> => compute.locks.hold(uuid, () => withFreezeHook(compute, call, () => compute.containers.snapshot(uuid, operation)));
+  const take = (memoryFor: string | undefined): ReturnType<Compute['containers']['snapshot']> => compute.locks.hold(uuid, () => withFreezeHook(compute, call, () => compute.containers.snapshot(uuid, operation, memoryFor)));
   await uploadSnapshot(compute, call, imageId, { before, pending, uploading }, take);
   instance.set('task_state', null);
   await compute.conductor.saveInstance(context, instance, { taskState: [uploading] });

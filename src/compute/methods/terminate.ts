@@ -46,6 +46,7 @@ export async function deleteInstance(compute: Compute, context: WireContext, ins
     const vifs = cachedVifs(instance);
     // a few at a time: neutron works on the ports of the first while the next are destroyed
     await compute.destroys.use(() => compute.containers.destroy(uuid, operation, pluggable(vifs)));
+    await compute.containers.moves.drop(uuid); // of a resize that failed
     faultPoint('delete.destroyed');
     operation.step('ports');
     await deallocateNetworks(compute, context, instance, vifs);

@@ -80,10 +80,12 @@ async function createPort(compute: Compute, demand: NetworkDemand, wanted: Reque
 /** Binds a port to this host. Not cut short either: it could be bound after it was given back. @throws PORT_BINDING_FAILED */
 export async function bindPort(compute: Compute, context: WireContext, instance: NovaObject, port: Port, network: Network | undefined): Promise<Port> {
   const extensions = await compute.neutron.extensions(serviceScope(context));
+  const profile = port['binding:profile'] ?? {};
   const bound = await compute.neutron.updatePort(serviceScope(context), port.id, {
     device_id: uuidOf(instance),
     device_owner: `compute:${instance.text('availability_zone') ?? ''}`,
     'binding:host_id': compute.settings.host,
+    ...(profile['migrating_to'] === undefined ? {} : { 'binding:profile': Object.fromEntries(Object.entries(profile).filter(([key]) => key !== 'migrating_to')) }),
     ...(extensions.has('dns-integration') && !network?.dns_domain ? { dns_name: instance.text('hostname') } : {}),
   });
   if (bound['binding:vif_type'] === 'binding_failed') throw new HaulierError('PORT_BINDING_FAILED', { port: port.id });

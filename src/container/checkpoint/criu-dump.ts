@@ -9,10 +9,10 @@ import { verdictOf } from '../verdict/verdict.js';
 import type { GuestGroups } from './cgroup-groups.js';
 import { keepConsole } from './console-image.js';
 import { runtimeCriuOptions } from './criu-options.js';
-import { wordsOf } from './criu-log.js';
+import { breaksOff, wordsOf } from './criu-log.js';
 import { openPrograms } from './exe-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
-import { freeBytes, imageFiles, syncMeanwhile, type CheckpointMeta, type CheckpointPaths } from './images.js';
+import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
 import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
@@ -60,10 +60,11 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
 export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
   try {
     const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
-    await whileProgressing(paths, parent, (signal) => syncMeanwhile(paths, parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
+    await whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
   } catch (error) {
     if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
-    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
+    const killed = breaksOff(await readFile(paths.dumpLog, 'utf8').catch(() => ''));
+    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])), killed }, { cause: error });
   }
   await keepConsole(paths.images);
   await openPrograms(paths.images);

@@ -14,10 +14,17 @@ export function errorsOf(log: string): string[] {
   return [...new Set(found)].slice(0, shownErrors);
 }
 
-/** The errors of a log file in one line; `otherwise` where it tells nothing. */
+/** True if a log just stops, without an error or an end: criu was killed. On a full disk the end may be missing too, but not the error. */
+export function breaksOff(log: string): boolean {
+  return log !== '' && errorsOf(log).length === 0 && !/(Dumping|Restoring|Restore) (FAILED|finished)/.test(log);
+}
+
+/** The errors of a log file in one line, or that it breaks off; `otherwise` where it tells nothing. */
 export async function wordsOf(path: string, otherwise: string): Promise<string> {
-  const errors = errorsOf(await readFile(path, 'utf8').catch(() => ''));
-  return errors.length > 0 ? errors.join('; ') : otherwise;
+  const log = await readFile(path, 'utf8').catch(() => '');
+  const errors = errorsOf(log);
+  if (errors.length > 0) return errors.join('; ');
+  return breaksOff(log) ? 'criu was killed in the middle of its work' : otherwise;
 }
 
 /** True if the log says that the restored processes were let go: from then on the images are the past. */

@@ -20,8 +20,9 @@ import { beginStep, cleanupStep } from '../steps.js';
 import { noteGroups } from './cgroup-groups.js';
 import { criuDump, describeDump, requireDumpable, requireSpace } from './criu-dump.js';
 import { freeze, thaw } from './freezer.js';
-import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, writeMeta, type CheckpointMeta } from './images.js';
+import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, syncMeanwhile, writeMeta, type CheckpointMeta } from './images.js';
 import { settle } from './in-flight.js';
+import { namedProcesses, withLosses, type NamedProcess } from './losses.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
 
 /**
@@ -48,20 +49,21 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
   beginStep(operation, 'container.suspend.record');
   await store.update(id, { phase: 'suspending', suspendedFor: wantedBy });
   let meta: CheckpointMeta;
+  const stoodStill: NamedProcess[] = [];
   try {
-    meta = await dump(parts, spec, state, operation);
+    meta = await dump(parts, spec, state, operation, stoodStill);
     beginStep(operation, 'container.suspend.commit');
     await writeMeta(checkpointPaths(store.paths(id)), meta);
   } catch (error) {
     await goOn(parts, spec, patienceAfter(error));
-    throw error;
+    throw withLosses(error, stoodStill);
   }
   await finishSuspend(parts, spec, operation, wantedBy);
   return meta;
 }
 
 /** Up to whole images of a container that stands frozen. */
-async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState, operation: Operation): Promise<CheckpointMeta> {
+async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState, operation: Operation, stoodStill: NamedProcess[]): Promise<CheckpointMeta> {
   const { id } = spec;
   const paths = checkpointPaths(parts.store.paths(id));
   beginStep(operation, 'container.suspend.prepare');
@@ -70,9 +72,10 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   beginStep(operation, 'container.suspend.freeze');
   await freeze(parts, id, operation.signal);
   beginStep(operation, 'container.suspend.close');
-  const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
+  const [groups, processes] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), namedProcesses(parts, id), closePorts(spec.vifs, operation.signal));
+  stoodStill.push(...processes);
   beginStep(operation, 'container.suspend.dump');
-  await criuDump(parts, id, paths, operation.signal);
+  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal)); // they must be on the disk before it goes
   beginStep(operation, 'container.suspend.dumped');
   await syncImages(paths);
   return await describeDump(paths, { host, groups, startedAt: state.startedAt });

@@ -10,20 +10,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import { unmountBelow } from '../cleanup.js';
-import type { InstancePaths } from '../state.js';
 import type { GuestGroups } from './cgroup-groups.js';
 import type { HostFacts } from './facts.js';
+import type { CheckpointPaths } from './paths.js';
 import type { DumpStats } from './stats.js';
 
-/** Paths of a container's checkpoint. */
-export interface CheckpointPaths {
-  readonly folder: string;
-  readonly images: string;
-  readonly work: string;
-  readonly meta: string;
-  readonly dumpLog: string;
-  readonly restoreLog: string;
-}
+export { checkpointPaths, type CheckpointPaths } from './paths.js';
 
 /** `meta.json`. */
 export interface CheckpointMeta {
@@ -47,13 +39,6 @@ export interface CheckpointOrigin {
   readonly instance: string;
   /** Addresses that it had and the container has not. */
   readonly addresses: readonly { readonly address: string; readonly scope: string }[];
-}
-
-/** See above. */
-export function checkpointPaths(paths: Pick<InstancePaths, 'folder'>): CheckpointPaths {
-  const folder = join(paths.folder, 'checkpoint');
-  const work = join(folder, 'work');
-  return { folder, images: join(folder, 'images'), work, meta: join(folder, 'meta.json'), dumpLog: join(work, 'dump.log'), restoreLog: join(work, 'restore.log') };
 }
 
 /** Makes the folders anew, empty. The mapped root passes through the outer one but cannot list it. */

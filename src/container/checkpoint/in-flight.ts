@@ -6,6 +6,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../base/log.js';
 import { identify, isAlive, type ProcessId } from '../process.js';
+import { servesPages } from './page-daemon.js';
 
 const pollMs = 20;
 
@@ -19,7 +20,7 @@ async function isMarked(pid: string, folder: string): Promise<boolean> {
   return !/(^|\/)conmon\0/.test(await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''));
 }
 
-/** Processes with a file below `folder` open, or working in it. */
+/** Processes with a file below `folder` open, or working in it; not those that serve pages from it to a container that runs. */
 export async function processesIn(folder: string): Promise<ProcessId[]> {
   const found: ProcessId[] = [];
   for (const name of await readdir('/proc')) {
@@ -27,7 +28,7 @@ export async function processesIn(folder: string): Promise<ProcessId[]> {
     const fds = await readdir(`/proc/${name}/fd`).catch(() => []);
     const links = await Promise.all([`/proc/${name}/cwd`, ...fds.map((fd) => `/proc/${name}/fd/${fd}`)].map((path) => readlink(path).catch(() => '')));
     if (!links.some((link) => link === folder || link.startsWith(`${folder}/`)) && !(await isMarked(name, folder))) continue;
-    const id = identify(Number(name));
+    const id = servesPages(Number(name), folder) ? undefined : identify(Number(name));
     if (id) found.push(id);
   }
   return found;

@@ -8,6 +8,7 @@ import { rootFsPaths } from '../storage/root-fs.js';
 import { finishSuspend, goOn } from './dump.js';
 import { checkpointPaths, readMeta, removeCheckpoint } from './images.js';
 import { processesIn, settle } from './in-flight.js';
+import { endPageDaemon } from './page-daemon.js';
 import { closePorts } from './ports.js';
 import { recordResumed, stayOrEnd, wasResumed } from './restore.js';
 
@@ -43,15 +44,16 @@ export async function recoverResume(parts: HostParts, id: string): Promise<void>
     const [meta, state] = [await readMeta(paths).catch(() => undefined), await parts.store.readState(id)];
     if (meta?.from && state) await becomeItself(parts, spec, pid, state.idBase, rootFsPaths(parts.store.paths(id).folder).rootfs, meta.from);
     await recordResumed(parts, id, pid, meta?.startedAt);
-    await removeCheckpoint(paths);
     return;
   }
   parts.log.warn({ instance: id }, 'a resume was cut short, taking its rest away');
   await stayOrEnd(parts, spec, paths);
 }
 
-/** Images that nobody needs any more: the service died between a record and their removal. */
+/** Images that nobody needs any more: the service died between a record and their removal. Those of a container that runs are the `PageKeeper`'s. */
 export async function dropStaleImages(parts: HostParts, id: string): Promise<void> {
   const paths = checkpointPaths(parts.store.paths(id));
+  if (await parts.store.running(id)) return;
+  await endPageDaemon(paths);
   if ((await processesIn(paths.folder)).length === 0) await removeCheckpoint(paths);
 }

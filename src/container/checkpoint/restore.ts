@@ -8,10 +8,12 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
+import { together } from '../../base/together.js';
 import { removeRuntime, unmountBelow } from '../cleanup.js';
 import type { Readiness } from '../container-host.js';
 import { isOwn, showImages } from '../memory-image/clone.js';
 import { becomeItself } from '../memory-image/identity.js';
+import { makeFolderInside } from '../guest-tree.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
@@ -26,19 +28,33 @@ import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { rootFsPaths } from '../storage/root-fs.js';
 import { criuMark, settle } from './in-flight.js';
+import { resumesLazily } from './lazy.js';
+import { endPageDaemon, forgetPageDaemon, startPageDaemon } from './page-daemon.js';
 import { parseRestoreStats, readStatsFile, type RestoreStats } from './stats.js';
 
 const settleMs = 5000;
 
+/** The runtime makes it in the tree before a restore, although /sys covers it then. */
+const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
+
 /** A criu that dies in the middle leaves its half-made processes waiting for ever, and the runtime with them. */
 const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
 
+/** How it went. */
+export interface Resumed {
+  /** criu's account, where it left one. */
+  readonly stats: RestoreStats | undefined;
+  /** Its memory is still coming in; the images are needed until then. */
+  readonly lazy: boolean;
+}
+
 /**
+ * From its return on the images are the past; whoever calls this takes them away (see `PageKeeper`).
  * @param ready awaited before the restore: the ports are wired
- * @returns criu's account, where it left one; undefined too if it runs already
+ * @returns undefined if it runs already
  * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, STATE_DAMAGED; RESUME_FAILED and whatever plugging throws: it stays suspended
  */
-export async function resumeContainer(parts: HostParts, id: string, operation: Operation, ready: Readiness | undefined): Promise<RestoreStats | undefined> {
+export async function resumeContainer(parts: HostParts, id: string, operation: Operation, ready: Readiness | undefined): Promise<Resumed | undefined> {
   const { store } = parts;
   if (typeof ready === 'object') ready.catch(() => undefined); // awaited below, maybe long after it failed
   const [spec, state] = await Promise.all([store.readSpec(id), store.readState(id)]);
@@ -48,15 +64,23 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
   const paths = checkpointPaths(store.paths(id));
   const meta = await usable(parts, paths);
 
-  beginStep(operation, 'container.resume.record');
-  await store.update(id, { phase: 'resuming' });
-  let pid: number;
-  try {
-    pid = await restore(parts, spec, state.idBase, meta, paths, operation, ready);
-  } catch (error) {
-    await stayOrEnd(parts, spec, paths);
-    throw error;
-  }
+  const attempt = async (lazy: boolean): Promise<number> => {
+    beginStep(operation, 'container.resume.record');
+    await store.update(id, { phase: 'resuming' });
+    try {
+      return await restore(parts, spec, { idBase: state.idBase, meta, paths, lazy }, operation, ready);
+    } catch (error) {
+      await stayOrEnd(parts, spec, paths);
+      throw error;
+    }
+  };
+  let lazy = !meta.from && (await resumesLazily(parts.options, meta.bytes));
+  const pid = await attempt(lazy).catch(async (error: unknown) => {
+    if (!lazy || !isHaulierError(error, 'RESUME_FAILED') || (await store.readState(id))?.wanted !== 'suspended') throw error;
+    operation.log.warn({ err: error }, `reading all memory first, because that failed: ${error.message}`);
+    lazy = false;
+    return await attempt(false);
+  });
   cleanupStep(operation, 'container.resume.restored');
   if (meta.from) {
     cleanupStep(operation, 'container.resume.identity');
@@ -65,10 +89,9 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
   const stats = await readStatsFile(join(paths.work, 'stats-restore'), parseRestoreStats);
   await recordResumed(parts, id, pid, meta.startedAt);
   cleanupStep(operation, 'container.resume.recorded');
-  await removeCheckpoint(paths);
-  cleanupStep(operation, 'container.resume.images');
+  await rm(paths.meta, { force: true });
   cleanupStep(operation, 'container.resume.done');
-  return stats;
+  return { stats, lazy };
 }
 
 /** @returns the checkpoint, if this host can take it back @throws RESUME_FAILED, STATE_DAMAGED; nothing was touched */
@@ -84,35 +107,61 @@ async function usable(parts: HostParts, paths: CheckpointPaths): Promise<Checkpo
   return meta;
 }
 
-async function restore(parts: HostParts, spec: ContainerSpec, idBase: number, meta: CheckpointMeta, paths: CheckpointPaths, operation: Operation, ready: Readiness | undefined): Promise<number> {
-  const { id } = spec;
-  const group = cgroupsPath(parts, id);
-  beginStep(operation, 'container.resume.mount');
-  await removeRuntime(parts, id, { inFlight: false });
-  const rootfs = await parts.storage.mount(id, idBase);
-  beginStep(operation, 'container.resume.plug');
-  for (const vif of spec.vifs) await parts.plugger.plug(id, vif, false, operation.signal);
-  beginStep(operation, 'container.resume.bundle');
-  await writeBundle(parts, spec, idBase, rootfs, meta.from);
-  await rm(join(parts.exitFolder, id), { force: true });
-  await rm(paths.restoreLog, { force: true });
-  if (meta.from) {
-    await showImages(parts, spec, idBase, paths);
-    await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
-  } else await ownImages(paths, idBase);
-  beginStep(operation, 'container.resume.groups');
-  await removeCgroups(parts.cgroups, group);
-  await makeGroups(parts.cgroups, group, idBase, meta.groups);
+interface Restore {
+  readonly idBase: number;
+  readonly meta: CheckpointMeta;
+  readonly paths: CheckpointPaths;
+  readonly lazy: boolean;
+}
+
+/** @returns host pid of PID 1 */
+async function restore(parts: HostParts, spec: ContainerSpec, what: Restore, operation: Operation, ready: Readiness | undefined): Promise<number> {
+  const { meta, paths } = what;
+  await prepare(parts, spec, what, operation);
   beginStep(operation, 'container.resume.ready');
   await (typeof ready === 'function' ? ready() : ready);
   beginStep(operation, 'container.resume.restore');
+  const runtimeOptions = [...(meta.from ? imageRuntimeOptions : restoreCriuOptions), `--work-path=${paths.work}`, ...(what.lazy ? ['--lazy-pages'] : [])];
   try {
     // not to be given up half-way: it takes a second, and its end is clear
-    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions: [...(meta.from ? imageRuntimeOptions : restoreCriuOptions), `--work-path=${paths.work}`], timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } });
+    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } });
   } catch (error) {
     if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
     throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });
   }
+}
+
+/** All that the restore needs, side by side. */
+async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, paths, lazy }: Restore, operation: Operation): Promise<void> {
+  const { id } = spec;
+  const group = cgroupsPath(parts, id);
+  beginStep(operation, 'container.resume.mount');
+  await removeRuntime(parts, id, { inFlight: false });
+  const bundle = async (): Promise<void> => {
+    const rootfs = await parts.storage.mount(id, idBase);
+    await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
+    beginStep(operation, 'container.resume.bundle');
+    await writeBundle(parts, spec, idBase, rootfs, meta.from);
+    if (!meta.from) return;
+    await showImages(parts, spec, idBase, paths);
+    await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
+  };
+  const plug = async (): Promise<void> => {
+    beginStep(operation, 'container.resume.plug');
+    for (const vif of spec.vifs) await parts.plugger.plug(id, vif, false, operation.signal);
+  };
+  const images = async (): Promise<void> => {
+    for (const path of [join(parts.exitFolder, id), paths.restoreLog]) await rm(path, { force: true });
+    await forgetPageDaemon(paths);
+    if (lazy) beginStep(operation, 'container.resume.pages');
+    await together(meta.from ? Promise.resolve() : ownImages(paths, idBase), lazy ? startPageDaemon(parts, id, paths) : Promise.resolve());
+  };
+  const groups = async (): Promise<void> => {
+    beginStep(operation, 'container.resume.groups');
+    await removeCgroups(parts.cgroups, group);
+    await makeGroups(parts.cgroups, group, idBase, meta.groups);
+  };
+  await together(bundle(), plug(), images(), groups());
 }
 
 /** It runs: on record before the images go. */
@@ -131,6 +180,7 @@ export async function wasResumed(paths: CheckpointPaths): Promise<boolean> {
 export async function stayOrEnd(parts: HostParts, spec: ContainerSpec, paths: CheckpointPaths): Promise<void> {
   const { id } = spec;
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
+    ['end its page daemon', () => endPageDaemon(paths)],
     ['end criu', () => settle(paths.folder, settleMs)],
     ['unmount what criu left', () => unmountBelow(paths.folder)],
     ['remove its runtime', () => removeRuntime(parts, id, { inFlight: true })],

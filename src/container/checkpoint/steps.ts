@@ -19,12 +19,12 @@ export const checkpointFaultPoints = [
   'container.resume.plug',
   'container.resume.bundle',
   'container.resume.groups',
+  'container.resume.pages',
   'container.resume.ready',
   'container.resume.restore',
   'container.resume.restored',
   'container.resume.identity', // only for one that came with an image
   'container.resume.recorded',
-  'container.resume.images',
   'container.resume.done',
 ] as const;
 

@@ -32,7 +32,7 @@ export interface Archive {
   end(): Promise<void>;
 }
 
-/** Starts to archive what is below `folder`. */
+/** Archives what is below `folder`, as it is read. */
 export function archiveTree(folder: string): Archive {
   return archive(folder, []);
 }
@@ -47,23 +47,29 @@ export function archivePaths(folder: string, paths: readonly string[]): Archive 
   return archive(folder, ['--no-recursion', '--null', '--verbatim-files-from', '--files-from=-'], Buffer.from(paths.map((path) => `./${path}\0`).join(''), 'latin1'));
 }
 
+/** tar is started by the first read: the output of one that ends before it is read would be thrown away (Node drains the pipes of a process that has ended). */
 function archive(folder: string, options: readonly string[], files?: Buffer): Archive {
-  const tar = startPiped(jailed([...tarCommand, packer, ...options, ...(files ? [] : ['.'])], { folder: { path: folder, writable: false }, capabilities: ['CAP_DAC_READ_SEARCH'] }));
-  tar.stdin.end(files);
-  const stream = Readable.from(whole(tar), { objectMode: false, highWaterMark: 1024 * 1024 });
-  stream.on('error', () => undefined); // the reader gets it, who may come later
-  stream.read(0); // Node throws the output of a child that has ended away, unless somebody reads it already
+  let tar: PipedProcess | undefined;
+  let over = false;
+  const start = (): PipedProcess => {
+    if (over) throw new HaulierError('COMMAND_FAILED', { command: 'tar', outcome: 'not started', stderr: 'the archive was given up' });
+    tar = startPiped(jailed([...tarCommand, packer, ...options, ...(files ? [] : ['.'])], { folder: { path: folder, writable: false }, capabilities: ['CAP_DAC_READ_SEARCH'] }));
+    tar.stdin.end(files);
+    return tar;
+  };
   return {
-    stream,
+    stream: Readable.from(whole(start), { objectMode: false, highWaterMark: 1024 * 1024 }),
     end: async () => {
-      tar.kill();
-      await tar.ended.catch(() => undefined);
+      over = true;
+      tar?.kill();
+      await tar?.ended.catch(() => undefined);
     },
   };
 }
 
 /** tar's exit code speaks for the compressor too. The last byte is no end until it is known. */
-async function* whole(tar: PipedProcess): AsyncGenerator<Buffer> {
+async function* whole(start: () => PipedProcess): AsyncGenerator<Buffer> {
+  const tar = start();
   for await (const chunk of tar.stdout) yield chunk as Buffer;
   const { code, signal, stderr } = await tar.ended;
   if (code !== 0) throw new HaulierError('COMMAND_FAILED', { command: 'tar', outcome: code === undefined ? `signal ${signal}` : `exit code ${code}`, stderr: stderr.trim().slice(0, 1000) });

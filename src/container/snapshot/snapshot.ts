@@ -115,7 +115,7 @@ async function withMemory(parts: HostParts, id: string, state: InstanceState, op
     await whileFrozen(parts, id, { paused, criu: true }, async () => {
       manifest = await dumpMemory(parts, { spec, idBase: state.idBase, image, startedAt: running.startedAt, host }, operation, async () => {
         began = performance.now();
-        await freeze(parts, id, operation.signal);
+        if (!paused) await freeze(parts, id, operation.signal);
       });
       await work();
     });

@@ -78,7 +78,7 @@ export async function beginArrival(parts: HostParts, channel: HaulChannel, optio
     await fetchBase(parts, channel, offer, operation);
     idBase = await parts.storage.allocateIds(instance);
     await mkdir(folder, { mode: 0o711 });
-    await parts.storage.prepareIn(folder, { imageId: offer.base.id, templates: spec.templates ?? [], rootGiB: spec.limits.rootGiB }, operation);
+    await parts.storage.prepareIn(folder, { imageId: offer.base.id, templates: [], rootGiB: spec.limits.rootGiB }, operation);
     return { offer, spec, folder, idBase };
   } catch (error) {
     await discardArrival(parts, { folder, ...(idBase === undefined ? {} : { spec: { id: instance } }) });

@@ -6,7 +6,7 @@ import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
 import { criuDump, describeDump, requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
 import { finishSuspend, goOn } from '../../container/checkpoint/dump.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
-import { freezeToDump } from '../../container/checkpoint/freezer.js';
+import { freeze } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders } from '../../container/checkpoint/images.js';
 import { closePorts } from '../../container/checkpoint/ports.js';
 import { destroyContainer } from '../../container/destroy.js';
@@ -113,7 +113,7 @@ export class LiveSource implements SourcePort, SourceLink {
     haulStep(operation, 'haul.source.close');
     await closePorts(spec.vifs, signal);
     haulStep(operation, 'haul.source.freeze');
-    await freezeToDump(parts, instance, signal);
+    await freeze(parts, instance, signal);
     haulStep(operation, 'haul.source.difference');
     const group = cgroupsPath(parts, instance);
     const sender = this.#sender;

@@ -23,6 +23,8 @@ export interface Boot {
   readonly networks?: readonly Nic[] | 'none' | 'auto';
   readonly count?: number;
   readonly extra?: Readonly<Record<string, unknown>>;
+  /** Scheduler hints. */
+  readonly hints?: Readonly<Record<string, string>>;
 }
 
 /** Nova's `service_down_time` is 60 s; no test step takes as long as the rest. */
@@ -31,7 +33,7 @@ const staleMs = 35_000;
 /** On a fresh cloud Nova does not know the hosts before; once a test file does. */
 let discovered: Promise<string> | undefined;
 
-const settledStatus = new Set(['ACTIVE', 'ERROR', 'SHUTOFF', 'PAUSED', 'SUSPENDED', 'DELETED']);
+const settledStatus = new Set(['ACTIVE', 'ERROR', 'SHUTOFF', 'PAUSED', 'SUSPENDED', 'VERIFY_RESIZE', 'DELETED']);
 
 /** One test's part of the cloud. */
 export class Scene {
@@ -102,6 +104,7 @@ export class Scene {
         ...(spec.host ? { host: spec.host } : {}), ...(spec.zone ? { availability_zone: spec.zone } : {}),
         ...(spec.count ? { min_count: spec.count, max_count: spec.count } : {}), ...spec.extra,
       },
+      ...(spec.hints ? { 'os:scheduler_hints': spec.hints } : {}),
     });
     if (spec.count) for (const { id } of await this.servers(name)) this.#note(id);
     this.#note(server.id);

@@ -1,12 +1,14 @@
 /** What the tests of suspend, resume and verdict share. */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
 import { run } from '../../../src/base/run.js';
-import { cgroupFolders, readCgroupLayout } from '../../../src/container/cgroup.js';
+import { cgroupFolders, isFrozen, readCgroupLayout } from '../../../src/container/cgroup.js';
 import { pidsWithArgument } from '../../../src/container/process.js';
+import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
-import { hostProblem, type Bed } from './harness.js';
+import { hostProblem, log, until, type Bed } from './harness.js';
 
 /** Why nothing can be frozen here; undefined if it can. */
 export async function criuProblem(): Promise<string | undefined> {
@@ -24,4 +26,40 @@ export async function leftOvers(bed: Bed, spec: ContainerSpec): Promise<string[]
   const pids = await pidsWithArgument(spec.id);
   note(`processes ${pids.join(' ')}`, pids.length > 0);
   return left;
+}
+
+/** The guest's counter. */
+export async function counted(host: LocalContainerHost, id: string): Promise<number> {
+  return Number(await readFile(`/proc/${(await host.view(id)).pid}/root/run/count`, 'utf8').catch(() => '0'));
+}
+
+/** It goes on: same PID 1, not frozen, counting, reachable, and nothing of the try is left. */
+export async function goesOn(t: ExecutionContext, bed: Bed, host: LocalContainerHost, spec: ContainerSpec, pid: number | undefined): Promise<void> {
+  t.like(await host.view(spec.id), { state: 'running', pid });
+  t.false(await isFrozen(await readCgroupLayout(), join(bed.options.cgroupParent, spec.id)));
+  const before = await counted(host, spec.id);
+  await until('it counts on', async () => (await counted(host, spec.id)) > before);
+  await until('its address answers', () => run('ping', ['-c1', '-W1', '10.90.0.5']).then(() => true, () => false), 30_000);
+  t.false(existsSync(join(bed.options.instancesPath, spec.id, 'checkpoint')));
+}
+
+/** A folder with a `criu` that runs `script` where the runtime calls it, and `before` in every call; `$real` is the true one. */
+export async function wrapper(script: string, before = ''): Promise<string> {
+  const folder = await mkdtemp('/run/criu-');
+  await writeFile(join(folder, 'criu'), `#!/bin/bash\nreal=/usr/sbin/criu\n${before}\n[ "$1" = swrk ] || exec $real "$@"\n${script}\n`);
+  await chmod(join(folder, 'criu'), 0o755);
+  return join(folder, 'criu');
+}
+
+/** Another service on the same containers, with another criu. */
+export async function withCriu(bed: Bed, criu: string, work: (host: LocalContainerHost) => Promise<void>): Promise<void> {
+  await bed.host.stop();
+  const host = new LocalContainerHost({ ...bed.options, criu }, log);
+  await host.start();
+  try {
+    await work(host);
+  } finally {
+    await host.stop();
+    await bed.host.start();
+  }
 }

@@ -47,6 +47,7 @@ export async function hostOptions(folder: string, run_: string): Promise<Contain
     imageMaxBytes: 1024 ** 3,
     consoleLogBytes: 256 * 1024,
     networkMtu: 1500,
+    lazyResume: 'never',
     quiesceSeconds: 60,
     crashDumps: { path: `${folder}-crash-dumps`, keep: 2, maxBytes: 1024 ** 3 },
     snapshotKey: undefined,

@@ -101,7 +101,7 @@ real('a connection from outside, counters, other uids and the console outlive it
     await resume(host, spec.id);
     t.log(`round ${round}: resume ${Math.round(performance.now() - began)} ms`);
     t.is((await host.view(spec.id)).state, 'running');
-    t.false(existsSync(join(bed.options.instancesPath, spec.id, 'checkpoint')));
+    await until('the images are gone', () => !existsSync(join(bed.options.instancesPath, spec.id, 'checkpoint')));
     if (round === 1) await line.hears('while asleep');
     await line.echo(`after ${round}`);
   }

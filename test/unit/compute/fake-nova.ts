@@ -31,6 +31,9 @@ export class FakeNova implements RpcClient {
   readonly nodes: Row[] = [];
   readonly casts: { method: string; args: Args }[] = [];
   service: Row | undefined;
+  /** Who takes calls and casts to compute services. */
+  onCall: ((target: Target, method: string, args: Args, context: WireContext) => Promise<unknown>) | undefined;
+  onCast: ((target: Target, method: string, args: Args, context: WireContext) => void) | undefined;
 
   constructor(readonly steps: Steps, public serviceVersion = 68) {}
 
@@ -40,16 +43,19 @@ export class FakeNova implements RpcClient {
     return row;
   }
 
-  async call(_target: Target, method: string, args: Args, context: WireContext): Promise<unknown> {
+  async call(target: Target, method: string, args: Args, context: WireContext): Promise<unknown> {
     const copy = structuredClone(args);
     if (method === 'ping') return { service: 'conductor', arg: copy['arg'] };
     if (method === 'object_class_action_versions') return structuredClone(await this.#classCall(String(copy['objname']), String(copy['objmethod']), copy['args'] as unknown[], copy['kwargs'] as Args, context));
     if (method === 'object_action') return structuredClone(await this.#action(copy['objinst'] as Primitive, String(copy['objmethod']), copy['kwargs'] as Args));
-    throw new Error(`unexpected call ${method}`);
+    const answer = await this.onCall?.(target, method, copy, context);
+    if (answer === undefined) throw new Error(`unexpected call ${method}`);
+    return answer;
   }
-  async cast(_target: Target, method: string, args: Args): Promise<void> {
+  async cast(target: Target, method: string, args: Args, context?: WireContext): Promise<void> {
     await this.steps.pass(`cast ${method}`);
     this.casts.push({ method, args: structuredClone(args) });
+    if (target.topic === 'compute' && context) this.onCast?.(target, method, structuredClone(args), context);
   }
   async fanout(target: Target, method: string, args: Args): Promise<void> {
     await this.cast(target, method, args);
@@ -58,9 +64,15 @@ export class FakeNova implements RpcClient {
   #instance(uuid: string, context: WireContext, attributes: readonly string[] = []): Primitive {
     const row = this.instances.get(uuid);
     if (!row || (row['deleted'] === true && context['read_deleted'] === 'no')) throw failure('InstanceNotFound');
-    const data = Object.fromEntries(Object.entries(row).filter(([field]) => !joined.has(field) || attributes.includes(field)));
+    // the three flavors are one column
+    const wanted = attributes.includes('flavor') ? [...attributes, 'old_flavor', 'new_flavor'] : attributes;
+    const data = Object.fromEntries(Object.entries(row).filter(([field]) => !joined.has(field) || wanted.includes(field)));
     if (attributes.includes('info_cache')) data['info_cache'] = wire('InstanceInfoCache', '1.5', { instance_uuid: uuid, network_info: this.caches.get(uuid) ?? null });
     return wire('Instance', '2.8', data);
+  }
+
+  #migrations(rows: readonly Row[]): Primitive {
+    return wire('MigrationList', '1.5', { objects: rows.map((migration) => wire('Migration', '1.8', { ...migration })) });
   }
 
   #list(rows: readonly Row[], context: WireContext, attributes: unknown): Primitive {
@@ -101,7 +113,24 @@ export class FakeNova implements RpcClient {
         if (found.length === 0) throw failure('ComputeHostNotFound');
         return wire('ComputeNodeList', '1.17', { objects: found.map((node) => wire('ComputeNode', '1.19', { ...node })) });
       }
-      case 'MigrationList.get_by_filters': return wire('MigrationList', '1.5', { objects: this.migrations.map((migration) => wire('Migration', '1.7', { ...migration })) });
+      case 'MigrationList.get_by_filters': {
+        const fits = (migration: Row): boolean => Object.entries(args[0] as Row).every(([field, value]) => (field === 'host' ? [migration['source_compute'], migration['dest_compute']].includes(value) : [value].flat().includes(migration[field])));
+        return this.#migrations(this.migrations.filter(fits));
+      }
+      case 'MigrationList.get_in_progress_and_error':
+        return this.#migrations(this.migrations.filter((migration) => [migration['source_compute'], migration['dest_compute']].includes(args[0]) && !['confirmed', 'reverted', 'done', 'completed', 'failed', 'cancelled'].includes(String(migration['status']))));
+      case 'MigrationList.get_unconfirmed_by_dest_compute':
+        return this.#migrations(this.migrations.filter((migration) => migration['dest_compute'] === args[1] && migration['status'] === 'finished'));
+      case 'Migration.get_by_id_and_instance': {
+        const found = this.migrations.find((migration) => migration['id'] === args[0] && migration['instance_uuid'] === args[1]);
+        if (!found) throw failure('MigrationNotFoundForInstance');
+        return wire('Migration', '1.8', { ...found });
+      }
+      case 'ComputeNode.get_first_node_by_host_for_old_compat': {
+        const node = this.nodes.find((item) => item['host'] === args[0]);
+        if (!node) throw failure('ComputeHostNotFound');
+        return wire('ComputeNode', '1.19', { ...node });
+      }
       case 'InstanceGroup.get_by_uuid':
       case 'InstanceGroup.get_by_name': {
         const group = [...this.groups.values()].find((item) => item['uuid'] === args[0] || item['name'] === args[0]);

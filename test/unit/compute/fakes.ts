@@ -7,8 +7,9 @@ import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
 import { featureTable, type Abilities } from '../../../src/container/abilities.js';
 import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
+import type { ContainerMoves } from '../../../src/container/container-moves.js';
 import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
-import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from '../../../src/container/spec.js';
+import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, LimitSpec, VifSpec } from '../../../src/container/spec.js';
 import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { FloatingIp, Inventory, Network, Neutron, Placement, Port, RequestScope, Subnet } from '../../../src/openstack/types.js';
 import type { Steps } from './steps.js';
@@ -21,7 +22,74 @@ async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promis
   });
 }
 
+const gib = 1024 ** 3;
+
+/** What is set aside, and how large every disk is. */
+export class FakeMoves implements ContainerMoves {
+  readonly aside = new Map<string, { spec: ContainerSpec; state: ContainerState }>();
+  readonly marks = new Set<string>();
+  /** Hosts that share instances_path see each other's marks. */
+  foreignMarks: ReadonlySet<string> = new Set();
+
+  constructor(readonly steps: Steps, readonly host: FakeContainers) {}
+
+  #stopped(id: string): { spec: ContainerSpec; state: ContainerState } {
+    const found = this.host.made.get(id);
+    if (!found) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+    if (found.state !== 'stopped') throw new HaulierError('INSTANCE_STATE', { instance: id, state: found.state, action: 'move' });
+    return found;
+  }
+  async diskBytes(id: string): Promise<number> {
+    const found = this.host.made.get(id);
+    if (!found) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+    return found.spec.limits.rootGiB * gib;
+  }
+  async resize(id: string, limits: LimitSpec, operation: Operation): Promise<void> {
+    await this.steps.pass('moves.resize');
+    const found = this.#stopped(id);
+    operation.undo('restore', async () => { await this.restore(id); });
+    this.aside.set(id, { ...found });
+    this.host.made.set(id, { state: 'stopped', spec: { ...found.spec, limits } });
+    await this.steps.pass('moves.resized');
+  }
+  async keep(id: string, operation: Operation): Promise<void> {
+    await this.steps.pass('moves.keep');
+    const found = this.#stopped(id);
+    operation.undo('restore', async () => { await this.restore(id); });
+    this.aside.set(id, found);
+    this.host.made.delete(id);
+  }
+  async restore(id: string): Promise<boolean> {
+    await this.steps.pass('moves.restore');
+    const found = this.aside.get(id);
+    if (!found) return false;
+    this.host.made.set(id, found);
+    this.host.plugged.delete(id);
+    return this.aside.delete(id);
+  }
+  async drop(id: string): Promise<void> { await this.steps.pass('moves.drop'); this.aside.delete(id); }
+  async kept(): Promise<readonly string[]> { return [...this.aside.keys()]; }
+  async keptSpec(id: string): Promise<ContainerSpec | undefined> { return this.aside.get(id)?.spec; }
+  async adopt(spec: ContainerSpec): Promise<void> {
+    await this.steps.pass('moves.adopt');
+    this.host.made.set(spec.id, { ...this.#stopped(spec.id), spec });
+  }
+  async abandon(id: string): Promise<void> {
+    await this.steps.pass('moves.abandon');
+    this.host.made.delete(id);
+    this.host.plugged.delete(id);
+  }
+  async mark(id: string): Promise<string | undefined> {
+    if (!this.host.made.has(id)) return undefined;
+    this.marks.add(`/${id}/tmpmark`);
+    return `/${id}/tmpmark`;
+  }
+  async sees(mark: string): Promise<boolean> { return this.marks.has(mark) || this.foreignMarks.has(mark); }
+  async unmark(mark: string): Promise<void> { this.marks.delete(mark); }
+}
+
 export class FakeContainers implements ContainerHost {
+  readonly moves: FakeMoves;
   readonly made = new Map<string, { spec: ContainerSpec; state: ContainerState }>();
   readonly cached = new Set<string>();
   /** Instance to ports whose host side is there. */
@@ -32,7 +100,9 @@ export class FakeContainers implements ContainerHost {
   readonly #busy = new Map<string, string>();
   host: HostResources = { cpus: 8, memoryMiB: 16_000, memoryAvailableMiB: 9000, diskGiB: 100, diskFreeGiB: 80, architecture: 'x86_64', cpuModel: 'm', cpuVendor: 'v', cpuFlags: ['sse', 'avx2', 'unheard-of'], uptime: '1 day' };
 
-  constructor(readonly steps: Steps) {}
+  constructor(readonly steps: Steps) {
+    this.moves = new FakeMoves(steps, this);
+  }
 
   /** A container of an earlier life of the service. */
   put(id: string, state: ContainerState, vifs: readonly VifSpec[] = []): void {
@@ -73,6 +143,7 @@ export class FakeContainers implements ContainerHost {
     return had;
   }
   async images(): Promise<readonly string[]> { return [...this.cached]; }
+  async requireSnapshotKey(): Promise<void> { await this.steps.pass('containers.requireSnapshotKey'); }
   /** Images for which a snapshot with memory was asked. */
   readonly memoryFor: string[] = [];
   async snapshot(id: string, _operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {

@@ -142,7 +142,7 @@ test('init_host: a reboot that fails with the guest down is an error', async (t)
 test('init_host: evacuated servers go, back or under way they are not recovered here', async (t) => {
   for (const [status, where, gone] of [['done', 'other', true], ['done', host, false], ['accepted', host, true], ['pre-migrating', host, true]] as const) {
     const w = await restarted({ vm: 'active', task: status === 'done' ? null : 'rebuilding', container: 'running', more: { host: where } });
-    w.nova.migrations.push({ id: 3, uuid: 'm', status, instance_uuid: uuid });
+    w.nova.migrations.push({ id: 3, uuid: 'm', status, instance_uuid: uuid, source_compute: host, migration_type: 'evacuation' });
     await initHost(w.compute);
     t.is(!w.containers.made.has(uuid), gone, `${status} ${where}`);
     t.is(w.placement.allocations.get(uuid)?.[nodeUuid] === undefined, gone);

@@ -7,7 +7,9 @@ import { silentLog } from '../../../src/base/log.js';
 import { Operation } from '../../../src/base/operation.js';
 import type { Compute, InstanceCall } from '../../../src/compute/compute.js';
 import { snapshotProperties } from '../../../src/compute/disk-snapshot.js';
+import { memoryProperties, wantsMemory } from '../../../src/compute/memory-wish.js';
 import { rebuildInstance } from '../../../src/compute/methods/rebuild.js';
+import { shelveInstance } from '../../../src/compute/methods/shelve.js';
 import { backupInstance, snapshotInstance } from '../../../src/compute/methods/snapshot.js';
 import { NovaObject } from '../../../src/nova/object.js';
 import type { SaveExpectation } from '../../../src/nova/types.js';
@@ -24,6 +26,10 @@ interface World {
   /** Fails at the step of this name. */
   failAt: string;
   failWith: unknown;
+  /** Of the container. */
+  state: string;
+  /** Properties of the snapshot's image. */
+  image: Record<string, string>;
 }
 
 function world(): World {
@@ -33,23 +39,35 @@ function world(): World {
     done.push(name);
   };
   const instance = new NovaObject('Instance', '2.8');
-  for (const [field, value] of Object.entries({ uuid, project_id: 'p', task_state: 'image_snapshot_pending', vm_state: 'active', system_metadata: {}, image_ref: 'new' })) instance.load(field, value);
+  for (const [field, value] of Object.entries({ uuid, project_id: 'p', task_state: 'image_snapshot_pending', vm_state: 'active', metadata: {}, system_metadata: {}, image_ref: 'new' })) instance.load(field, value);
   const compute = {
-    settings: { host: 'h', shutdownTimeout: 1 }, log: silentLog(), node: { uuid: 'node' },
+    settings: { host: 'h', shutdownTimeout: 1, shelvedOffloadTime: -1 }, log: silentLog(), node: { uuid: 'node' },
     locks: new KeyedLock(), snapshots: new Semaphore(1),
     notifier: { instance: () => undefined, scheduler: () => undefined }, tracker: { update: () => undefined },
     conductor: { saveInstance: (_: unknown, saved: NovaObject, expected?: SaveExpectation) => step(`save ${String(saved.get('task_state'))}${expected?.taskState ? ` after ${expected.taskState.join()}` : ''}`) },
     placement: { removeProviderFromAllocations: (consumer: string, provider: string) => step(`allocation ${consumer === uuid} ${provider}`) },
     containers: {
-      view: async () => ({ state: 'running' }),
-      spec: async () => undefined,
-      snapshot: async () => {
-        await step(`snapshot ${compute.locks.held(uuid)}`);
-        return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 1, end: () => step('end') };
+      view: async () => ({ state: self.state }),
+      spec: async () => ({}),
+      updateVifs: async () => undefined,
+      suspend: async () => {
+        await step('suspend');
+        self.state = 'suspended';
+      },
+      resume: () => step('resume'),
+      stopContainer: async () => {
+        await step('stop');
+        self.state = 'stopped';
+      },
+      startContainer: () => step('start'),
+      requireSnapshotKey: () => step('key'),
+      snapshot: async (_: string, __: unknown, memoryFor?: string) => {
+        await step(`snapshot ${compute.locks.held(uuid)}${memoryFor === imageId ? ' with memory' : ''}`);
+        return { memory: memoryFor === undefined ? undefined : { format: 1, criu: '4.2.1', architecture: 'x64', memoryMiB: 20 }, stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 1, end: () => step('end') };
       },
     },
     glance: {
-      image: async () => ({ status: self.failAt === 'active' ? 'active' : 'saving' }),
+      image: async () => ({ status: self.failAt === 'active' ? 'active' : 'saving', properties: self.image }),
       updateImage: () => step('describe'),
       upload: (_: unknown, id: string) => step(`upload ${id === imageId} locked ${compute.locks.held(uuid)}`),
       deleteImage: (_: unknown, id: string) => step(`delete ${id === imageId ? 'image' : id}`),
@@ -60,7 +78,7 @@ function world(): World {
     },
   } as unknown as Compute;
   const self: World = {
-    compute, done, failAt: '', failWith: undefined,
+    compute, done, failAt: '', failWith: undefined, state: 'running', image: {},
     call: (args = {}) => ({ method: 'snapshot_instance', context: {}, args: { image_id: imageId, ...args }, operation: new Operation({ name: 'test', log: silentLog() }), instance, uuid }),
   };
   return self;
@@ -104,6 +122,65 @@ test('snapshot: an image that somebody deleted meanwhile clears the task', async
   t.deepEqual(it.done.slice(-2), ['end', 'save null']);
 });
 
+test('snapshot with memory: asked of the image, the server, or the boot; never without a key', async (t) => {
+  const asked = world();
+  asked.image = { 'haulier:memory': 'true' };
+  await snapshotInstance(asked.compute, asked.call());
+  t.deepEqual(asked.done.slice(1, 3), ['key', 'snapshot true with memory']);
+  const refused = world();
+  refused.image = asked.image;
+  refused.failAt = 'key';
+  refused.failWith = new HaulierError('SNAPSHOT_KEY', { reason: 'it is not set' });
+  await t.throwsAsync(snapshotInstance(refused.compute, refused.call()), { code: 'SNAPSHOT_KEY', message: /option snapshot_key of \[haulier\]/ });
+  t.deepEqual(refused.done.slice(1), ['delete image']);
+  const words: readonly (readonly [Parameters<typeof wantsMemory>[0], boolean])[] = [
+    [{ inherited: undefined, server: undefined, image: undefined }, false],
+    [{ inherited: 'true', server: undefined, image: 'true' }, true],
+    [{ inherited: 'true', server: 'false', image: 'true' }, false],
+    [{ inherited: 'true', server: undefined, image: 'false' }, false],
+    [{ inherited: undefined, server: 'True', image: undefined }, true],
+    [{ inherited: undefined, server: 'false', image: 'true' }, true],
+  ];
+  for (const [said, wanted] of words) t.is(wantsMemory(said), wanted, JSON.stringify(said));
+});
+
+for (const [state, steps] of [['running', ['key', 'suspend', 'snapshot false with memory']], ['suspended', ['key', 'snapshot false with memory']], ['paused', ['key', 'snapshot false with memory']], ['stopped', ['key', 'snapshot false with memory']]] as const) {
+  test(`shelve with memory, ${state}: nothing happens after the snapshot`, async (t) => {
+    const it = world();
+    it.image = { 'haulier:memory': 'true' };
+    it.state = state;
+    const call = it.call();
+    call.instance.load('task_state', 'shelving');
+    await shelveInstance(it.compute, call);
+    const end = it.done.indexOf('end');
+    t.deepEqual(it.done.slice(0, steps.length), steps);
+    t.is(it.done.includes('stop'), state === 'paused');
+    if (state === 'paused') t.true(it.done.indexOf('stop') > end);
+    t.is(call.instance.get('vm_state'), 'shelved');
+  });
+}
+
+test('shelve with memory that fails: the guest is resumed; without, it is started', async (t) => {
+  for (const [image, again] of [[{ 'haulier:memory': 'true' }, 'resume'], [{}, 'start']] as const) {
+    const it = world();
+    it.image = image;
+    it.failAt = 'describe';
+    it.failWith = new HaulierError('REST_UNREACHABLE', { service: 'glance', reason: 'gone' });
+    const call = it.call();
+    call.instance.load('info_cache', null);
+    await t.throwsAsync(shelveInstance(it.compute, call), { code: 'REST_UNREACHABLE' });
+    t.deepEqual(it.done.slice(-2), ['delete image', again]);
+  }
+});
+
+test('what the image says of its memory', (t) => {
+  const instance = new NovaObject('Instance', '2.8');
+  instance.load('system_metadata', { 'image_haulier:memory': 'true', 'image_haulier:memory_format': '1', image_min_ram: '64' });
+  t.deepEqual(memoryProperties(instance, true, { format: 1, criu: '4.2.1', architecture: 'x64', memoryMiB: 20 }), { 'haulier:memory': 'true', 'haulier:memory_format': '1', 'haulier:memory_criu': '4.2.1', 'haulier:memory_architecture': 'x64', min_ram: 64 });
+  t.deepEqual(memoryProperties(instance, true, undefined), { 'haulier:memory_format': '', 'haulier:memory': 'false', 'haulier:memory_absent': 'the server did not run' });
+  t.deepEqual(memoryProperties(instance, false, undefined), { 'haulier:memory_format': '' });
+});
+
 test('backup: the oldest go after the new one is whole', async (t) => {
   const it = world();
   await backupInstance(it.compute, it.call({ backup_type: 'daily', rotation: 1 }));
@@ -120,13 +197,6 @@ test('what the image says of itself', (t) => {
   const instance = new NovaObject('Instance', '2.8');
   for (const [field, value] of Object.entries({ project_id: 'p', kernel_id: '', ramdisk_id: null, os_type: 'linux' })) instance.load(field, value);
   t.deepEqual(snapshotProperties(instance), { disk_format: 'raw', container_format: 'bare', image_location: 'snapshot', image_state: 'available', owner_id: 'p', os_type: 'linux' });
-});
-
-test('rebuild: an evacuation is refused, and this host\'s allocation goes', async (t) => {
-  const it = world();
-  const error = await t.throwsAsync(rebuildInstance(it.compute, it.call({ recreate: true })), { code: 'UNSUPPORTED' });
-  t.is((error as HaulierError).nova.class, 'InstanceEvacuateNotSupported');
-  t.deepEqual(it.done, ['allocation true node']);
 });
 
 test('rebuild: without its image the guest is not touched, and the record says so', async (t) => {

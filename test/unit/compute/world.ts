@@ -8,6 +8,7 @@ import type { Compute } from '../../../src/compute/compute.js';
 import { computeEndpoint } from '../../../src/compute/endpoint.js';
 import { EventWaiters } from '../../../src/compute/events.js';
 import { Notifier } from '../../../src/compute/notifier.js';
+import type { DiskTransport } from '../../../src/compute/moves/transport.js';
 import { Operations } from '../../../src/compute/operations.js';
 import { ResourceTracker } from '../../../src/compute/resource-tracker.js';
 import type { ComputeSettings } from '../../../src/compute/settings.js';
@@ -53,7 +54,7 @@ export const settings: ComputeSettings = {
   runningDeletedTimeout: 0, instanceDeleteInterval: 300, reclaimInstanceInterval: 0, periodicFuzzyDelay: 0, resumeGuestsOnHostBoot: false,
   reservedCpus: 1, reservedMemoryMb: 512, reservedDiskMb: 1500, cpuAllocationRatio: undefined, ramAllocationRatio: undefined, diskAllocationRatio: undefined,
   initialCpuAllocationRatio: 4, initialRamAllocationRatio: 1, initialDiskAllocationRatio: 1, vifPluggingTimeout: 300, vifPluggingIsFatal: true, maxConcurrentBuilds: 10, maxConcurrentSnapshots: 5, shelvedOffloadTime: 0, shelvedPollInterval: 3600,
-  shutdownTimeout: 60, ovsBridge: 'br-int', trackInstanceChanges: false, disableGroupPolicyCheck: false, disableServiceVersionCheck: false, pidsLimit: 4096, dhcpDomain: '',
+  resizeConfirmWindow: 0, shutdownTimeout: 60, ovsBridge: 'br-int', trackInstanceChanges: false, disableGroupPolicyCheck: false, disableServiceVersionCheck: false, pidsLimit: 4096, dhcpDomain: '',
  periodicEnable: true,
 };
 
@@ -62,6 +63,7 @@ export class FakeGlance implements Glance {
   constructor(readonly steps: Steps) {}
   readonly records: GlanceImage[] = [];
   async image(_scope: unknown, id: string): Promise<GlanceImage> {
+    await this.steps.pass(`glance.image ${id}`);
     const found = this.records.find((record) => record.id === id);
     if (!found) throw new HaulierError('IMAGE_NOT_FOUND', { image: id });
     return found;
@@ -95,6 +97,22 @@ export interface World {
   plugWhenAsked(): void;
 }
 
+/** A compute service over the fakes. */
+export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport, glance = new FakeGlance(cloud.steps)): Promise<Compute> {
+  const { nova, placement, neutron } = cloud;
+  const log = silentLog();
+  const conductor = new NovaConductor(nova, log);
+  await conductor.connect(new AbortController().signal);
+  const node = { ...identity, hypervisorHostname: all.hypervisorHostname };
+  const service = { id: 4, disabled: false };
+  return {
+    settings: all, log, conductor, rpc: nova, containers, transport, placement, neutron, glance, node,
+    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), destroys: new Semaphore(4), events: new EventWaiters(), operations: new Operations(log),
+    tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
+    notifier: new Notifier(log, conductor, all.host, all.trackInstanceChanges, new NovaNotifier(undefined, { host: all.host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
+  };
+}
+
 /** A world in which the API and the scheduler have just placed the recorded server here. */
 export async function world(change: Partial<ComputeSettings> = {}, serviceVersion = 68): Promise<World> {
   const steps = new Steps();
@@ -104,19 +122,9 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
   const neutron = new FakeNeutron(steps);
   neutron.networkList = answer<Network[]>('boot', 'GET', '/v2.0/networks?id', 'networks');
   neutron.subnetList = answer<Subnet[]>('boot', 'GET', '/v2.0/subnets', 'subnets');
-  const glance = new FakeGlance(steps);
-  const log = silentLog();
-  const conductor = new NovaConductor(nova, log);
-  await conductor.connect(new AbortController().signal);
   const all = { ...settings, ...change };
-  const node = { id: 7, uuid: nodeUuid, hypervisorHostname: host };
-  const service = { id: 4, disabled: false };
-  const compute: Compute = {
-    settings: all, log, conductor, rpc: nova, containers, placement, neutron, glance, node,
-    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), destroys: new Semaphore(4), events: new EventWaiters(), operations: new Operations(log),
-    tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
-    notifier: new Notifier(log, conductor, host, all.trackInstanceChanges, new NovaNotifier(undefined, { host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
-  };
+  const glance = new FakeGlance(steps);
+  const compute = await makeCompute({ steps, nova, placement, neutron }, containers, all, { id: 7, uuid: nodeUuid }, undefined, glance);
   const sent = structuredClone((boot.args['instance'] as Primitive)['nova_object.data']);
   nova.instances.set(uuid, { ...sent });
   nova.caches.set(uuid, '[]');

@@ -1,5 +1,5 @@
 /** `[haulier]`: what nova-compute does not have. */
-import { integer, text, typed, type Section } from '../option.js';
+import { choice, integer, text, typed, type Section } from '../option.js';
 import { commandType, listenType, pathType } from '../own-types.js';
 import { haulOptions } from './haul.js';
 
@@ -26,6 +26,7 @@ export const haulier = {
     image_max_bytes: integer({ default: 64 * 1024 * mebi, min: mebi, help: 'Bytes that an image may have when unpacked.' }),
     console_log_bytes: integer({ default: mebi, min: 4096, help: 'Bytes of console output that are kept for each container.' }),
     pids_limit: integer({ default: 4096, min: 1, max: 4194304, help: 'Processes and threads that a container may have.' }),
+    lazy_resume: choice(['auto', 'never'], { default: 'auto', help: 'auto: a server with much memory runs again before all of it is read from the disk, where the host has vm.unprivileged_userfaultfd = 1.' }),
     crash_dump_path: text({ default: '$state_path/crash-dumps', help: 'Folder of the core files that a server\'s crash dump makes, closed to all but root; empty: no crash dumps.' }),
     crash_dump_keep: integer({ default: 3, min: 1, help: 'Crash dumps that are kept of each server; older ones are removed.' }),
     crash_dump_max_bytes: integer({ default: 20 * 1024 * mebi, min: mebi, help: 'Bytes of disk that all crash dumps may take together; the oldest are removed.' }),

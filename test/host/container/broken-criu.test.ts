@@ -1,0 +1,124 @@
+/** A criu that is killed, ends or hangs in a dump: the container goes on, or what was lost is said. */
+import anyTest, { type TestFn } from 'ava';
+import { run } from '../../../src/base/run.js';
+import type { LocalContainerHost } from '../../../src/container/local-container-host.js';
+import type { ContainerSpec } from '../../../src/container/spec.js';
+import { counted, criuProblem, goesOn, leftOvers, withCriu, wrapper } from './checkpoint-kit.js';
+import { inside, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
+
+const problem = await criuProblem();
+const test = anyTest as TestFn<{ bed: Bed }>;
+const real = problem === undefined ? test.serial : test.skip;
+if (problem !== undefined) process.stderr.write(`SKIPPED test/host/container/broken-criu: ${problem}\n`);
+
+const bridge = 'brqhtbroken';
+
+test.before(async (t) => {
+  if (problem === undefined) t.context.bed = await makeBed();
+});
+test.after.always(async (t) => {
+  await t.context.bed?.end();
+});
+
+/** Processes beside init and the counter, by the names that a message would call them. */
+const programs = ['tail', 'nc'];
+
+async function boot(bed: Bed): Promise<ContainerSpec> {
+  const spec = makeSpec(bed.image, { vifs: [makeVif({ type: 'bridge', bridge, createBridge: true }, 0)] });
+  await operate((operation) => bed.host.create(spec, operation));
+  await operate((operation) => bed.host.startContainer(spec.id, operation));
+  await run('ip', ['addr', 'replace', '10.90.0.1/24', 'dev', bridge]);
+  await until('it counts', async () => (await counted(bed.host, spec.id)) > 0);
+  await inside(bed, spec.id, 'sh', '-c', '(tail -f /etc/passwd & nc -ll -p 7000 -e cat &) </dev/null >/dev/null 2>&1');
+  await until('the programs run', async () => (await missing(bed, spec)).length === 0);
+  return spec;
+}
+
+const suspend = (host: LocalContainerHost, spec: ContainerSpec): Promise<string> =>
+  operate((operation) => host.suspend(spec.id, operation)).then(() => 'suspended', (error: Error) => `${error.name}: ${error.message}`);
+
+/** Programs of the list that do not run. */
+async function missing(bed: Bed, spec: ContainerSpec): Promise<string[]> {
+  const listing = (await inside(bed, spec.id, 'ps', '-o', 'comm')).split('\n');
+  return programs.filter((program) => !listing.includes(program));
+}
+
+/** criu's lock in the container's network namespace. */
+async function locks(bed: Bed, spec: ContainerSpec): Promise<string> {
+  return (await run('nsenter', [`--net=/proc/${(await bed.host.view(spec.id)).pid}/ns/net`, '/usr/sbin/nft', 'list', 'tables'])).stdout.trim();
+}
+
+for (const name of ['KILL', 'TERM']) {
+  real(`criu gets SIG${name} at any moment of a dump`, async (t) => {
+    const { bed } = t.context;
+    const outcomes: Record<string, number> = {};
+    let spec = await boot(bed);
+    for (let ms = 0; ms <= 120; ms += 4) {
+      const { pid } = await bed.host.view(spec.id);
+      let outcome = '';
+      await withCriu(bed, await wrapper(`$real "$@" &\nsleep ${ms / 1000}\nkill -${name} $!\nwait $!`), async (host) => {
+        outcome = await suspend(host, spec);
+        if (outcome === 'suspended') return;
+        t.regex(outcome, /^SUSPEND_FAILED: /);
+        // what criu's code was running in may die with it: then the message names it
+        if (outcome.includes('gone since then')) return;
+        await goesOn(t, bed, host, spec, pid);
+      });
+      let word = 'unharmed';
+      if (outcome === 'suspended') {
+        word = 'was done already';
+        await operate((operation) => bed.host.resume(spec.id, operation));
+        t.deepEqual(await missing(bed, spec), []);
+      } else if (outcome.includes('gone since then, maybe with it: ') && / init\b/.test(outcome)) {
+        word = 'init died';
+        await until('its end is on record', async () => (await bed.host.view(spec.id)).state === 'crashed');
+      } else {
+        const lost = await missing(bed, spec);
+        for (const program of lost) t.regex(outcome, new RegExp(`gone since then.*${program}`));
+        if (lost.length > 0) word = 'a process died';
+        await goesOn(t, bed, bed.host, spec, pid);
+        t.is(await locks(bed, spec), '');
+      }
+      if (word === 'init died' || word === 'a process died') t.log(`${ms} ms: ${outcome}`);
+      outcomes[word] = (outcomes[word] ?? 0) + 1;
+      if (word === 'unharmed' || word === 'was done already') continue;
+      await operate((operation) => bed.host.destroy(spec.id, operation));
+      t.deepEqual(await leftOvers(bed, spec), []);
+      spec = await boot(bed);
+    }
+    t.log(JSON.stringify(outcomes));
+    t.is(await suspend(bed.host, spec), 'suspended');
+    await operate((operation) => bed.host.resume(spec.id, operation));
+    t.deepEqual(await missing(bed, spec), []);
+    await operate((operation) => bed.host.destroy(spec.id, operation));
+    t.deepEqual(await leftOvers(bed, spec), []);
+  });
+}
+
+const broken: Readonly<Record<string, string>> = {
+  'ends at once': 'exit 1',
+  'ends at once and calls it well done': 'exit 0',
+  'talks nonsense': 'head -c 100 /dev/urandom; sleep 0.1',
+  'never says a word': 'exec sleep 300',
+  'ends after a while': '$real "$@" & sleep 0.02; exit 1',
+};
+
+for (const [what, script] of Object.entries(broken)) {
+  real(`a criu that ${what}`, async (t) => {
+    const { bed } = t.context;
+    const spec = await boot(bed);
+    const { pid } = await bed.host.view(spec.id);
+    await withCriu(bed, await wrapper(script), async (host) => {
+      const outcome = await suspend(host, spec);
+      t.log(outcome);
+      if (outcome === 'suspended') return; // only the last one's shell has ended: its criu went on
+      t.regex(outcome, /^SUSPEND_FAILED: /);
+      await goesOn(t, bed, host, spec, pid);
+    });
+    if ((await bed.host.view(spec.id)).state === 'suspended') await operate((operation) => bed.host.resume(spec.id, operation));
+    t.deepEqual(await missing(bed, spec), []);
+    t.is(await locks(bed, spec), '');
+    await operate((operation) => bed.host.destroy(spec.id, operation));
+    t.deepEqual(await leftOvers(bed, spec), []);
+  });
+}
