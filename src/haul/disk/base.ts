@@ -33,5 +33,8 @@ export async function fetchBase(parts: HostParts, channel: HaulChannel, offer: O
   }, operation);
   if (!asked) channel.send({ type: 'base', needed: false });
   operation.log.info({ image: id, key, cached }, 'image of the container is here');
-  if (!(await parts.storage.images()).includes(id)) throw new HaulierError('HAUL_FAILED', { reason: `image ${id} is not in the cache` });
+  const here = await parts.storage.images();
+  // a template's own marks (overlayfs's attributes and whiteouts) are not in an archive of an image: it comes from Glance, ahead
+  const lacking = [id, ...(offer.spec.templates ?? [])].find((image) => !here.includes(image));
+  if (lacking !== undefined) throw new HaulierError('HAUL_FAILED', { reason: `image ${lacking} is not in this host's cache` });
 }

@@ -1,6 +1,7 @@
 /** The source's side of moving a container that does not run. It stays as it is: who asked for the move takes it away later. */
 import { HaulierError } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
+import { checkpointPaths, readMeta } from '../../container/checkpoint/images.js';
 import type { HostParts } from '../../container/parts.js';
 import type { HaulChannel } from '../wire/channel.js';
 import { serveBase } from './base.js';
@@ -19,6 +20,9 @@ export async function sendDisk(parts: HostParts, channel: HaulChannel, id: strin
   if (!spec || !state) throw channel.abort(new HaulierError('INSTANCE_NOT_FOUND', { instance: id }));
   const rests = state.phase === 'ready' && (state.wanted === 'stopped' || state.wanted === 'suspended') && !(await parts.store.running(id));
   if (!rests) throw channel.abort(new HaulierError('INSTANCE_STATE', { instance: id, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'move' }));
+  if (state.wanted === 'suspended' && (await readMeta(checkpointPaths(parts.store.paths(id))))?.from) {
+    throw channel.abort(new HaulierError('HAUL_FAILED', { reason: 'its memory is still its image\'s: resume it once before it is moved' }));
+  }
   const { folder } = parts.store.paths(id);
   const { signal } = operation;
   try {

@@ -1,0 +1,155 @@
+/** The door of this room: one host's hauls, out and in, from the service's start to its end. */
+import { randomUUID } from 'node:crypto';
+import { HaulierError, messageOf } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+import { Operation } from '../base/operation.js';
+import type { HostFacts } from '../container/checkpoint/facts.js';
+import type { HostParts } from '../container/parts.js';
+import { openHaul, type Peer } from './client.js';
+import { discardArrivals, type ReceiveOptions } from './disk/receive.js';
+import { LiveDestination } from './live/destination.js';
+import { IncomingHaul, runSource, settleDestination, settleSource } from './live/protocol.js';
+import { HaulRecords, type HaulRecord } from './live/record.js';
+import { LiveSource } from './live/source.js';
+import { settledStep } from './live/steps.js';
+import { HaulServer, type InquiryHandler } from './server.js';
+import type { HaulSettings } from './settings.js';
+import { newToken, sameToken } from './token.js';
+import type { HaulChannel } from './wire/channel.js';
+
+/** How often a destination that was away is told again that a haul is settled. */
+const tellMs = 15_000;
+
+/** A live haul that is announced to this host. */
+export interface ExpectedLiveHaul extends ReceiveOptions {
+  /** The host that it comes from. */
+  readonly peer: Peer;
+  readonly ttlMs: number;
+}
+
+/** See above. The container host has been started before. */
+export class Hauler {
+  readonly server: HaulServer;
+  readonly #records: HaulRecords;
+  readonly #incoming = new Map<string, IncomingHaul>();
+  readonly #stopping = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param watch looks after a container that has come */
+  constructor(private readonly parts: HostParts, private readonly settings: HaulSettings, private readonly watch: (id: string) => Promise<void>, private readonly log: Log) {
+    this.server = new HaulServer(settings, log);
+    this.#records = new HaulRecords(parts.options.instancesPath);
+    this.server.onInquiry(this.#answer);
+  }
+
+  /**
+   * Ends what an earlier life of the service began, then listens. Hauls whose fate another host has to tell are asked for in the
+   * background: their containers stand frozen until then.
+   * @returns instances of which that is so, each with the end of the asking
+   */
+  async start(): Promise<ReadonlyMap<string, Promise<void>>> {
+    await discardArrivals(this.parts);
+    const open = new Map<string, Promise<void>>();
+    const records = await this.#records.all();
+    for (const record of records) {
+      const settled = this.#settle(record).catch((error: unknown) => {
+        if (!this.#stopping.signal.aborted) this.log.error({ err: error, instance: record.instance }, `cannot end a haul that was cut short: ${messageOf(error)}`);
+      });
+      if (record.role === 'source' && (record.phase === 'offered' || record.phase === 'gone')) open.set(record.instance, settled);
+      else await settled;
+    }
+    this.#timer = setInterval(() => void this.#tellSettled(), tellMs);
+    this.#timer.unref();
+    if (this.settings.ca ?? this.settings.cert ?? this.settings.key) await this.server.listen();
+    return open;
+  }
+
+  /** Ends the listener and all questions. Hauls that are decided or undecided go on at the next start. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#stopping.abort(new HaulierError('CANCELLED', { what: 'a haul', reason: 'the service stops' }));
+    await this.server.close();
+  }
+
+  /** Announces a haul to this host. @returns the token for the host that brings it, and how to withdraw the announcement */
+  expect(haul: ExpectedLiveHaul): { readonly token: string; cancel(): void } {
+    return this.server.expectHaul({ instance: haul.instance, peer: haul.peer.host, ttlMs: haul.ttlMs, onHaul: (channel) => this.#receive(channel, haul) });
+  }
+
+  /**
+   * Hauls a running container to the peer, which expects it. Returns when it runs there and nothing of it is left here.
+   * @throws whatever stopped it: it goes on here. CANCELLED if the service stops while the outcome is open
+   */
+  async haul(instance: string, peer: Peer, token: string, operation: Operation): Promise<void> {
+    const haul = { version: 1, role: 'source', haul: randomUUID(), instance, peer, secret: newToken() } as const;
+    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation);
+    const channel = await openHaul(this.settings, peer, { token, instance }, {}, operation.signal);
+    source.connect(channel);
+    try {
+      await runSource(source, source);
+    } catch (error) {
+      throw channel.abort(error as Error);
+    }
+  }
+
+  /** Destinations that could not be told yet that nothing is asked any more. */
+  async #tellSettled(): Promise<void> {
+    for (const record of await this.#records.all().catch(() => [])) {
+      if (record.role === 'source' && record.phase === 'gone') await this.#settle(record).catch(() => undefined);
+    }
+  }
+
+  async #settle(record: HaulRecord): Promise<void> {
+    await new Operation({ name: 'settle_haul', log: this.log, instance: record.instance }).run(async (operation) => {
+      this.log.warn({ instance: record.instance, haul: record.haul, role: record.role, phase: record.phase }, 'a haul was cut short: ending it');
+      if (record.role === 'source') {
+        const { phase, ...haul } = record;
+        await settleSource(new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation), phase);
+      } else {
+        const { phase, ...haul } = record;
+        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, watch: this.watch }, haul, operation, phase), phase);
+      }
+    });
+  }
+
+  async #receive(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
+    await new Operation({ name: 'receive_haul', log: this.log, instance: expected.instance, parent: channel.signal }).run(async (operation) => {
+      const { haul, secret, facts } = await channel.receive(['begin'], operation.signal);
+      const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret) } as const;
+      if (this.#incoming.has(record.haul) || (await this.#records.read(record.haul, 'destination'))) throw new HaulierError('HAUL_PROTOCOL', { reason: 'a haul begins twice' });
+      const port = new LiveDestination({ parts: this.parts, records: this.#records, watch: this.watch }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
+      const incoming = new IncomingHaul(port, (error) => channel.abort(error), () => {
+        settledStep(operation, 'haul.destination.running');
+        if (!channel.signal.aborted) channel.send({ type: 'running' });
+      });
+      this.#incoming.set(record.haul, incoming);
+      try {
+        await incoming.result;
+      } finally {
+        this.#incoming.delete(record.haul);
+      }
+    });
+  }
+
+  readonly #answer: InquiryHandler = async (channel, { haul, secret }, isPeer) => {
+    const { type } = await channel.receive(['ask', 'settled']);
+    const known = await this.#records.read(haul, 'destination');
+    if (known && !(sameToken(known.secret, secret) && isPeer(known.peer.host))) throw new HaulierError('HAUL_REFUSED', { reason: 'it is not this host\'s haul' });
+    if (type === 'settled') {
+      settledStep(new Operation({ name: 'answer', log: this.log }), 'haul.destination.settled');
+      if (known?.phase === 'committed') await this.#records.remove(haul, 'destination');
+      return channel.send({ type: 'answer' });
+    }
+    channel.send({ type: 'answer', outcome: await this.#outcome(haul, known) });
+  };
+
+  async #outcome(haul: string, known: HaulRecord | undefined): Promise<string> {
+    const incoming = this.#incoming.get(haul);
+    if (incoming) return await incoming.ask();
+    const phase = known?.phase;
+    if (phase === undefined) return 'aborted';
+    if (phase === 'committed') return phase;
+    throw new HaulierError('HAUL_FAILED', { reason: 'it could not be brought to an end here: its fate is open until that is done' });
+  }
+}
+

@@ -1,0 +1,36 @@
+/**
+ * Ports that are plugged but mute: the container has its link, and nothing passes either way. Not by the bridge's port state, which a
+ * carrier that comes sets to forwarding again, and not by the link, which a guest sees and whose return takes a second.
+ */
+import { run } from '../../base/run.js';
+import type { Log } from '../../base/log.js';
+import { messageOf } from '../../base/errors.js';
+import { deviceExists } from '../../container/network/ip.js';
+import type { VifSpec } from '../../container/spec.js';
+
+/** By its path: under npm another `nft`, a tool of JavaScript packers, comes first in PATH. */
+const nftCommand = '/usr/sbin/nft';
+const priority = -500;
+
+const tableOf = (vif: VifSpec): string => `haul-${vif.hostDevice}`;
+/** In one transaction; the first line makes the second one possible. */
+const withoutTable = (vif: VifSpec): string => `table netdev ${tableOf(vif)} {\n}\ndelete table netdev ${tableOf(vif)}\n`;
+
+async function nft(rules: string, signal?: AbortSignal): Promise<void> {
+  await run(nftCommand, ['-f', '-'], { input: rules, ...(signal ? { signal } : {}) });
+}
+
+/** Makes plugged ports mute. Idempotent. */
+export async function mutePorts(vifs: readonly VifSpec[], signal?: AbortSignal): Promise<void> {
+  const rules = vifs.filter(({ hostDevice }) => deviceExists(hostDevice)).map((vif) => {
+    const chain = (name: string, hook: string): string => `chain ${name} { type filter hook ${hook} device "${vif.hostDevice}" priority ${priority}; policy drop; }\n`;
+    return `${withoutTable(vif)}table netdev ${tableOf(vif)} {\n${chain('from', 'ingress')}${chain('to', 'egress')}}\n`;
+  });
+  if (rules.length > 0) await nft(rules.join(''), signal);
+}
+
+/** Lets them speak, or takes away what is left of their rules when they are gone. Idempotent; never throws. */
+export async function unmutePorts(vifs: readonly VifSpec[], log: Log): Promise<void> {
+  if (vifs.length === 0) return;
+  await nft(vifs.map(withoutTable).join('')).catch((error: unknown) => log.error({ err: error }, `cannot open the ports of a container that was hauled: ${messageOf(error)}`));
+}

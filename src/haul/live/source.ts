@@ -1,0 +1,196 @@
+/** The host that a running container leaves. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HaulierError } from '../../base/errors.js';
+import type { Operation } from '../../base/operation.js';
+import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
+import { criuDump, describeDump, requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
+import { finishSuspend, goOn } from '../../container/checkpoint/dump.js';
+import type { HostFacts } from '../../container/checkpoint/facts.js';
+import { freeze } from '../../container/checkpoint/freezer.js';
+import { checkpointPaths, makeCheckpointFolders } from '../../container/checkpoint/images.js';
+import { closePorts } from '../../container/checkpoint/ports.js';
+import { destroyContainer } from '../../container/destroy.js';
+import { cgroupsPath, type HostParts } from '../../container/parts.js';
+import type { ContainerSpec } from '../../container/spec.js';
+import { openInquiry } from '../client.js';
+import { serveBase } from '../disk/base.js';
+import { closeView, openView } from '../disk/layer-view.js';
+import { makeOffer } from '../disk/offer.js';
+import { sendOwnFiles } from '../disk/own-files.js';
+import { LayerSender } from '../disk/rounds.js';
+import type { HaulSettings } from '../settings.js';
+import type { HaulChannel } from '../wire/channel.js';
+import { sendImages } from './memory.js';
+import { readNeighbours } from './neighbours.js';
+import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
+import type { HaulRecord, HaulRecords } from './record.js';
+import { haulStep, settledStep } from './steps.js';
+
+/** Copies of the file system are made while it runs until a round has sent no more than this, or so many were made. */
+const enoughBytes = 4 * 1024 * 1024;
+const maxRounds = 5;
+/** Between two questions what became of a haul: from, to. */
+const pauseMs = { first: 250, last: 10_000 };
+
+/** What a source works with. */
+export interface SourceContext {
+  readonly parts: HostParts;
+  readonly records: HaulRecords;
+  readonly settings: HaulSettings;
+  /** Aborts when the service stops: no more questions are asked then. */
+  readonly stopping: AbortSignal;
+}
+
+/** One haul, seen from its source; also of one that an earlier life of the service began. */
+export class LiveSource implements SourcePort, SourceLink {
+  #channel: HaulChannel | undefined;
+  #sender: LayerSender | undefined;
+  #facts: HostFacts | undefined;
+  #pause = pauseMs.first;
+
+  constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation) {}
+
+  /** @param channel the haul's own connection; without one only `settleSource` works */
+  connect(channel: HaulChannel): void {
+    this.#channel = channel;
+  }
+
+  get #there(): HaulChannel {
+    if (!this.#channel) throw new HaulierError('HAUL_LOST', { reason: 'there is no connection' });
+    return this.#channel;
+  }
+
+  async record(phase: SourcePhase): Promise<void> {
+    if (phase === 'offered') await this.context.parts.store.update(this.haul.instance, { phase: 'departing' });
+    await this.context.records.write({ ...this.haul, phase });
+    settledStep(this.operation, `haul.source.${phase}`);
+  }
+
+  async forget(): Promise<void> {
+    settledStep(this.operation, 'haul.source.forget');
+    await this.context.records.remove(this.haul.haul, 'source');
+  }
+
+  async copy(): Promise<void> {
+    const { operation, context: { parts } } = this;
+    const { instance, haul, secret } = this.haul;
+    const { signal } = operation;
+    haulStep(operation, 'haul.source.offer');
+    const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
+    if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance });
+    if (state.phase !== 'ready' || state.wanted !== 'running' || !(await parts.store.running(instance))) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
+    this.#facts = await requireDumpable(parts, instance);
+    const { folder } = parts.store.paths(instance);
+    await requireSpace(parts, instance, folder);
+    const { tree, record } = await parts.storage.base(instance);
+    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts });
+    this.#there.send({ type: 'offer', offer: makeOffer(spec, state, record) });
+    await serveBase(this.#there, tree, signal);
+    await sendOwnFiles(this.#there, folder, false, signal);
+    const view = await openView(folder, signal);
+    await this.#there.receive(['prepared'], signal);
+    haulStep(operation, 'haul.source.copy');
+    this.#sender = new LayerSender(this.#there, view);
+    for (let round = 1; round <= maxRounds; round++) {
+      const stats = await this.#sender.round(false, signal);
+      operation.log.info({ round, ...stats }, 'file system copied');
+      if (stats.bytes <= enoughBytes && stats.wrong === 0) break;
+    }
+    await makeCheckpointFolders(checkpointPaths({ folder }));
+  }
+
+  async dump(): Promise<void> {
+    const { operation, context: { parts } } = this;
+    const { instance } = this.haul;
+    const { signal } = operation;
+    const paths = checkpointPaths(parts.store.paths(instance));
+    const spec = await this.#spec();
+    const state = await parts.store.readState(instance);
+    const running = await parts.store.running(instance);
+    if (!spec || !state || !running || !this.#sender || !this.#facts) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
+    await parts.store.update(instance, { phase: 'suspending', suspendedFor: 'user' });
+    const frozen = performance.now();
+    haulStep(operation, 'haul.source.close');
+    await closePorts(spec.vifs, signal);
+    haulStep(operation, 'haul.source.freeze');
+    await freeze(parts, instance, signal);
+    haulStep(operation, 'haul.source.difference');
+    const group = cgroupsPath(parts, instance);
+    const sender = this.#sender;
+    const difference = sender.round(true, signal);
+    difference.catch(() => undefined); // waited for below
+    const [groups, neighbours] = await Promise.all([noteGroups(parts.cgroups, group, state.idBase), readNeighbours(running.pid)]);
+    haulStep(operation, 'haul.source.dump');
+    const results = await Promise.allSettled([criuDump(parts, instance, paths, signal), difference]);
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    haulStep(operation, 'haul.source.memory');
+    const meta = await describeDump(paths, { host: this.#facts, groups, startedAt: running.startedAt });
+    this.#there.send({ type: 'images', meta, neighbours });
+    await sendImages(this.#there, paths.images, meta.files, signal);
+    operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.bytes, criu: meta.stats, difference: results[1].status === 'fulfilled' ? results[1].value : undefined }, 'frozen, dumped and sent');
+  }
+
+  async restore(): Promise<void> {
+    settledStep(this.operation, 'haul.source.restore');
+    this.#there.send({ type: 'restore' });
+    await this.#there.receive(['running']);
+    await this.#there.close();
+  }
+
+  async thaw(): Promise<void> {
+    const { parts } = this.context;
+    const { instance } = this.haul;
+    this.#channel?.abort(new HaulierError('HAUL_ABORTED', { reason: 'the haul was given up' }));
+    if (!(await parts.store.exists(instance))) return;
+    await closeView(parts.store.paths(instance).folder, parts.log);
+    const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
+    if (spec && (state?.phase === 'suspending' || state?.phase === 'departing')) await goOn(parts, spec);
+  }
+
+  async remove(): Promise<void> {
+    const { operation, context: { parts } } = this;
+    const { instance } = this.haul;
+    if (!(await parts.store.exists(instance))) return;
+    const spec = await this.#spec();
+    settledStep(operation, 'haul.source.kill');
+    await closeView(parts.store.paths(instance).folder, parts.log);
+    // frozen as it is: none of its processes runs another instruction
+    if (spec && (await parts.store.readState(instance))?.phase === 'departing') await finishSuspend(parts, spec, operation, 'user');
+    await destroyContainer(parts, instance, operation);
+    settledStep(operation, 'haul.source.removed');
+  }
+
+  async pause(): Promise<void> {
+    const { log } = this.operation;
+    log.warn({ instance: this.haul.instance, peer: this.haul.peer, seconds: this.#pause / 1000 }, `${this.haul.peer.host} does not say what became of the haul: the container stands frozen until it does`);
+    await sleep(this.#pause, undefined, { signal: this.context.stopping });
+    this.#pause = Math.min(this.#pause * 2, pauseMs.last);
+  }
+
+  async ask(): Promise<Outcome> {
+    const answer = await this.#inquire('ask');
+    if (answer !== 'committed' && answer !== 'aborted') throw new HaulierError('HAUL_PROTOCOL', { reason: 'an answer that is none' });
+    return answer;
+  }
+
+  async settled(): Promise<void> {
+    await this.#inquire('settled');
+  }
+
+  async #inquire(type: 'ask' | 'settled'): Promise<unknown> {
+    const { haul, secret, peer } = this.haul;
+    const channel = await openInquiry(this.context.settings, peer, { haul, secret }, {}, this.context.stopping);
+    try {
+      channel.send({ type });
+      const { outcome } = await channel.receive(['answer'], this.context.stopping);
+      await channel.close();
+      return outcome;
+    } catch (error) {
+      throw channel.abort(error as Error);
+    }
+  }
+
+  async #spec(): Promise<ContainerSpec | undefined> {
+    return await this.context.parts.store.readSpec(this.haul.instance);
+  }
+}
