@@ -278,6 +278,11 @@ export class LocalContainerHost implements ContainerHost {
     return this.#storage.resources();
   }
 
+  /** Looks after a container's PID 1 from now on; for the room above, which restores containers too. */
+  async watch(id: string): Promise<void> {
+    await this.#watched.watch(id);
+  }
+
   async #existing(id: string): Promise<ContainerView> {
     const view = await this.view(id);
     if (view.state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });

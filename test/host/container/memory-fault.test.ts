@@ -81,7 +81,7 @@ real('a snapshot of a paused guest, killed in its dump: it stays paused', async 
   await countsOn(bed.host, source.id, await counted(bed.host, source.id));
 });
 
-const resumes = checkpointFaultPoints.filter((point) => point.startsWith('container.resume.'));
+const resumes = checkpointFaultPoints.filter((point) => point.startsWith('container.resume.') && point !== 'container.resume.pages'); // never lazily: several share the images
 const bootPoints = ['image.download', 'image.memory', 'image.unpacked', 'image.renamed', 'container.create.memory', 'container.create.record', 'container.create.done', ...resumes];
 
 for (const point of bootPoints) {
