@@ -232,7 +232,7 @@ real('a container that forks without pause is dumped, and its clones fork on', a
   const { bed } = t.context;
   const { host } = bed;
   // criu's own processes are in the container's group while it restores, beside children that nobody has waited for
-  const limits = { vcpus: 1, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB: 64, swapMiB: 0, pids: 1000, rootGiB: 1 };
+  const limits = { vcpus: 1, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB: 1024, swapMiB: 0, pids: 4000, rootGiB: 1 };
   const source = await bootFrom(bed, bed.image, { limits });
   await inBackground(bed, source.id, 'n=0; while :; do n=$((n + 1)); (true & true); /bin/true; echo $n > /run/forks; done');
   const forks = async (id: string): Promise<number> => Number(await readFile(`/proc/${(await host.view(id)).pid}/root/run/forks`, 'utf8').catch(() => '0'));
