@@ -56,6 +56,8 @@ test.serial('backups: the oldest go', async (t) => {
     seen.push(newest.id);
     await until('no task', 20, async () => (await scene.show(server.id))['OS-EXT-STS:task_state'] === null);
     await scene.finished(server.id, 'createBackup');
+    const made = Date.parse(String(newest['created_at']));
+    await until('another second: Glance tells ages in whole ones', 5, async () => Date.now() >= made + 1000);
   }
   await until('two are left', 20, async () => (await images(scene, name)).length === 2);
   t.deepEqual((await images(scene, name)).map((image) => image.id), [seen[2], seen[1]]);
