@@ -102,6 +102,10 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
   if (task === 'unpausing') return again('unpause_instance', unpauseInstance);
   if (task === 'powering-off') return again('stop_instance', stopInstance, { clean_shutdown: true });
   if (task === 'powering-on') return again('start_instance', startInstance);
+  if (task === 'suspending' && (state === 'stopped' || state === 'crashed')) { // the host went down in the middle of it
+    await save(compute, context, instance, { task_state: null });
+    return settle(compute, context, instance, again, state);
+  }
   if (task === 'suspending') return again('suspend_instance', suspendInstance);
   if (task === 'resuming') return again('resume_instance', resumeInstance);
   if (task === 'migrating') return save(compute, context, instance, { task_state: null });

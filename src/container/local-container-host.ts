@@ -203,6 +203,7 @@ export class LocalContainerHost implements ContainerHost {
   async quiesce(id: string, frozen: boolean, operation: Operation): Promise<void> {
     await this.#existing(id);
     await quiesce(this.parts, id, frozen, operation);
+    if (!frozen) return; // whoever asked ends it: a thaw by the clock could come in the middle of his copy
     clearTimeout(this.#quiesced.get(id));
     this.#quiesced.set(id, setTimeout(() => {
       this.#log.warn({ instance: id }, `${id} was quiesced for ${this.#options.quiesceSeconds} s: it goes on`);

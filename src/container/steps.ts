@@ -8,7 +8,6 @@ export const containerFaultPoints = [
   'container.create.directory',
   'container.create.state',
   'container.create.disk',
-  'container.create.memory', // only for a snapshot with memory
   'container.create.record',
   'container.create.done',
   'container.start.record',
@@ -38,8 +37,11 @@ export const containerFaultPoints = [
   'container.destroy.done',
 ] as const;
 
+/** Passed only where a container is made from a snapshot with memory, before `container.create.record`. */
+export const memoryBootFaultPoints = ['container.create.memory'] as const;
+
 /** One of them, or one of a suspend, resume or crash dump. */
-export type ContainerStep = (typeof containerFaultPoints)[number] | (typeof checkpointFaultPoints)[number] | (typeof crashDumpFaultPoints)[number];
+export type ContainerStep = (typeof containerFaultPoints)[number] | (typeof memoryBootFaultPoints)[number] | (typeof checkpointFaultPoints)[number] | (typeof crashDumpFaultPoints)[number];
 
 /** Begins a step: names it for progress and log, stops if the operation was given up, and passes the fault point. */
 export function beginStep(operation: Operation, name: ContainerStep): void {

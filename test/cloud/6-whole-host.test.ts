@@ -37,7 +37,7 @@ test.serial('can-freeze and the verdict: yes, no, not running, unknown, nonsense
 
   t.deepEqual(await haulier('can-freeze', good.id), { code: 0, text: 'yes\n' });
   const no = await until('the verdict is no', 10, async () => { const said = await haulier('can-freeze', bad.id); return said.code === 1 ? said : undefined; });
-  t.regex(no.text, /^no\n- .*\(sleep\) has a IPC namespace of its own.* \[nested-namespaces\]\n$/);
+  t.regex(no.text, /^no\n- .*\(sleep\) has an IPC namespace of its own.* \[nested-namespaces\]\n$/);
   t.deepEqual(await haulier('can-freeze', suspended.id), { code: 2, text: `${suspended.id} is suspended already: there is nothing to judge\n` });
   t.deepEqual(await haulier('can-freeze', unknown), { code: 2, text: `there is no container ${unknown} on this host\n` });
   for (const args of [['can-freeze'], ['can-freeze', good.id, bad.id], ['host'], ['host', 'melt'], ['host', 'freeze', 'now']]) {

@@ -45,7 +45,16 @@ export async function resumeInstance(compute: Compute, call: InstanceCall): Prom
     await reloadNetwork(compute, call);
     await compute.containers.updateVifs(uuid, vifSpecs(cachedVifs(instance)));
   }
-  await compute.containers.resume(uuid, call.operation);
+  try {
+    await compute.containers.resume(uuid, call.operation);
+  } catch (error) {
+    const { state } = await compute.containers.view(uuid);
+    if (state === 'stopped' || state === 'crashed') { // its processes ran and ended: there is nothing to resume any more
+      instance.set('vm_state', 'stopped');
+      await readPowerState(compute, instance, uuid);
+    }
+    throw error;
+  }
   faultPoint('resume.restored');
   const { [oldVmState]: before, ...metadata } = instance.strings('system_metadata');
   instance.set('system_metadata', metadata);

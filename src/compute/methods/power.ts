@@ -1,5 +1,6 @@
 /** start, stop, reboot, pause, unpause (contract C.5; nova/compute/manager.py). */
 import type { Compute, InstanceCall } from '../compute.js';
+import { discardImage } from '../disk-snapshot.js';
 import { finishWith, requireContainer, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
 import { recordFault } from '../failure-report.js';
 import { refreshVifs } from '../network/info-cache.js';
@@ -23,8 +24,9 @@ export async function startInstance(compute: Compute, call: InstanceCall): Promi
   await reloadNetwork(compute, call);
   await startFromCache(compute, call);
   faultPoint('start.started');
-  await forgetShelved(compute, call.context, call.instance); // a shelved server that never left this host
+  const shelved = forgetShelved(call.instance); // a shelved server that never left this host
   await finishWith(compute, call, { vmState: 'active', expected: ['powering-on'] });
+  if (shelved) await discardImage(compute, call.context, shelved);
   compute.notifier.instance('power_on.end', call.context, call.instance);
 }
 

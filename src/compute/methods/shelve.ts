@@ -28,25 +28,36 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
   const offload = compute.settings.shelvedOffloadTime === 0;
   compute.notifier.instance('shelve.start', context, instance);
   const { state } = await compute.containers.view(uuid);
+  let withMemory = false;
   try {
     await compute.snapshots.use(() => uploadSnapshot(compute, call, imageId, states, async (memoryFor) => {
+      withMemory = memoryFor !== undefined;
       await rest(compute, call, state, memoryFor !== undefined);
       faultPoint('shelve.stopped');
       return await compute.containers.snapshot(uuid, operation, memoryFor);
     }));
-    if ((await compute.containers.view(uuid)).state === 'paused') await compute.containers.stopContainer(uuid, stopTiming(compute, instance, false), operation); // with its memory: it has not moved since
-    const metadata = instance.strings('system_metadata');
-    // the API and the periodic offload read it as isoformat() of a naive time
-    instance.set('system_metadata', { ...metadata, shelved_at: novaTime().replace('Z', ''), shelved_image_id: imageId, shelved_host: compute.settings.host });
-    instance.set('vm_state', 'shelved');
-    instance.set('task_state', offload ? 'shelving_offloading' : null);
-    await readPowerState(compute, instance, uuid);
-    await compute.conductor.saveInstance(context, instance, { taskState: ['shelving', states.uploading] });
+    // one that stood still all the time (paused, suspended) ends only now that its image is whole
+    const now = (await compute.containers.view(uuid)).state;
+    if (now === 'paused' || (now === 'suspended' && !withMemory)) await compute.containers.stopContainer(uuid, stopTiming(compute, instance, false), operation);
   } catch (error) {
     await discardImage(compute, context, imageId);
     if (isDeleted(error)) return;
     if (state === 'running') await startAgain(compute, call);
     throw error;
+  }
+  const metadata = instance.strings('system_metadata');
+  // the API and the periodic offload read it as isoformat() of a naive time
+  instance.set('system_metadata', { ...metadata, shelved_at: novaTime().replace('Z', ''), shelved_image_id: imageId, shelved_host: compute.settings.host });
+  instance.set('vm_state', 'shelved');
+  instance.set('task_state', offload ? 'shelving_offloading' : null);
+  await readPowerState(compute, instance, uuid);
+  try {
+    await compute.conductor.saveInstance(context, instance, { taskState: ['shelving', states.uploading] });
+  } catch (error) {
+    // any other failure leaves the image: what could not be saved now is true, and is saved with the task state
+    if (!isDeleted(error)) throw error;
+    await discardImage(compute, context, imageId);
+    return;
   }
   faultPoint('shelve.saved');
   compute.tracker.update(uuid, instance);
@@ -54,8 +65,9 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
   if (offload) await offloadInstance(compute, call, false);
 }
 
-/** Nothing of the guest may happen after its snapshot: it is shut down, or, to be kept with its memory, frozen to disk. A paused one is taken as it is. */
+/** Nothing of the guest may happen after its snapshot: it is shut down, or, to be kept with its memory, frozen to disk. One that stands still is taken as it is. */
 async function rest(compute: Compute, call: InstanceCall, state: ContainerState, memory: boolean): Promise<void> {
+  if (state === 'suspended') return;
   if (!memory) await compute.containers.stopContainer(call.uuid, stopTiming(compute, call.instance, call.args['clean_shutdown'] !== false && state !== 'paused'), call.operation);
   else if (state === 'running') await compute.containers.suspend(call.uuid, call.operation);
 }

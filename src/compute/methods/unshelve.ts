@@ -40,13 +40,14 @@ export async function unshelveInstance(compute: Compute, call: InstanceCall): Pr
     await compute.placement.deleteAllocations(uuid).catch((failure: unknown) => call.operation.log.error({ err: failure }, `cannot drop the allocation: ${messageOf(failure)}`));
     throw error;
   }
-  await forgetShelved(compute, context, instance);
+  const shelved = forgetShelved(instance);
   instance.set('vm_state', 'active');
   instance.set('task_state', null);
   instance.set('launched_at', novaTime());
   await readPowerState(compute, instance, uuid);
   await compute.conductor.saveInstance(context, instance, { taskState: ['spawning'] });
   faultPoint('unshelve.saved');
+  if (shelved) await discardImage(compute, context, shelved); // not before: a start that finds the server still shelved throws away what was built
   compute.tracker.built(uuid, instance);
   compute.notifier.instance('unshelve.end', context, instance);
   compute.notifier.scheduler('update_instance_info', context, instance);
@@ -83,13 +84,13 @@ async function build(compute: Compute, call: InstanceCall, image: Readonly<Recor
   faultPoint('unshelve.started');
 }
 
-/** The shelved image has served: it goes, and its traces in the instance (saved by the caller). */
-export async function forgetShelved(compute: Compute, context: WireContext, instance: NovaObject): Promise<void> {
+/** Takes the traces of its shelving out of an instance. @returns the shelved image, which has served: the caller saves the instance, then deletes it */
+export function forgetShelved(instance: NovaObject): string | undefined {
   const metadata = instance.strings('system_metadata');
-  const imageId = metadata['shelved_image_id'];
-  if (imageId) await discardImage(compute, context, imageId);
-  if (shelvedKeys.every((key) => metadata[key] === undefined)) return;
-  instance.set('system_metadata', Object.fromEntries(Object.entries(metadata).filter(([key]) => !shelvedKeys.includes(key))));
+  if (shelvedKeys.some((key) => metadata[key] !== undefined)) {
+    instance.set('system_metadata', Object.fromEntries(Object.entries(metadata).filter(([key]) => !shelvedKeys.includes(key))));
+  }
+  return metadata['shelved_image_id'];
 }
 
 /** An unshelving that the service's end interrupted: the server is shelved as before. */

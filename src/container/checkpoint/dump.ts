@@ -7,6 +7,7 @@
  * meta.json is the commit: before it, any failure and any crash ends with the container going on as if nothing had been; after it the
  * work is only ever finished forward, by whoever comes next. At no moment is there neither a living container nor whole images.
  */
+import { rm } from 'node:fs/promises';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import { together } from '../../base/together.js';
 import type { Operation } from '../../base/operation.js';
@@ -58,7 +59,12 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
     await goOn(parts, spec, patienceAfter(error));
     throw withLosses(error, stoodStill);
   }
-  await finishSuspend(parts, spec, operation, wantedBy);
+  await finishSuspend(parts, spec, operation, wantedBy).catch(async (error: unknown) => {
+    if (await store.running(id)) throw error;
+    // its images are whole and nothing of it runs: what is left standing goes with the resume, or with the container
+    parts.log.error({ err: error, instance: id }, `${id} is suspended, but not all of it is taken away: ${messageOf(error)}`);
+    await store.update(id, { phase: 'ready', wanted: 'suspended', suspendedFor: wantedBy, exit: undefined });
+  });
   return meta;
 }
 
@@ -88,23 +94,36 @@ export function patienceAfter(error: unknown): number {
 
 /** Gives a suspend up: criu ends, the container goes on, nothing is left of the try. Never throws. */
 export async function goOn(parts: HostParts, spec: ContainerSpec, patienceMs = settleMs): Promise<void> {
-  const { folder } = checkpointPaths(parts.store.paths(spec.id));
-  await attempt(parts, spec, [['end criu', () => settle(folder, patienceMs)]]);
-  await letGo(parts, spec);
-  await attempt(parts, spec, [['remove the images', () => removeCheckpoint(checkpointPaths(parts.store.paths(spec.id)))]]);
+  const paths = checkpointPaths(parts.store.paths(spec.id));
+  await attempt(parts, spec, [
+    ['end criu', () => settle(paths.folder, patienceMs)],
+    ['withdraw the images', () => rm(paths.meta, { force: true })], // before it moves: they are the past then
+    ...letGoSteps(parts, spec),
+    ['remove the images', () => removeCheckpoint(paths)],
+    ['record it', () => recordLetGo(parts, spec)], // with the disk free again, if they had filled it
+  ]);
 }
 
 /** After a dump that left it standing: it goes on; one that was paused stays so. Never throws. */
 export async function letGo(parts: HostParts, spec: ContainerSpec): Promise<void> {
-  await attempt(parts, spec, [
+  await attempt(parts, spec, [...letGoSteps(parts, spec), ['record it', () => recordLetGo(parts, spec)]]);
+}
+
+type Step = readonly [what: string, work: () => Promise<unknown>];
+
+function letGoSteps(parts: HostParts, spec: ContainerSpec): Step[] {
+  return [
     ['thaw it', async () => { if ((await parts.store.readState(spec.id))?.wanted !== 'paused') await thaw(parts, spec.id); }],
     ['unlock its network', () => unlockNetwork(parts, spec.id)],
     ['open its ports', () => openPorts(spec.vifs, parts.log)],
-    ['record it', () => parts.store.update(spec.id, { phase: 'ready', suspendedFor: undefined })],
-  ]);
+  ];
 }
 
-async function attempt(parts: HostParts, spec: ContainerSpec, steps: readonly (readonly [string, () => Promise<unknown>])[]): Promise<void> {
+async function recordLetGo(parts: HostParts, spec: ContainerSpec): Promise<void> {
+  await parts.store.update(spec.id, { phase: 'ready', suspendedFor: undefined });
+}
+
+async function attempt(parts: HostParts, spec: ContainerSpec, steps: readonly Step[]): Promise<void> {
   for (const [what, work] of steps) {
     try {
       await work();

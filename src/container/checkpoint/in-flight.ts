@@ -1,6 +1,7 @@
 /**
  * criu processes that still work on a container's images, also those of a service that died: known by the files that they hold, and
- * by a mark in their environment, which a helper whose parent was killed still has. Processes that criu restored have their own.
+ * by a mark in their environment, which a helper whose parent was killed still has. Only processes of the service's own user count: a
+ * guest can name its folders and variables as it likes, and what criu has half restored, as the guest's user, goes with its control group.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,11 +21,17 @@ async function isMarked(pid: string, folder: string): Promise<boolean> {
   return !/(^|\/)conmon\0/.test(await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''));
 }
 
+/** True for a process that runs as the service's user on the host; guests never do, their ids are mapped. */
+async function isOurs(pid: string): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]) === process.getuid?.();
+}
+
 /** Processes with a file below `folder` open, or working in it; not those that serve pages from it to a container that runs. */
 export async function processesIn(folder: string): Promise<ProcessId[]> {
   const found: ProcessId[] = [];
   for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+    if (!/^\d+$/.test(name) || Number(name) === process.pid || !(await isOurs(name))) continue;
     const fds = await readdir(`/proc/${name}/fd`).catch(() => []);
     const links = await Promise.all([`/proc/${name}/cwd`, ...fds.map((fd) => `/proc/${name}/fd/${fd}`)].map((path) => readlink(path).catch(() => '')));
     if (!links.some((link) => link === folder || link.startsWith(`${folder}/`)) && !(await isMarked(name, folder))) continue;

@@ -114,11 +114,13 @@ async function keepCores(parts: HostParts, spec: ContainerSpec, folder: string, 
   }
 }
 
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 /** Removes what is too old or too much; never `newest`. */
 async function rotate({ path = '', keep, maxBytes }: CrashDumpOptions, newest: string): Promise<void> {
   const dumps: { readonly folder: string; readonly name: string; readonly bytes: number }[] = [];
-  for (const instance of await readdir(path)) {
-    const names = (await readdir(join(path, instance))).filter((name) => !name.startsWith('.')).sort().reverse();
+  for (const instance of (await readdir(path)).filter((name) => uuid.test(name))) { // the operator may keep other things there
+    const names = (await readdir(join(path, instance))).filter((name) => /^\d{4}-/.test(name)).sort().reverse();
     for (const [place, name] of names.entries()) {
       const folder = join(path, instance, name);
       if (place >= keep && folder !== newest) await rm(folder, { recursive: true, force: true });

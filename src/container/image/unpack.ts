@@ -129,7 +129,7 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
   const work: Promise<void>[] = [countEntries(tar, entries)];
   void tar.ended.then(async (end) => {
     // the archive's end is neither the source's nor the decompressor's: stopped now, their data would look cut off or damaged
-    if (end.code === 0) await Promise.race([Promise.allSettled([...work, unpacker?.ended]), sleep(afterArchiveMs, undefined, { ref: false })]);
+    if (tarVerdict(end).ok) await Promise.race([Promise.allSettled([...work, unpacker?.ended]), sleep(afterArchiveMs, undefined, { ref: false })]);
     stop.abort();
   }).catch(() => undefined);
   if (unpacker) work.push(feed(storedBytes(), unpacker, stopped));

@@ -51,8 +51,7 @@ async function traces(bed: Bed, spec: ContainerSpec, database: string): Promise<
   return left;
 }
 
-const elsewhere = 'container.create.memory'; // memory-fault.test.ts
-for (const point of containerFaultPoints.filter((name) => name !== elsewhere)) {
+for (const point of containerFaultPoints) {
   real(`killed at ${point}`, async (t) => {
     const { bed, database } = t.context;
     const spec = makeSpec(bed.image, {

@@ -8,6 +8,7 @@ import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
 import { isFrozen, readCgroupLayout } from '../../../src/container/cgroup.js';
 import { checkpointFaultPoints } from '../../../src/container/checkpoint/steps.js';
+import { memoryBootFaultPoints } from '../../../src/container/steps.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import { memoryFaultPoints } from '../../../src/container/snapshot/memory.js';
 import { mountsUnder } from '../../../src/container/storage/mounts.js';
@@ -82,7 +83,7 @@ real('a snapshot of a paused guest, killed in its dump: it stays paused', async 
 });
 
 const resumes = checkpointFaultPoints.filter((point) => point.startsWith('container.resume.') && point !== 'container.resume.pages'); // never lazily: several share the images
-const bootPoints = ['image.download', 'image.memory', 'image.unpacked', 'image.renamed', 'container.create.memory', 'container.create.record', 'container.create.done', ...resumes];
+const bootPoints = ['image.download', 'image.memory', 'image.unpacked', 'image.renamed', ...memoryBootFaultPoints, 'container.create.record', 'container.create.done', ...resumes];
 
 for (const point of bootPoints) {
   real(`a boot, killed at ${point}`, async (t) => {

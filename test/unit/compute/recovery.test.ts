@@ -44,6 +44,7 @@ const rows: [string, Found, unknown[], string[]][] = [
   ['unpausing, dead', { vm: 'paused', task: 'unpausing', container: 'crashed', power: 3 }, ['paused', null, 6], []],
   ['suspending, running', { vm: 'active', task: 'suspending', container: 'running' }, ['suspended', null, 7], ['containers.suspend']],
   ['suspending, suspended', { vm: 'active', task: 'suspending', container: 'suspended' }, ['suspended', null, 7], ['containers.suspend']],
+  ['suspending, ended with its host', { vm: 'active', task: 'suspending', container: 'stopped' }, ['active', null, 1], []],
   ['resuming, suspended', { vm: 'suspended', task: 'resuming', container: 'suspended', power: 7 }, ['active', null, 1], ['containers.resume']],
   ['resuming, running', { vm: 'suspended', task: 'resuming', container: 'running', power: 7 }, ['active', null, 1], ['containers.resume']],
   ['suspended', { vm: 'suspended', task: null, container: 'suspended', power: 7 }, ['suspended', null, 7], []],

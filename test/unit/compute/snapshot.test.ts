@@ -173,6 +173,27 @@ test('shelve with memory that fails: the guest is resumed; without, it is starte
   }
 });
 
+test('shelve of a suspended server without its memory: what is on disk goes only after the image is whole', async (t) => {
+  const it = world();
+  it.state = 'suspended';
+  const call = it.call();
+  call.instance.load('task_state', 'shelving');
+  await shelveInstance(it.compute, call);
+  t.true(it.done.indexOf('stop') > it.done.indexOf('end'));
+  t.is(call.instance.get('vm_state'), 'shelved');
+});
+
+test('shelve whose last save fails: the image stays, and the guest does not run on past it', async (t) => {
+  const it = world();
+  const call = it.call();
+  call.instance.load('task_state', 'shelving');
+  it.failAt = 'save null after shelving,shelving_image_uploading';
+  it.failWith = new HaulierError('DEADLINE', { what: 'object_action', seconds: 1 });
+  await t.throwsAsync(shelveInstance(it.compute, call), { code: 'DEADLINE' });
+  t.false(it.done.includes('delete image'));
+  t.false(it.done.includes('start'));
+});
+
 test('what the image says of its memory', (t) => {
   const instance = new NovaObject('Instance', '2.8');
   instance.load('system_metadata', { 'image_haulier:memory': 'true', 'image_haulier:memory_format': '1', image_min_ram: '64' });
