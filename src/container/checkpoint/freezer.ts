@@ -14,7 +14,9 @@ const pollMs = 1;
 const againMs = 100;
 const longestPauseMs = 50;
 /** One whose child never runs another program is taken as it is: criu will tell. */
-const vforkMs = 2000;
+const vforkMs = 6000;
+/** Most that it goes on for between two looks: shells that start programs all the time are out of one for a moment only. */
+const vforkPauseMs = 4;
 
 /**
  * Freezes every process of it, by the kernel's own switch (the runtime's command for it takes 8 ms), and not in the middle of a vfork.
@@ -25,13 +27,19 @@ export async function freeze(parts: HostParts, id: string, signal?: AbortSignal)
   const { file, frozen, thawed } = freezerSwitch(parts.cgroups, path);
   const began = performance.now();
   let patience = againMs;
-  for (let pause = pollMs; performance.now() - began < settleMs; pause = Math.min(pause * 2, longestPauseMs)) {
+  let pause = pollMs;
+  while (performance.now() - began < settleMs) {
     await writeFile(file, frozen).catch((error: unknown) => { throw notFrozen(messageOf(error)); });
     if (await standsStillWithin(parts.cgroups, path, patience, signal)) {
       if (performance.now() - began > vforkMs || !(await someInVfork(await cgroupPids(parts.cgroups, path)))) return;
-    } else patience *= 2; // one that waits for a disk stands still later
-    await writeFile(file, thawed);
-    await sleep(pause);
+      await writeFile(file, thawed);
+      await sleep(Math.random() * vforkPauseMs); // never in step with the guest
+    } else {
+      patience *= 2; // one that waits for a disk stands still later
+      await writeFile(file, thawed);
+      await sleep(pause);
+      pause = Math.min(pause * 2, longestPauseMs);
+    }
   }
   throw notFrozen(`some process still moves after ${settleMs / 1000} s`);
 }
