@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { writeAtomic, writeJsonAtomic } from '../base/atomic.js';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
+import { together } from '../base/together.js';
 import { untilAborted } from '../base/together.js';
 import { delegateCgroups, removeCgroups } from './cgroup.js';
 import { criuConfig, imageCriuConfig } from './checkpoint/criu-options.js';
@@ -58,11 +59,7 @@ async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceSta
     for (const vif of spec.vifs) await plugger.plug(spec.id, vif, false, operation.signal);
   };
   beginStep(operation, 'container.start.mount');
-  // settled, not raced: nothing may still be at work when a failure is cleaned up
-  const [mounted, plugged] = await Promise.allSettled([storage.mount(spec.id, state.idBase), plugAll()]);
-  if (mounted.status === 'rejected') throw mounted.reason;
-  if (plugged.status === 'rejected') throw plugged.reason;
-  const rootfs = mounted.value;
+  const [rootfs] = await together(storage.mount(spec.id, state.idBase), plugAll());
   await requireInit(spec, rootfs);
   if (!state.guestFiles) {
     await writeGuestFiles(spec, rootfs, state.idBase, operation.log);

@@ -19,6 +19,7 @@ import { faultPoint } from '../../base/fault-points.js';
 import type { Log } from '../../base/log.js';
 import type { Operation } from '../../base/operation.js';
 import { run } from '../../base/run.js';
+import { together } from '../../base/together.js';
 import type { ImageStore } from '../image/image-store.js';
 import { baseIdmap, makeDisk, mountDisk, upperFolder, workFolder } from './disk.js';
 import { listMounts, mountsUnder, unmountAll, type Mount } from './mounts.js';
@@ -120,12 +121,10 @@ export class RootFs {
       const trees = await this.#images.attached(instanceDir);
       const lowers = lowersOf(paths, trees.length);
       const signal = operation?.signal;
-      // settled, not raced: nothing may still be mounting when the undo runs
-      const layers = await Promise.allSettled([
-        ...lowers.map((lower, index) => (find(before, lower) ? undefined : run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', trees[index] ?? '', lower], { signal }))),
-        find(before, paths.layer) ? undefined : mountDisk(paths.disk, paths.layer, idBase, signal),
-      ]);
-      for (const layer of layers) if (layer.status === 'rejected') throw layer.reason;
+      await together(
+        ...lowers.map(async (lower, index) => (find(before, lower) ? undefined : await run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', trees[index] ?? '', lower], { signal }))),
+        find(before, paths.layer) ? Promise.resolve() : mountDisk(paths.disk, paths.layer, idBase, signal),
+      );
       faultPoint('rootfs.layers-mounted');
       // xino: without it folders are numbered 1, 2, 3... as on a tmpfs, and criu, which tells inotify's targets apart by their number, takes /run/systemd for "/"
       await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,${lowerOptions(lowers)},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });
