@@ -25,8 +25,9 @@ const keyOf = (instance: string, name: string, tag: string): string => `${instan
 /** Waits by instance, event name and tag. */
 export class EventWaiters {
   readonly #waiters = new Map<string, Set<Waiter>>();
+  #closed: string | undefined;
 
-  /** Registers a wait for one event. */
+  /** Registers a wait for one event. After `close` it is one that has been cancelled. */
   expect(instance: string, name: string, tag: string): EventWait {
     const key = keyOf(instance, name, tag);
     let waiter!: Waiter;
@@ -35,6 +36,7 @@ export class EventWaiters {
     const set = this.#waiters.get(key) ?? new Set();
     set.add(waiter);
     this.#waiters.set(key, set);
+    if (this.#closed !== undefined) this.#cancel(key, this.#closed, 'stop');
     return { outcome, drop: () => this.#remove(key, waiter) };
   }
 
@@ -47,13 +49,21 @@ export class EventWaiters {
     return set?.size ?? 0;
   }
 
-  /** Ends every wait of an instance, as a delete does; without an instance all of them, as a stop of the service does. */
-  cancel(instance: string | undefined, reason: string, by: 'delete' | 'stop'): void {
-    for (const [key, set] of [...this.#waiters]) {
-      if (instance !== undefined && !key.startsWith(`${instance}/`)) continue;
-      this.#waiters.delete(key);
-      for (const waiter of set) waiter.reject(new HaulierError('CANCELLED', { what: `waiting for ${key.slice(key.indexOf('/') + 1)}`, reason, by }));
-    }
+  /** Ends every wait of an instance, as a delete does. */
+  cancel(instance: string, reason: string): void {
+    for (const key of [...this.#waiters.keys()]) if (key.startsWith(`${instance}/`)) this.#cancel(key, reason, 'delete');
+  }
+
+  /** Ends all waits, and those that are registered later: the service stops, and nobody brings events any more. */
+  close(reason: string): void {
+    this.#closed = reason;
+    for (const key of [...this.#waiters.keys()]) this.#cancel(key, reason, 'stop');
+  }
+
+  #cancel(key: string, reason: string, by: 'delete' | 'stop'): void {
+    const set = this.#waiters.get(key);
+    this.#waiters.delete(key);
+    for (const waiter of set ?? []) waiter.reject(new HaulierError('CANCELLED', { what: `waiting for ${key.slice(key.indexOf('/') + 1)}`, reason, by }));
   }
 
   #remove(key: string, waiter: Waiter): void {

@@ -142,7 +142,7 @@ export class ComputeService {
     this.#compute?.tracker.stop();
     const gone = new HaulierError('CANCELLED', { what: 'the operation', reason: `the compute service of ${this.#parts.settings.host} is stopping`, by: 'stop' });
     // nobody brings events any more: a boot that waits for one is given to another host
-    this.#compute?.events.cancel(undefined, `the compute service of ${this.#parts.settings.host} is stopping`, 'stop');
+    this.#compute?.events.close(`the compute service of ${this.#parts.settings.host} is stopping`);
     // the server stops consuming at once; its handlers end with the operations
     await Promise.all([this.#server?.stop(graceMs + 12_000), this.#compute?.operations.drain(graceMs, gone)]);
     await this.#parts.containers.stop();

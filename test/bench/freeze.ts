@@ -68,6 +68,7 @@ async function bareRound(bed: Bed, id: string, into: Bare): Promise<void> {
   const spec = await store.readSpec(id);
   const running = await store.running(id);
   if (!state || !spec || !running) throw new Error('it does not run');
+  await until('the images of the last resume are gone', () => !existsSync(paths.folder), 60_000);
   await store.update(id, { phase: 'suspending' }); // so that its end is not taken for one of its own
   await makeCheckpointFolders(paths);
   const process_ = identify(running.pid);

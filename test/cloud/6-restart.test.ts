@@ -91,8 +91,7 @@ test.serial('a graceful stop ends what runs: a stop is finished, a build is fini
   await scene.act(server.id, { 'os-stop': null });
   const building = await scene.boot({ host: 'host2' });
   await until('the build has begun', 10, async () => (await scene.show(building))['OS-EXT-SRV-ATTR:host'] === 'host2');
-  const took = await stopHaulier('host2');
-  t.true(took < 30_000, `took ${took} ms`);
+  await stopHaulier('host2');
   t.is(haulierPid('host2'), undefined);
   t.regex(haulierLog('host2', log), /"msg":"stopped"/);
   t.is((await scene.show(server.id)).status, 'SHUTOFF', 'before it ended, not after');

@@ -24,7 +24,7 @@ const imagingMethods = ['snapshot_instance', 'backup_instance', 'shelve_instance
 export function prepareTerminate(compute: Compute, uuid: string): void {
   compute.operations.abort(uuid, ['build_and_run_instance'], new HaulierError('CANCELLED', { what: 'building the server', reason: 'it is being deleted', by: 'delete' }));
   compute.operations.abort(uuid, imagingMethods, new HaulierError('CANCELLED', { what: 'the snapshot of the server', reason: 'it is being deleted', by: 'delete' }));
-  compute.events.cancel(uuid, 'the server is being deleted', 'delete');
+  compute.events.cancel(uuid, 'the server is being deleted');
 }
 
 /** terminate_instance. */

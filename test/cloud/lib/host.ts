@@ -26,11 +26,9 @@ export async function startHaulier(host: HostName, options: { fault?: string; wa
   }, () => haulierLog(host, before).slice(-800));
 }
 
-/** Graceful stop. @returns milliseconds that it took */
-export async function stopHaulier(host: HostName): Promise<number> {
-  const began = Date.now();
+/** Graceful stop. */
+export async function stopHaulier(host: HostName): Promise<void> {
   await cloud(['haulier', 'stop', host]);
-  return Date.now() - began;
 }
 
 /** kill -9. */

@@ -117,10 +117,8 @@ hosted('close ends everything that waits', async (t) => {
   const waiting = [messaging.client.cast(target, 'x', {}, context), messaging.client.call(target, 'x', {}, context), messaging.serve({ topics: ['compute'], server: 'x', endpoints: [] })];
   const results = Promise.allSettled(waiting);
   await sleep(100);
-  const began = Date.now();
   await messaging.close();
   for (const result of await results) t.true(result.status === 'rejected' && result.reason instanceof HaulierError && result.reason.code === 'CANCELLED');
-  t.true(Date.now() - began < 500);
 });
 
 hosted('the second broker of the URL is used when the first is dead', async (t) => {

@@ -101,7 +101,7 @@ for (const point of points) {
     const built = w.send('build_and_run_instance', w.bootArgs());
     await blocked.reached;
     const reason = new HaulierError('CANCELLED', { what: 'it', reason: 'the service stops', by: 'stop' });
-    w.compute.events.cancel(undefined, 'the service stops', 'stop');
+    w.compute.events.close('the service stops');
     const drained = w.compute.operations.drain(0, reason);
     blocked.release();
     await built;
