@@ -45,6 +45,12 @@ export interface ContainerHost {
    */
   announce(id: string): Promise<void>;
 
+  /**
+   * Whether `create` would take this spec now; its images must be in the cache. Before something is ended that the new container
+   * replaces.
+   * @throws what `create` throws of spec and images
+   */
+  check(spec: ContainerSpec): Promise<void>;
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
   /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */
