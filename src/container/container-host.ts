@@ -75,9 +75,9 @@ export interface ContainerHost {
   requireSnapshotKey(): Promise<void>;
   /**
    * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
-   * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.
+   * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started. A paused one is taken too; a resume lets it run.
    * @param wantedBy `host`: frozen with all others, by `haulier host freeze`
-   * @throws SUSPEND_FAILED, DISK_FULL: it runs on as before; INSTANCE_STATE
+   * @throws SUSPEND_FAILED, DISK_FULL: it runs on, or stays paused, as before; INSTANCE_STATE
    */
   suspend(id: string, operation: Operation, wantedBy?: 'user' | 'host'): Promise<void>;
   /**
