@@ -12,7 +12,7 @@ import { PageKeeper } from './checkpoint/page-keeper.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
-import { createContainer } from './create.js';
+import { checkContainer, createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { Ends } from './ends.js';
 import { LocalStorage } from './local-storage.js';
@@ -114,6 +114,10 @@ export class LocalContainerHost implements ContainerHost {
   async unplug(instance: string, vif: VifSpec): Promise<void> {
     this.parts.store.paths(instance);
     await this.parts.plugger.unplug(instance, vif);
+  }
+
+  async check(spec: ContainerSpec): Promise<void> {
+    await checkContainer(this.parts, spec);
   }
 
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {

@@ -23,6 +23,12 @@ export interface ContainerStorage {
   /** A range of host ids for this instance, the same one if it has one. @returns its first id */
   allocateIds(id: string): Promise<number>;
   releaseIds(id: string): Promise<void>;
+  /**
+   * Whether an instance could be made from these images: they are in the cache, and whole.
+   * @returns the memory that comes with the image, if any does
+   * @throws IMAGE_NOT_FOUND, STATE_DAMAGED, MEMORY_IMAGE_REFUSED
+   */
+  check(imageId: string, templates: readonly string[]): Promise<ImageMemory | undefined>;
   /** Makes the disk of an instance in its directory. */
   prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
   /** As `prepare`, in a folder that will become the instance's: for one that comes from another host. */

@@ -37,14 +37,14 @@ const killWaitMs = 15_000;
 /**
  * @param wantedBy who will ask for it back (see `InstanceState.suspendedFor`)
  * @returns what it was dumped as; undefined if it was suspended already
- * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE; SUSPEND_FAILED, DISK_FULL: it runs on as before
+ * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE; SUSPEND_FAILED, DISK_FULL: it runs on, or stays paused, as before
  */
 export async function suspendContainer(parts: HostParts, id: string, operation: Operation, wantedBy: 'user' | 'host'): Promise<CheckpointMeta | undefined> {
   const { store } = parts;
   const [spec, state] = await Promise.all([store.readSpec(id), store.readState(id)]);
   if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
   if (state.phase === 'ready' && state.wanted === 'suspended') return undefined;
-  if (state.phase !== 'ready' || state.wanted !== 'running' || !(await store.running(id))) {
+  if (state.phase !== 'ready' || (state.wanted !== 'running' && state.wanted !== 'paused') || !(await store.running(id))) {
     throw new HaulierError('INSTANCE_STATE', { instance: id, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'suspend' });
   }
   beginStep(operation, 'container.suspend.record');
@@ -76,7 +76,7 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   const [host] = await together(requireDumpable(parts, id), makeCheckpointFolders(paths).then(() => requireSpace(parts, id, paths.folder)));
 
   beginStep(operation, 'container.suspend.freeze');
-  await freeze(parts, id, operation.signal);
+  if (state.wanted !== 'paused') await freeze(parts, id, operation.signal); // which may let it go for a moment
   beginStep(operation, 'container.suspend.close');
   const [groups, processes] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), namedProcesses(parts, id), closePorts(spec.vifs, operation.signal));
   stoodStill.push(...processes);

@@ -168,6 +168,7 @@ export class FakeContainers implements ContainerHost {
   found: Abilities = { criu: '4.2.1', kernel: '6.18', problem: undefined, features: Object.fromEntries(featureTable.map(({ name }) => [name, name !== 'mem_dirty_track'])) as Abilities['features'] };
   async abilities(): Promise<Abilities> { await this.steps.pass('containers.abilities'); return this.found; }
   async announce(id: string): Promise<void> { await this.steps.pass(`containers.announce ${id}`); }
+  async check(): Promise<void> { await this.steps.pass('containers.check'); }
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {
     if (this.made.has(spec.id)) throw new HaulierError('INSTANCE_STATE', { instance: spec.id, state: 'ready', action: 'create' });
     operation.undo('create', () => this.destroy(spec.id));
