@@ -1,5 +1,7 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { ConsoleLine } from './console-line.js';
+import type { SerialDoor, SerialPorts } from './serial-consoles.js';
 import type { ContainerMoves } from './container-moves.js';
 import type { Abilities } from './abilities.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
@@ -121,6 +123,10 @@ export interface ContainerHost {
   stats(id: string): Promise<ContainerStats>;
   /** The console's text, the last `lines` of it if given. @throws CONSOLE_UNAVAILABLE */
   consoleLog(id: string, lines: number | undefined): Promise<string>;
+  /** A session on its console. @throws INSTANCE_STATE if it does not run */
+  openConsole(id: string): Promise<ConsoleLine>;
+  /** Serial consoles by TCP; undefined where the operator offers none. */
+  readonly serial: SerialDoor | undefined;
   /** Called when a container ends by itself. */
   onExit(listener: (exit: ContainerExit) => void): void;
 
@@ -147,6 +153,8 @@ export interface ContainerHostOptions {
   readonly imageMaxBytes: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  /** Where serial consoles are offered; undefined: nowhere. */
+  readonly serial?: SerialPorts | undefined;
   /** Whether a resume may let the processes run before all their memory is read. */
   readonly lazyResume: 'auto' | 'never';
   readonly crashDumps: CrashDumpOptions;

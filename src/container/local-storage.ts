@@ -94,6 +94,10 @@ export class LocalStorage implements ContainerStorage {
     return this.#rootFs.unmount(this.#store.paths(id).folder);
   }
 
+  flush(id: string): Promise<void> {
+    return this.#rootFs.flush(this.#store.paths(id).folder);
+  }
+
   async snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }> {
     const { folder } = this.#store.paths(id);
     if (this.#snapshots.has(id)) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'another snapshot' });

@@ -38,6 +38,8 @@ export interface ContainerStorage {
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;
   unmount(id: string): Promise<void>;
+  /** Writes out what its tree holds in memory, so that an unmount is quick. */
+  flush(id: string): Promise<void>;
   /**
    * The whole tree as it is at one moment, as an archive; its `end` must be called.
    * @throws INSTANCE_BUSY if there is one already

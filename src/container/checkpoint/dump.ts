@@ -78,13 +78,14 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   beginStep(operation, 'container.suspend.freeze');
   if (state.wanted !== 'paused') await freeze(parts, id, operation.signal); // which may let it go for a moment
   beginStep(operation, 'container.suspend.close');
-  const [groups, processes] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), namedProcesses(parts, id), closePorts(spec.vifs, operation.signal));
-  stoodStill.push(...processes);
+  stoodStill.push(...namedProcesses(parts, id));
+  const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
   beginStep(operation, 'container.suspend.dump');
+  const flushed = parts.storage.flush(id).catch((error: unknown) => operation.log.warn({ err: error }, messageOf(error))); // what is left then is the unmount's
   await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal)); // they must be on the disk before it goes
   beginStep(operation, 'container.suspend.dumped');
-  await syncImages(paths);
-  return await describeDump(paths, { host, groups, startedAt: state.startedAt });
+  const [meta] = await together(describeDump(paths, { host, groups, startedAt: state.startedAt }), syncImages(paths), flushed);
+  return meta;
 }
 
 /** How long criu may take to end after `error`, milliseconds. */
@@ -141,7 +142,7 @@ export async function finishSuspend(parts: HostParts, spec: ContainerSpec, opera
   const { id } = spec;
   const running = await parts.store.running(id);
   cleanupStep(operation, 'container.suspend.kill');
-  for (const pid of await cgroupPids(parts.cgroups, cgroupsPath(parts, id))) kill(pid); // all of them, frozen: none runs another instruction
+  for (const pid of cgroupPids(parts.cgroups, cgroupsPath(parts, id))) kill(pid); // all of them, frozen: none runs another instruction
   await thaw(parts, id);
   if (running && !(await waitGone(running, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'end the suspended container', reason: `process ${running.pid} survives SIGKILL` });
   cleanupStep(operation, 'container.suspend.runtime');

@@ -2,6 +2,7 @@
  * Fakes of the rooms below: containers, placement, neutron. They record each call in `Steps`, keep what was made, and can fail or
  * stand still at any call. They are for order, races and faults; that the real ones work is shown by the host and cloud tests.
  */
+import type { SerialDoor } from '../../../src/container/serial-consoles.js';
 import { Readable } from 'node:stream';
 import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
@@ -247,6 +248,8 @@ export class FakeContainers implements ContainerHost {
   async stats(): Promise<ContainerStats> {
     return { cpuNs: 5, memoryBytes: 3 << 20, memoryLimitBytes: 64 << 20, pids: 2, uptimeSeconds: 1, disk: { readBytes: 1, writeBytes: 2, readOps: 3, writeOps: 4 }, nics: [] };
   }
+  serial: SerialDoor | undefined;
+  async openConsole(): Promise<never> { throw new Error('not used'); }
   async consoleLog(_id: string, lines: number | undefined): Promise<string> { return `lög ${lines ?? 'all'}\n`; }
   onExit(listener: (exit: ContainerExit) => void): void { this.listeners.push(listener); }
   async resources(): Promise<HostResources> {
