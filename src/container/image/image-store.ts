@@ -39,6 +39,9 @@ export interface ImageStoreOptions {
   readonly log: Log;
 }
 
+/** Fault points of an image's way into the cache, in order; `image.memory` only of a snapshot with memory. */
+export const imageFaultPoints = ['image.download', 'image.memory', 'image.unpacked', 'image.renamed'] as const;
+
 const baseLink = 'base';
 const templateLink = (place: number): string => `template-${place}`;
 const isLink = (name: string): boolean => name === baseLink || /^template-\d+$/.test(name);
