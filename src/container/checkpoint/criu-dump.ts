@@ -14,6 +14,7 @@ import { openPrograms } from './exe-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
 import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
+import { chooseNetworkLock } from './network-lock.js';
 import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
 
@@ -56,8 +57,13 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them. @throws SUSPEND_FAILED, the signal's reason */
-export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
+/**
+ * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them.
+ * @param options.sealed its ports are closed too, and stay so until it is gone or let go
+ * @throws SUSPEND_FAILED, the signal's reason
+ */
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, options: { readonly sealed?: boolean } = {}): Promise<void> {
+  await chooseNetworkLock(parts, id, options.sealed ?? false);
   try {
     const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
     await whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
