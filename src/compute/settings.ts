@@ -44,6 +44,9 @@ export interface ComputeSettings {
   readonly trackInstanceChanges: boolean;
   readonly disableGroupPolicyCheck: boolean;
   readonly disableServiceVersionCheck: boolean;
+  readonly imageCacheInterval: number;
+  readonly removeUnusedImages: boolean;
+  readonly removeUnusedImagesSeconds: number;
   readonly pidsLimit: number;
   readonly dhcpDomain: string;
 }

@@ -33,6 +33,8 @@ export interface ContainerHost {
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
   /** Images in the cache. */
   images(): Promise<readonly string[]>;
+  /** Removes the images and templates that no container of this host has had for `idleMs`. @returns their ids */
+  removeUnusedImages(idleMs: number): Promise<readonly string[]>;
 
   /** Plugs one port's host side early, before the container exists; idempotent. Undo with `unplug`. */
   plug(instance: string, vif: VifSpec, operation: Operation): Promise<void>;
@@ -139,6 +141,8 @@ export interface ContainerHostOptions {
   readonly subidRanges: number;
   readonly defaultRootGiB: number;
   readonly imageMaxBytes: number;
+  readonly imageMaxEntries: number;
+  readonly imageTimeoutSeconds: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
   /** Whether a resume may let the processes run before all their memory is read. */
