@@ -5,6 +5,7 @@ import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoint/facts.js';
 import { checkFiles, checkpointPaths, imageFiles, makeCheckpointFolders, writeMeta, type CheckpointMeta } from '../../container/checkpoint/images.js';
+import { lostPages } from '../../container/checkpoint/page-daemon.js';
 import { resumeContainer } from '../../container/checkpoint/restore.js';
 import { destroyContainer } from '../../container/destroy.js';
 import type { HostParts } from '../../container/parts.js';
@@ -16,6 +17,7 @@ import { receiveOwnFiles } from '../disk/own-files.js';
 import { rebaseImages } from '../disk/rebase.js';
 import { beginArrival, discardArrival, land, type Arrival, type ReceiveOptions } from '../disk/receive.js';
 import { receiveRounds } from '../disk/rounds.js';
+import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
 import { memoryAbilities, receiverFor, type MemoryReceiver } from './memory.js';
 import { mutePorts, unmutePorts } from './mute.js';
@@ -28,6 +30,7 @@ import { haulStep, settledStep } from './steps.js';
 export interface DestinationContext {
   readonly parts: HostParts;
   readonly records: HaulRecords;
+  readonly settings: HaulSettings;
   /** Looks after a container from now on. */
   readonly watch: (id: string) => Promise<void>;
 }
@@ -61,7 +64,7 @@ export class LiveDestination implements DestinationPort {
   }
 
   async receive(): Promise<void> {
-    const { operation, from, context: { parts } } = this;
+    const { operation, from, context: { parts, settings: { policy } } } = this;
     const { instance } = this.haul;
     if (typeof from === 'string') throw new HaulierError('HAUL_LOST', { reason: 'there is no connection' });
     const { channel, facts, respec } = from;
@@ -81,9 +84,9 @@ export class LiveDestination implements DestinationPort {
     const paths = checkpointPaths({ folder: arrival.folder });
     await makeCheckpointFolders(paths);
     haulStep(operation, 'haul.destination.prepared');
-    channel.send({ type: 'prepared', memory: await memoryAbilities() });
+    channel.send({ type: 'prepared', memory: await memoryAbilities(parts, policy) });
     const { mode } = await channel.receive(['memory'], signal);
-    const memory = receiverFor({ parts, instance, channel, operation, paths }, mode);
+    const memory = await receiverFor({ parts, instance, channel, operation, policy, paths }, mode);
     this.#memory = memory;
     haulStep(operation, 'haul.destination.layer');
     const received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
@@ -112,7 +115,8 @@ export class LiveDestination implements DestinationPort {
     const stats = await resumeContainer(parts, arrival.spec.id, operation, async () => {
       const lines = neighbourLines(this.#neighbours, arrival.spec.vifs);
       await appendFile(join(parts.store.paths(arrival.spec.id).network, 'inside'), lines.map((line) => `${line}\n`).join(''));
-    });
+    }, this.#memory?.pages);
+    if (this.#memory?.pages && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is there, and only there
     operation.log.info({ criu: stats }, 'restored');
     settledStep(operation, 'haul.destination.restored');
   }
@@ -120,7 +124,13 @@ export class LiveDestination implements DestinationPort {
   async runs(): Promise<boolean> {
     const { store } = this.context.parts;
     const state = await store.readState(this.haul.instance);
+    if (await lostPages(checkpointPaths(store.paths(this.haul.instance)))) return false;
     return state?.phase === 'ready' && state.wanted === 'running' && (await store.running(this.haul.instance)) !== undefined;
+  }
+
+  /** It runs here: takes in what is still owed. Never throws. */
+  async finish(): Promise<void> {
+    await this.#memory?.finish();
   }
 
   async open(): Promise<void> {

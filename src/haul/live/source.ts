@@ -19,9 +19,10 @@ import { makeOffer } from '../disk/offer.js';
 import { sendOwnFiles } from '../disk/own-files.js';
 import { LayerSender, type RoundStats } from '../disk/rounds.js';
 import type { HaulOptions } from '../progress.js';
+import { hasAhead } from '../memory/ahead.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { memoryAbilities, senderFor, type MemoryAbilities, type MemorySender } from './memory.js';
+import { memoryAbilities, senderFor, type MemorySender } from './memory.js';
 import { readNeighbours } from './neighbours.js';
 import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
@@ -80,6 +81,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const { operation, tracker, context: { parts } } = this;
     const { instance, haul, secret } = this.haul;
     const { signal } = operation;
+    const { policy } = this.context.settings;
     haulStep(operation, 'haul.source.offer');
     tracker.stage('preparing');
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
@@ -89,15 +91,16 @@ export class LiveSource implements SourcePort, SourceLink {
     const { folder } = parts.store.paths(instance);
     await requireSpace(parts, instance, folder);
     const { tree, record } = await parts.storage.base(instance);
-    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities() });
+    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities(parts, policy) });
     this.#there.send({ type: 'offer', offer: makeOffer(spec, state, record) });
     await serveBase(this.#there, tree, signal);
     await sendOwnFiles(this.#there, folder, false, signal);
     const view = await openView(folder, signal);
     const { memory: theirs } = await this.#there.receive(['prepared'], signal);
     const paths = checkpointPaths({ folder });
+    await parts.pages.settled(instance, signal);
     await makeCheckpointFolders(paths);
-    const memory = await senderFor({ parts, instance, channel: this.#there, operation, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, (theirs ?? {}) as MemoryAbilities);
+    const memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, theirs);
     this.#memory = memory;
     Object.assign(tracker, { mode: memory.mode, reason: memory.reason });
     this.#there.send({ type: 'memory', mode: memory.mode });
@@ -153,7 +156,7 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#there.send({ type: 'restore' });
     await this.#there.receive(['running']);
     tracker.running();
-    if (this.#memory && this.#memory.mode !== 'stop-and-copy') tracker.stage('paging');
+    if (this.#memory?.mode === 'post-copy') tracker.stage('paging');
     await this.#memory?.finish();
     tracker.stage('settling');
     await this.#there.close();
@@ -167,7 +170,7 @@ export class LiveSource implements SourcePort, SourceLink {
     if (!(await parts.store.exists(instance))) return;
     await closeView(parts.store.paths(instance).folder, parts.log);
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
-    if (spec && (state?.phase === 'suspending' || state?.phase === 'departing')) await goOn(parts, spec);
+    if (spec && (state?.phase === 'suspending' || state?.phase === 'departing' || hasAhead(checkpointPaths(parts.store.paths(instance))))) await goOn(parts, spec);
   }
 
   async remove(): Promise<void> {
