@@ -6,7 +6,7 @@ import { criuDump } from '../../container/checkpoint/criu-dump.js';
 import { imageFiles, type CheckpointPaths } from '../../container/checkpoint/images.js';
 import { criuLazyDump } from '../../container/checkpoint/lazy-dump.js';
 import type { HostParts } from '../../container/parts.js';
-import { sendImages } from '../live/memory.js';
+import { sendImages } from '../live/memory-images.js';
 import type { HaulMode, HaulRound } from '../progress.js';
 import type { HaulChannel } from '../wire/channel.js';
 import { endAhead, parentOptions, preDump, sendAhead } from './ahead.js';
