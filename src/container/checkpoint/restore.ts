@@ -35,10 +35,10 @@ import { parseRestoreStats, readStatsFile, type RestoreStats } from './stats.js'
 const settleMs = 5000;
 
 /** The runtime makes it in the tree before a restore, although /sys covers it then. */
-const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
+export const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
 
 /** A criu that dies in the middle leaves its half-made processes waiting for ever, and the runtime with them. */
-const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
+export const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
 
 /** How it went. */
 export interface Resumed {
