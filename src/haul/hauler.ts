@@ -92,7 +92,7 @@ export class Hauler {
     const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation, tracker, options);
     tracker.start();
     try {
-      const channel = await openHaul(this.settings, peer, { token, instance }, {}, operation.signal);
+      const channel = await openHaul(this.settings, peer, { token, instance }, { rate: this.server.rate }, operation.signal);
       source.connect(channel);
       try {
         await runSource(source, source);
@@ -122,7 +122,7 @@ export class Hauler {
         await settleSource(new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation), phase);
       } else {
         const { phase, ...haul } = record;
-        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, watch: this.watch }, haul, operation, phase), phase);
+        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch }, haul, operation, phase), phase);
       }
     });
   }
@@ -132,7 +132,7 @@ export class Hauler {
       const { haul, secret, facts } = await channel.receive(['begin'], operation.signal);
       const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret) } as const;
       if (this.#incoming.has(record.haul) || (await this.#records.read(record.haul, 'destination'))) throw new HaulierError('HAUL_PROTOCOL', { reason: 'a haul begins twice' });
-      const port = new LiveDestination({ parts: this.parts, records: this.#records, watch: this.watch }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
+      const port = new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
       const incoming = new IncomingHaul(port, (error) => channel.abort(error), () => {
         settledStep(operation, 'haul.destination.running');
         if (!channel.signal.aborted) channel.send({ type: 'running' });
@@ -140,6 +140,7 @@ export class Hauler {
       this.#incoming.set(record.haul, incoming);
       try {
         const outcome = await incoming.result;
+        await port.finish();
         if (outcome === 'committed' && port.spec) expected.onEnd?.({ arrived: port.spec });
       } catch (error) {
         expected.onEnd?.({ error: error as Error });

@@ -12,6 +12,7 @@ import { checkFiles, checkpointPaths, makeCheckpointFolders, type CheckpointMeta
 import { settle } from '../../container/checkpoint/in-flight.js';
 import { resumesLazily } from '../../container/checkpoint/lazy.js';
 import { parseRestoreStats, readStatsFile } from '../../container/checkpoint/stats.js';
+import { lostPages } from '../../container/checkpoint/page-daemon.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { announce } from '../../container/network/announce.js';
 import type { HostParts } from '../../container/parts.js';
@@ -21,6 +22,7 @@ import { receiveOwnFiles } from '../disk/own-files.js';
 import { rebaseImages } from '../disk/rebase.js';
 import { beginArrival, discardArrival, land, type Arrival, type ReceiveOptions } from '../disk/receive.js';
 import { receiveRounds } from '../disk/rounds.js';
+import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
 import { memoryAbilities, receiverFor, type MemoryReceiver } from './memory.js';
 import { mutePorts, unmutePorts } from './mute.js';
@@ -36,6 +38,7 @@ const settleMs = 60_000;
 export interface DestinationContext {
   readonly parts: HostParts;
   readonly records: HaulRecords;
+  readonly settings: HaulSettings;
   /** Looks after a container from now on. */
   readonly watch: (id: string) => Promise<void>;
 }
@@ -71,7 +74,7 @@ export class LiveDestination implements DestinationPort {
   }
 
   async receive(): Promise<void> {
-    const { operation, from, context: { parts } } = this;
+    const { operation, from, context: { parts, settings: { policy } } } = this;
     const { instance } = this.haul;
     if (typeof from === 'string') throw new HaulierError('HAUL_LOST', { reason: 'there is no connection' });
     const { channel, facts, respec } = from;
@@ -97,9 +100,9 @@ export class LiveDestination implements DestinationPort {
     );
     await mutePorts(arrival.spec.vifs, signal);
     haulStep(operation, 'haul.destination.prepared');
-    channel.send({ type: 'prepared', memory: await memoryAbilities() });
+    channel.send({ type: 'prepared', memory: await memoryAbilities(parts, policy) });
     const { mode } = await channel.receive(['memory'], signal);
-    const memory = receiverFor({ parts, instance, channel, operation, paths }, mode);
+    const memory = await receiverFor({ parts, instance, channel, operation, policy, paths }, mode);
     this.#memory = memory;
     haulStep(operation, 'haul.destination.layer');
     const received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
@@ -126,18 +129,25 @@ export class LiveDestination implements DestinationPort {
     const [arrival, meta] = [this.#arrival, this.#meta];
     if (!arrival || !meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
     haulStep(operation, 'haul.destination.restore');
-    const elsewhere = this.#memory?.elsewhere;
-    const lazy = elsewhere !== undefined || (await resumesLazily(parts.options, meta.bytes));
-    this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere });
+    const pages = this.#memory?.pages;
+    const lazy = pages !== undefined || (await resumesLazily(parts.options, meta.bytes));
+    this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere: pages });
+    if (pages && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is there, and only there
     settledStep(operation, 'haul.destination.restored');
   }
 
   async runs(): Promise<boolean> {
     const { parts } = this.context;
     const { instance } = this.haul;
-    await settle(checkpointPaths(parts.store.paths(instance)).folder, settleMs, parts.log);
-    this.#pid = await arrivedPid(parts, instance);
+    const paths = checkpointPaths(parts.store.paths(instance));
+    await settle(paths.folder, settleMs, parts.log);
+    this.#pid = (await lostPages(paths)) ? undefined : await arrivedPid(parts, instance);
     return this.#pid !== undefined;
+  }
+
+  /** It runs here: takes in what is still owed. Never throws. */
+  async finish(): Promise<void> {
+    await this.#memory?.finish();
   }
 
   async open(): Promise<void> {

@@ -47,7 +47,7 @@ export class TestHost {
 
   private constructor(readonly name: string, readonly address: string, readonly options: ContainerHostOptions, readonly settings: HaulSettings, private readonly holder: ChildProcess, private readonly init: string) {}
 
-  static async make(name: string, index: number, authority: Authority): Promise<TestHost> {
+  static async make(name: string, index: number, authority: Authority, settings: Partial<HaulSettings>): Promise<TestHost> {
     const [folder, runPath] = [await mkdtemp(`/var/lib/nova/hl-${name}-`), await mkdtemp(`/run/hl-${name}-`)];
     await chmod(folder, 0o755);
     await chmod(runPath, 0o711);
@@ -67,7 +67,7 @@ export class TestHost {
       `link add ${hostBridge} address 02:00:00:99:00:0${index} type bridge forward_delay 0 mcast_snooping 0`, `link set ${hostBridge} addrgenmode none`, `link set ${hostBridge} up`,
       `link set cloud0 addrgenmode none`, `link set cloud0 master ${hostBridge} up`,
     ].join('\n') + '\n' });
-    return new TestHost(name, address, options, { host: name, ...authority.host(name), address, port, bandwidthMiB: 0 }, holder, init);
+    return new TestHost(name, address, options, { host: name, ...authority.host(name), address, port, bandwidthMiB: 0, policy: { mode: 'auto', permitPostCopy: false }, ...settings }, holder, init);
   }
 
   get peer(): { host: string; address: string; port: number } {
@@ -169,14 +169,14 @@ export class TestHost {
 }
 
 /** The two, and the network round them. */
-export async function makeHosts(authority: Authority): Promise<{ readonly a: TestHost; readonly b: TestHost; end(): Promise<void> }> {
+export async function makeHosts(authority: Authority, settings: Partial<HaulSettings> = {}): Promise<{ readonly a: TestHost; readonly b: TestHost; end(): Promise<void> }> {
   await removeBridges();
   await run('ip', ['-batch', '-'], { input: [
     `link add ${moveBridge} address 02:00:00:98:00:01 type bridge forward_delay 0 mcast_snooping 0`, `link set ${moveBridge} up`,
     `link add ${cloudBridge} address 02:00:00:99:00:99 type bridge forward_delay 0 mcast_snooping 0`, `addr add 10.99.0.1/24 dev ${cloudBridge}`, `link set ${cloudBridge} up`,
   ].join('\n') + '\n' });
-  const a = await TestHost.make('hl-a', 1, authority);
-  const b = await TestHost.make('hl-b', 2, authority);
+  const a = await TestHost.make('hl-a', 1, authority, settings);
+  const b = await TestHost.make('hl-b', 2, authority, settings);
   return { a, b, end: async () => { await a.end(); await b.end(); await removeBridges(); } };
 }
 
