@@ -13,10 +13,6 @@ import { settle } from '../../container/checkpoint/in-flight.js';
 import { resumesLazily } from '../../container/checkpoint/lazy.js';
 import { lostPages } from '../../container/checkpoint/page-daemon.js';
 import { parseRestoreStats, readStatsFile } from '../../container/checkpoint/stats.js';
-<<<<<<< HEAD
-=======
-import { lostPages } from '../../container/checkpoint/page-daemon.js';
->>>>>>> core
 import { destroyContainer } from '../../container/destroy.js';
 import { announce } from '../../container/network/announce.js';
 import type { HostParts } from '../../container/parts.js';
@@ -133,17 +129,10 @@ export class LiveDestination implements DestinationPort {
     const [arrival, meta] = [this.#arrival, this.#meta];
     if (!arrival || !meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
     haulStep(operation, 'haul.destination.restore');
-<<<<<<< HEAD
     const elsewhere = this.#memory?.elsewhere;
     const lazy = elsewhere !== undefined || (await resumesLazily(parts.options, meta.bytes));
     this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere });
     if (elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
-=======
-    const pages = this.#memory?.pages;
-    const lazy = pages !== undefined || (await resumesLazily(parts.options, meta.bytes));
-    this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere: pages });
-    if (pages && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is there, and only there
->>>>>>> core
     settledStep(operation, 'haul.destination.restored');
   }
 
@@ -152,12 +141,8 @@ export class LiveDestination implements DestinationPort {
     const { instance } = this.haul;
     const paths = checkpointPaths(parts.store.paths(instance));
     await settle(paths.folder, settleMs, parts.log);
-<<<<<<< HEAD
     if (await lostPages(paths, true)) return false;
     this.#pid = await arrivedPid(parts, instance);
-=======
-    this.#pid = (await lostPages(paths)) ? undefined : await arrivedPid(parts, instance);
->>>>>>> core
     return this.#pid !== undefined;
   }
 

@@ -42,11 +42,7 @@ export class PostCopySender implements MemorySender {
     haulStep(operation, 'haul.source.dump');
     const [noted, dump] = await together(groups, criuLazyDump(parts, instance, paths, operation.signal, this.more).then((begun) => (this.#dump = begun)));
     haulStep(operation, 'haul.source.memory');
-<<<<<<< HEAD
     const meta = await describeDump(paths, { host: facts, groups: noted, startedAt });
-=======
-    const meta = await describeDump(paths, { host: facts, groups: await groups, startedAt });
->>>>>>> core
     await sendImages(channel, paths.images, meta.files, operation.signal, (sent) => { this.#sent = sent; });
     this.#relay = relayPages(channel, 'source', dump.pages, (bytes) => { this.#sent += bytes; });
     void this.#relay.catch(() => undefined).finally(() => dump.pages.destroy());
