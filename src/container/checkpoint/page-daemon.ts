@@ -94,11 +94,13 @@ export async function wasLazy({ work }: Pick<CheckpointPaths, 'work'>): Promise<
 }
 
 /**
- * True if the last restore from these images was one whose pages came through a service that is gone, and they are not all in: what runs
- * has lost memory.
+ * True if a container that was restored lazily will never have all of its memory.
+ * @param cut the service that its pages came through is gone, and if they came from elsewhere nothing more comes
  */
-export async function lostPages({ work }: Pick<CheckpointPaths, 'work'>): Promise<boolean> {
-  return existsSync(join(work, remoteMark)) && (await pageDaemonExit({ work })) !== 0;
+export async function lostPages(paths: Folders, cut: boolean): Promise<boolean> {
+  if (!(await wasLazy(paths)) || (await pageDaemonExit(paths)) === 0) return false;
+  if (cut && existsSync(join(paths.work, remoteMark))) await endPageDaemon(paths);
+  return (await pageDaemon(paths)) === undefined && (await pageDaemonExit(paths)) !== 0;
 }
 
 /** Tells it that the container is about to be ended: whatever becomes of the daemon from now on is no accident. */

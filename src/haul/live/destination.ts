@@ -11,8 +11,12 @@ import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoi
 import { checkFiles, checkpointPaths, makeCheckpointFolders, type CheckpointMeta } from '../../container/checkpoint/images.js';
 import { settle } from '../../container/checkpoint/in-flight.js';
 import { resumesLazily } from '../../container/checkpoint/lazy.js';
-import { parseRestoreStats, readStatsFile } from '../../container/checkpoint/stats.js';
 import { lostPages } from '../../container/checkpoint/page-daemon.js';
+import { parseRestoreStats, readStatsFile } from '../../container/checkpoint/stats.js';
+<<<<<<< HEAD
+=======
+import { lostPages } from '../../container/checkpoint/page-daemon.js';
+>>>>>>> core
 import { destroyContainer } from '../../container/destroy.js';
 import { announce } from '../../container/network/announce.js';
 import type { HostParts } from '../../container/parts.js';
@@ -129,10 +133,17 @@ export class LiveDestination implements DestinationPort {
     const [arrival, meta] = [this.#arrival, this.#meta];
     if (!arrival || !meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
     haulStep(operation, 'haul.destination.restore');
+<<<<<<< HEAD
+    const elsewhere = this.#memory?.elsewhere;
+    const lazy = elsewhere !== undefined || (await resumesLazily(parts.options, meta.bytes));
+    this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere });
+    if (elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
+=======
     const pages = this.#memory?.pages;
     const lazy = pages !== undefined || (await resumesLazily(parts.options, meta.bytes));
     this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere: pages });
     if (pages && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is there, and only there
+>>>>>>> core
     settledStep(operation, 'haul.destination.restored');
   }
 
@@ -141,7 +152,12 @@ export class LiveDestination implements DestinationPort {
     const { instance } = this.haul;
     const paths = checkpointPaths(parts.store.paths(instance));
     await settle(paths.folder, settleMs, parts.log);
+<<<<<<< HEAD
+    if (await lostPages(paths, true)) return false;
+    this.#pid = await arrivedPid(parts, instance);
+=======
     this.#pid = (await lostPages(paths)) ? undefined : await arrivedPid(parts, instance);
+>>>>>>> core
     return this.#pid !== undefined;
   }
 
@@ -160,7 +176,7 @@ export class LiveDestination implements DestinationPort {
       if (state?.phase === 'arriving') {
         const stands = this.#paused === true;
         const pid = this.#pid ?? (await arrivedPid(parts, instance));
-        await letRun(parts, instance, stands);
+        if (!(await lostPages(checkpointPaths(parts.store.paths(instance)), this.#memory === undefined))) await letRun(parts, instance, stands); // else it is ended as it stands
         operation.log.info({ criu: await readStatsFile(join(checkpointPaths(parts.store.paths(instance)).work, 'stats-restore'), parseRestoreStats) }, 'restored');
         await recordArrived(parts, instance, pid, { startedAt: this.#meta?.startedAt ?? state.startedAt, paused: stands });
       }

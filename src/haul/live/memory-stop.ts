@@ -42,7 +42,11 @@ export class StopAndCopySender implements MemorySender {
 
 /** The other end. */
 export class StopAndCopyReceiver implements MemoryReceiver {
+<<<<<<< HEAD
+  readonly elsewhere = undefined;
+=======
   readonly pages = undefined;
+>>>>>>> core
 
   constructor(private readonly context: MemoryContext) {}
 

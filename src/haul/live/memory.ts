@@ -62,8 +62,13 @@ export interface MemorySender {
 export interface MemoryReceiver {
   /** Takes in what comes, to the source's end of `dump`. Begun as soon as the destination is prepared. Whether it is whole says the dump's record, which comes after it. */
   receive(): Promise<void>;
+<<<<<<< HEAD
+  /** Where the memory is that is not in the images, if it comes later. */
+  readonly elsewhere: PageSource | undefined;
+=======
   /** Where the restored processes' page daemon asks for what is not in the images; undefined: all is in them. */
   readonly pages: PageSource | undefined;
+>>>>>>> core
   /** It runs here: takes in what is still owed. */
   finish(): Promise<void>;
   end(): Promise<void>;

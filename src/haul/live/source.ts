@@ -45,6 +45,8 @@ export interface SourceContext {
   readonly settings: HaulSettings;
   /** Aborts when the service stops: no more questions are asked then. */
   readonly stopping: AbortSignal;
+  /** Waits for memory of a container that runs at the destination; the service does not end before it, if it can help it. */
+  readonly untilPaid: (work: Promise<void>) => Promise<void>;
 }
 
 /** One haul, seen from its source; also of one that an earlier life of the service began. */
@@ -158,7 +160,7 @@ export class LiveSource implements SourcePort, SourceLink {
     await this.#there.receive(['running']);
     tracker.running();
     if (this.#memory?.mode === 'post-copy') tracker.stage('paging');
-    await this.#memory?.finish();
+    if (this.#memory) await this.context.untilPaid(this.#memory.finish());
     tracker.stage('settling');
     await this.#there.close();
   }

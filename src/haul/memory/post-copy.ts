@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, messageOf } from '../../base/errors.js';
+import { together } from '../../base/together.js';
 import { describeDump, memoryBytes } from '../../container/checkpoint/criu-dump.js';
 import { freezerSwitch } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, type CheckpointMeta } from '../../container/checkpoint/images.js';
@@ -39,10 +40,13 @@ export class PostCopySender implements MemorySender {
   async dump({ groups, startedAt }: FrozenState): Promise<CheckpointMeta> {
     const { parts, instance, channel, operation, paths, facts } = this.context;
     haulStep(operation, 'haul.source.dump');
-    const dump = await criuLazyDump(parts, instance, paths, operation.signal, this.more);
-    this.#dump = dump;
+    const [noted, dump] = await together(groups, criuLazyDump(parts, instance, paths, operation.signal, this.more).then((begun) => (this.#dump = begun)));
     haulStep(operation, 'haul.source.memory');
+<<<<<<< HEAD
+    const meta = await describeDump(paths, { host: facts, groups: noted, startedAt });
+=======
     const meta = await describeDump(paths, { host: facts, groups: await groups, startedAt });
+>>>>>>> core
     await sendImages(channel, paths.images, meta.files, operation.signal, (sent) => { this.#sent = sent; });
     this.#relay = relayPages(channel, 'source', dump.pages, (bytes) => { this.#sent += bytes; });
     void this.#relay.catch(() => undefined).finally(() => dump.pages.destroy());
@@ -81,7 +85,7 @@ export class PostCopyReceiver implements MemoryReceiver {
     await receiveImages(channel, paths.images, operation.signal);
   }
 
-  readonly pages: PageSource = (daemon) => {
+  readonly elsewhere: PageSource = (daemon) => {
     this.#relay = this.#carry(daemon);
   };
 

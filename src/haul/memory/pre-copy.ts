@@ -121,8 +121,8 @@ export class PreCopyReceiver implements MemoryReceiver {
     throw new HaulierError('HAUL_PROTOCOL', { reason: 'too many rounds of memory' });
   }
 
-  get pages(): PageSource | undefined {
-    return this.#final?.pages;
+  get elsewhere(): PageSource | undefined {
+    return this.#final?.elsewhere;
   }
 
   async finish(): Promise<void> {

@@ -14,10 +14,15 @@ export async function relayPages(channel: HaulChannel, side: keyof typeof stream
   const names = streams[side];
   const out = channel.openStream(names.out);
   socket.on('error', () => undefined); // the pumps are told
-  await Promise.all([
-    pump(socket, out, onBytes),
-    channel.acceptStream(names.in).then((incoming) => pump(incoming, socket)),
-  ]);
+  const back = channel.acceptStream(names.in);
+  try {
+    await Promise.all([pump(socket, out, onBytes), back.then((incoming) => pump(incoming, socket))]);
+  } catch (error) {
+    // the other side must not wait for somebody to read on
+    out.destroy(error as Error);
+    back.then((incoming) => incoming.destroy(error as Error), () => undefined);
+    throw error;
+  }
 }
 
 async function pump(from: Readable, to: Writable, onBytes?: (bytes: number) => void): Promise<void> {

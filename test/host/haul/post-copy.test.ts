@@ -38,6 +38,25 @@ test.after.always(async (t) => {
   if (allowed === undefined) await writeFile(setting, before);
 });
 
+real('where the other host does not permit it, nor this one: all memory first, and the reason is said', async (t) => {
+  const { a, b, image } = t.context;
+  const spec = await bootMemory(a, image, 60, 16);
+  for (const [refusing, from, to, where] of [[b, a, b, 'at the destination, it is not permitted'], [b, b, a, 'it is not permitted here']] as const) {
+    await refusing.kill();
+    await refusing.start('', { policy: { mode: 'auto', permitPostCopy: false } });
+    const { result } = await haul(spec.id, from, to, { mode: 'post-copy' });
+    t.is(result.mode, 'stop-and-copy');
+    t.true(result.reason.startsWith(`no post-copy: ${where} (haul_permit_post_copy); no pre-copy: `), result.reason);
+    t.is(await askMemory(60, 'sum'), 'whole');
+  }
+  await b.kill();
+  await b.start();
+  const { result } = await haul(spec.id, a, b);
+  t.is(result.mode, 'post-copy', 'auto, where it is permitted and there is nothing better');
+  await until('its memory is there', async () => (await askMemory(60, 'sum')) === 'whole');
+  await b.tell({ do: 'destroy', id: spec.id });
+});
+
 for (const mib of [16, 128, 1024]) {
   real(`${mib} MiB, there and back, each as soon as it can: whole, no reset, no number lost or repeated, nothing left behind`, async (t) => {
     const { a, b, image } = t.context;
