@@ -53,6 +53,7 @@ export async function takeImages(parts: HostParts, id: string, idBase: number, g
     (canStayFrozen(parts.cgroups) ? stayFrozen(paths.images) : Promise.resolve()).then(() => ownImages(paths, idBase)),
     makeGroups(parts.cgroups, cgroupsPath(parts, id), idBase, groups),
     forgetPageDaemon(paths),
+    rm(paths.restoreLog, { force: true }),
   );
 }
 
@@ -79,7 +80,7 @@ export async function restoreArrival(parts: HostParts, spec: ContainerSpec, memo
     `--work-path=${paths.work}`, ...(memory.lazy ? ['--lazy-pages'] : []),
   ];
   const over = new AbortController();
-  const apart = still ? keepCriuApart(parts.cgroups, cgroupsPath(parts, spec.id), over.signal) : Promise.resolve();
+  const apart = still ? keepCriuApart(parts.cgroups, cgroupsPath(parts, spec.id), paths.restoreLog, over.signal) : Promise.resolve();
   apart.catch((error: unknown) => parts.log.warn({ err: error, instance: spec.id }, `cannot take criu out of the group that it freezes: ${messageOf(error)}`));
   try {
     if (memory.lazy) await startPageDaemon(parts, spec.id, paths, memory.elsewhere);

@@ -79,6 +79,29 @@ export class TestHost {
     return run('nsenter', [`--target=${this.init}`, '--mount', '--net', '--pid', ...command]);
   }
 
+  /** Runs a command in a container. */
+  async guest(id: string, ...command: string[]): Promise<string> {
+    return (await this.inside(this.options.runc, '--root', join(this.options.runPath, 'runc'), 'exec', id, ...command)).stdout.trim();
+  }
+
+  /** Pid of the service itself, as this process sees it. */
+  async servicePid(): Promise<number> {
+    const { stdout } = await run('pgrep', ['--full', `^${process.execPath} ${agent} .*"host":"${this.name}"`]);
+    return Number(stdout.trim());
+  }
+
+  /** What happens to the way between the hosts: the link of this one goes, or all that it sends and gets is dropped without a word. */
+  async cutOff(how: 'down' | 'blackhole'): Promise<void> {
+    if (how === 'down') await this.inside('ip', 'link', 'set', 'move0', 'down');
+    else await run('nsenter', [`--net=/proc/${this.init}/ns/net`, '/usr/sbin/nft', '-f', '-'], { input: 'table netdev hole {\nchain in { type filter hook ingress device "move0" priority 0; policy drop; }\nchain out { type filter hook egress device "move0" priority 0; policy drop; }\n}\n' });
+  }
+
+  /** Takes that back. */
+  async reconnect(): Promise<void> {
+    await run('nsenter', [`--net=/proc/${this.init}/ns/net`, '/usr/sbin/nft', '-f', '-'], { input: 'table netdev hole {\n}\ndelete table netdev hole\n' });
+    await this.inside('ip', 'link', 'set', 'move0', 'up');
+  }
+
   get lives(): boolean {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }
