@@ -284,6 +284,17 @@ export class LocalContainerHost implements ContainerHost {
     await this.#watched.watch(id);
   }
 
+  /** Its memory is all its own: nothing of it comes from images any more. */
+  async settled(id: string, signal: AbortSignal): Promise<void> {
+    await this.#pages?.settled(id, signal);
+  }
+
+  /** It is another host's now; the room above has removed it. */
+  async left(id: string): Promise<void> {
+    this.#watched.leave(id);
+    await this.#watched.files.clear(id);
+  }
+
   async #existing(id: string): Promise<ContainerView> {
     const view = await this.view(id);
     if (view.state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });

@@ -8,7 +8,7 @@ import type { HostParts } from '../container/parts.js';
 import { openHaul, type Peer } from './client.js';
 import { discardArrivals, type ReceiveOptions } from './disk/receive.js';
 import { LiveDestination } from './live/destination.js';
-import { IncomingHaul, runSource, settleDestination, settleSource } from './live/protocol.js';
+import { IncomingHaul, runSource, settleDestination, settleSource, type SourcePhase } from './live/protocol.js';
 import { HaulRecords, type HaulRecord } from './live/record.js';
 import { LiveSource } from './live/source.js';
 import { settledStep } from './live/steps.js';
@@ -43,7 +43,7 @@ export class Hauler {
   }
 
   /**
-   * Ends what an earlier life of the service began, then listens. Hauls whose fate another host has to tell are asked for in the
+   * Ends what an earlier life of the service began; `listen` comes after it. Hauls whose fate another host has to tell are asked for in the
    * background: their containers stand frozen until then.
    * @returns instances of which that is so, each with the end of the asking
    */
@@ -60,8 +60,18 @@ export class Hauler {
     }
     this.#timer = setInterval(() => void this.#tellSettled(), tellMs);
     this.#timer.unref();
-    if (this.settings.ca ?? this.settings.cert ?? this.settings.key) await this.server.listen();
     return open;
+  }
+
+  /** Listens. @throws HAUL_OFF without certificates, the system's error if the address is taken */
+  async listen(): Promise<void> {
+    await this.server.listen();
+  }
+
+  /** How far this host's record of a haul away from it has come; undefined if it has none. */
+  async phase(instance: string): Promise<SourcePhase | undefined> {
+    for (const record of await this.#records.all()) if (record.role === 'source' && record.instance === instance) return record.phase;
+    return undefined;
   }
 
   /** Ends the listener and all questions. Hauls that are decided or undecided go on at the next start. */

@@ -333,6 +333,25 @@ export class FakeNeutron implements Neutron {
     return now;
   }
   async deletePort(scope: RequestScope, id: string): Promise<void> { await this.#pass('deletePort', scope); this.stored.delete(id); }
+  /** Bindings of other hosts, by port. */
+  readonly bindings = new Map<string, Set<string>>();
+  async activatePortBinding(scope: RequestScope, id: string, host: string): Promise<boolean> {
+    await this.#pass(`activate ${host}`, scope);
+    const port = this.stored.get(id);
+    const others = this.bindings.get(id) ?? new Set<string>();
+    if (!port) throw new HaulierError('PORT_NOT_FOUND', { port: id });
+    if (port['binding:host_id'] === host) return true;
+    if (!others.delete(host)) return false;
+    this.bindings.set(id, others.add(port['binding:host_id'] ?? ''));
+    // the profile is the binding's
+    this.stored.set(id, { ...port, 'binding:host_id': host, 'binding:profile': {} });
+    return true;
+  }
+  async deletePortBinding(scope: RequestScope, id: string, host: string): Promise<void> {
+    await this.#pass(`deleteBinding ${host}`, scope);
+    if (this.stored.get(id)?.['binding:host_id'] === host) throw new Error('the active binding');
+    this.bindings.get(id)?.delete(host);
+  }
   async networks(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly Network[]> {
     await this.#pass('networks', scope);
     return this.networkList.filter((network) => Object.entries(filters).every(([field, value]) => (field === 'shared' ? (value === 'True') === (network.shared === true) : [value].flat().includes(String(network[field as keyof Network])))));
