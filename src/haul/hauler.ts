@@ -5,6 +5,7 @@ import type { Log } from '../base/log.js';
 import { Operation } from '../base/operation.js';
 import type { HostFacts } from '../container/checkpoint/facts.js';
 import type { HostParts } from '../container/parts.js';
+import type { ContainerSpec } from '../container/spec.js';
 import { openHaul, type Peer } from './client.js';
 import { discardArrivals, type ReceiveOptions } from './disk/receive.js';
 import { LiveDestination } from './live/destination.js';
@@ -12,6 +13,8 @@ import { IncomingHaul, runSource, settleDestination, settleSource, type SourcePh
 import { HaulRecords, type HaulRecord } from './live/record.js';
 import { LiveSource } from './live/source.js';
 import { settledStep } from './live/steps.js';
+import { HaulTracker } from './live/tracker.js';
+import type { HaulOptions, HaulResult } from './progress.js';
 import { HaulServer, type InquiryHandler } from './server.js';
 import type { HaulSettings } from './settings.js';
 import { newToken, sameToken } from './token.js';
@@ -25,6 +28,8 @@ export interface ExpectedLiveHaul extends ReceiveOptions {
   /** The host that it comes from. */
   readonly peer: Peer;
   readonly ttlMs: number;
+  /** Told once how it ended, if it began: with the container as it runs here now, or with what stopped it. Must not throw. */
+  readonly onEnd?: (end: { readonly arrived: ContainerSpec } | { readonly error: Error }) => void;
 }
 
 /** See above. The container host has been started before. */
@@ -88,18 +93,28 @@ export class Hauler {
 
   /**
    * Hauls a running container to the peer, which expects it. Returns when it runs there and nothing of it is left here.
+   * @param operation its signal aborts the haul, until the source has offered the container (it may run there from then on); later it does nothing
    * @throws whatever stopped it: it goes on here. CANCELLED if the service stops while the outcome is open
    */
-  async haul(instance: string, peer: Peer, token: string, operation: Operation): Promise<void> {
+  async haul(instance: string, peer: Peer, token: string, operation: Operation, options: HaulOptions = {}): Promise<HaulResult> {
     const haul = { version: 1, role: 'source', haul: randomUUID(), instance, peer, secret: newToken() } as const;
-    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation);
-    const channel = await openHaul(this.settings, peer, { token, instance }, {}, operation.signal);
-    source.connect(channel);
+    const tracker = new HaulTracker(options);
+    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation, tracker, options);
+    tracker.start();
     try {
-      await runSource(source, source);
-    } catch (error) {
-      throw channel.abort(error as Error);
+      const channel = await openHaul(this.settings, peer, { token, instance }, {}, operation.signal);
+      source.connect(channel);
+      try {
+        await runSource(source, source);
+      } catch (error) {
+        throw channel.abort(error as Error);
+      }
+    } finally {
+      tracker.stop();
     }
+    const { result } = tracker;
+    operation.log.info({ ...result, peer: peer.host }, `hauled to ${peer.host}`);
+    return result;
   }
 
   /** Destinations that could not be told yet that nothing is asked any more. */
@@ -134,7 +149,11 @@ export class Hauler {
       });
       this.#incoming.set(record.haul, incoming);
       try {
-        await incoming.result;
+        const outcome = await incoming.result;
+        if (outcome === 'committed' && port.spec) expected.onEnd?.({ arrived: port.spec });
+      } catch (error) {
+        expected.onEnd?.({ error: error as Error });
+        throw error;
       } finally {
         this.#incoming.delete(record.haul);
       }

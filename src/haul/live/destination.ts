@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoint/facts.js';
-import { checkpointPaths, imageFiles, makeCheckpointFolders, writeMeta, type CheckpointMeta } from '../../container/checkpoint/images.js';
+import { checkFiles, checkpointPaths, imageFiles, makeCheckpointFolders, writeMeta, type CheckpointMeta } from '../../container/checkpoint/images.js';
 import { resumeContainer } from '../../container/checkpoint/restore.js';
 import { destroyContainer } from '../../container/destroy.js';
 import type { HostParts } from '../../container/parts.js';
-import type { VifSpec } from '../../container/spec.js';
+import type { ContainerSpec, VifSpec } from '../../container/spec.js';
 import { mountDisk } from '../../container/storage/disk.js';
 import { rootFsPaths } from '../../container/storage/root-fs.js';
 import { closeView, openView, viewPaths } from '../disk/layer-view.js';
@@ -17,7 +17,7 @@ import { rebaseImages } from '../disk/rebase.js';
 import { beginArrival, discardArrival, land, type Arrival, type ReceiveOptions } from '../disk/receive.js';
 import { receiveRounds } from '../disk/rounds.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { receiveImages } from './memory.js';
+import { memoryAbilities, receiverFor, type MemoryReceiver } from './memory.js';
 import { mutePorts, unmutePorts } from './mute.js';
 import { announce, neighbourLines } from './neighbours.js';
 import type { DestinationPhase, DestinationPort } from './protocol.js';
@@ -37,12 +37,18 @@ export class LiveDestination implements DestinationPort {
   #arrival: Arrival | undefined;
   #landed: boolean;
   #meta: CheckpointMeta | undefined;
+  #memory: MemoryReceiver | undefined;
   #neighbours: unknown;
 
   /** @param from where it comes from; after a crash the phase that is on record: then only `settleDestination` works */
   constructor(private readonly context: DestinationContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, private readonly operation: Operation,
     private readonly from: { readonly channel: HaulChannel; readonly facts: HostFacts; readonly respec: ReceiveOptions['respec'] } | DestinationPhase) {
     this.#landed = from === 'restoring' || from === 'committed'; // or was about to
+  }
+
+  /** As it is on this host; undefined before it was offered. */
+  get spec(): ContainerSpec | undefined {
+    return this.#arrival?.spec;
   }
 
   async record(phase: DestinationPhase): Promise<void> {
@@ -75,14 +81,20 @@ export class LiveDestination implements DestinationPort {
     const paths = checkpointPaths({ folder: arrival.folder });
     await makeCheckpointFolders(paths);
     haulStep(operation, 'haul.destination.prepared');
-    channel.send({ type: 'prepared' });
+    channel.send({ type: 'prepared', memory: await memoryAbilities() });
+    const { mode } = await channel.receive(['memory'], signal);
+    const memory = receiverFor({ parts, instance, channel, operation, paths }, mode);
+    this.#memory = memory;
     haulStep(operation, 'haul.destination.layer');
+    const received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
+    received.catch((error: Error) => channel.abort(error)); // so that the rounds end too
     await receiveRounds(channel, upper, viewPaths(arrival.folder).view, signal);
     const { meta, neighbours } = await channel.receive(['images'], signal);
     haulStep(operation, 'haul.destination.memory');
+    await received;
     const said = meta as CheckpointMeta;
-    await receiveImages(channel, paths.images, said?.files, signal);
     await rebaseImages(paths.images, arrival.idBase);
+    await checkFiles(paths, said);
     this.#meta = { ...said, files: await imageFiles(paths) };
     this.#neighbours = neighbours;
     await channel.receive(['restore'], signal);
@@ -130,6 +142,7 @@ export class LiveDestination implements DestinationPort {
   async discard(): Promise<void> {
     const { operation, context: { parts } } = this;
     const { instance } = this.haul;
+    await this.#memory?.end();
     const vifs = new Map<string, VifSpec>([...(this.#arrival?.spec.vifs ?? []), ...(await parts.plugger.plugged(instance))].map((vif) => [vif.id, vif]));
     const landed = this.#landed && (await parts.store.exists(instance));
     if (landed) await destroyContainer(parts, instance, operation);

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
-import { criuDump, describeDump, requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
+import { requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
 import { finishSuspend, goOn } from '../../container/checkpoint/dump.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import { freeze } from '../../container/checkpoint/freezer.js';
@@ -17,14 +17,16 @@ import { serveBase } from '../disk/base.js';
 import { closeView, openView } from '../disk/layer-view.js';
 import { makeOffer } from '../disk/offer.js';
 import { sendOwnFiles } from '../disk/own-files.js';
-import { LayerSender } from '../disk/rounds.js';
+import { LayerSender, type RoundStats } from '../disk/rounds.js';
+import type { HaulOptions } from '../progress.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { sendImages } from './memory.js';
+import { memoryAbilities, senderFor, type MemoryAbilities, type MemorySender } from './memory.js';
 import { readNeighbours } from './neighbours.js';
 import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
 import { haulStep, settledStep } from './steps.js';
+import { HaulTracker } from './tracker.js';
 
 /** Copies of the file system are made while it runs until a round has sent no more than this, or so many were made. */
 const enoughBytes = 4 * 1024 * 1024;
@@ -46,9 +48,11 @@ export class LiveSource implements SourcePort, SourceLink {
   #channel: HaulChannel | undefined;
   #sender: LayerSender | undefined;
   #facts: HostFacts | undefined;
+  #memory: MemorySender | undefined;
   #pause = pauseMs.first;
 
-  constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation) {}
+  constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation,
+    private readonly tracker = new HaulTracker(), private readonly options: Pick<HaulOptions, 'mode' | 'force'> = {}) {}
 
   /** @param channel the haul's own connection; without one only `settleSource` works */
   connect(channel: HaulChannel): void {
@@ -61,6 +65,7 @@ export class LiveSource implements SourcePort, SourceLink {
   }
 
   async record(phase: SourcePhase): Promise<void> {
+    if (phase === 'offered') this.operation.throwIfAborted(); // the last moment for it
     if (phase === 'offered') await this.context.parts.store.update(this.haul.instance, { phase: 'departing' });
     await this.context.records.write({ ...this.haul, phase });
     settledStep(this.operation, `haul.source.${phase}`);
@@ -72,10 +77,11 @@ export class LiveSource implements SourcePort, SourceLink {
   }
 
   async copy(): Promise<void> {
-    const { operation, context: { parts } } = this;
+    const { operation, tracker, context: { parts } } = this;
     const { instance, haul, secret } = this.haul;
     const { signal } = operation;
     haulStep(operation, 'haul.source.offer');
+    tracker.stage('preparing');
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
     if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance });
     if (state.phase !== 'ready' || state.wanted !== 'running' || !(await parts.store.running(instance))) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
@@ -83,57 +89,73 @@ export class LiveSource implements SourcePort, SourceLink {
     const { folder } = parts.store.paths(instance);
     await requireSpace(parts, instance, folder);
     const { tree, record } = await parts.storage.base(instance);
-    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts });
+    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities() });
     this.#there.send({ type: 'offer', offer: makeOffer(spec, state, record) });
     await serveBase(this.#there, tree, signal);
     await sendOwnFiles(this.#there, folder, false, signal);
     const view = await openView(folder, signal);
-    await this.#there.receive(['prepared'], signal);
+    const { memory: theirs } = await this.#there.receive(['prepared'], signal);
+    const paths = checkpointPaths({ folder });
+    await makeCheckpointFolders(paths);
+    const memory = await senderFor({ parts, instance, channel: this.#there, operation, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, (theirs ?? {}) as MemoryAbilities);
+    this.#memory = memory;
+    Object.assign(tracker, { mode: memory.mode, reason: memory.reason });
+    this.#there.send({ type: 'memory', mode: memory.mode });
     haulStep(operation, 'haul.source.copy');
+    tracker.stage('copying');
     this.#sender = new LayerSender(this.#there, view);
-    for (let round = 1; round <= maxRounds; round++) {
-      const stats = await this.#sender.round(false, signal);
-      operation.log.info({ round, ...stats }, 'file system copied');
+    for (let round = 1; round <= maxRounds && (round === 1 || !this.options.force?.aborted); round++) {
+      const stats = await this.#diskRound(round, false);
       if (stats.bytes <= enoughBytes && stats.wrong === 0) break;
     }
-    await makeCheckpointFolders(checkpointPaths({ folder }));
+    await memory.rounds();
   }
 
   async dump(): Promise<void> {
-    const { operation, context: { parts } } = this;
+    const { operation, tracker, context: { parts } } = this;
     const { instance } = this.haul;
     const { signal } = operation;
-    const paths = checkpointPaths(parts.store.paths(instance));
     const spec = await this.#spec();
     const state = await parts.store.readState(instance);
     const running = await parts.store.running(instance);
-    if (!spec || !state || !running || !this.#sender || !this.#facts) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
+    if (!spec || !state || !running || !this.#sender || !this.#memory) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
     await parts.store.update(instance, { phase: 'suspending', suspendedFor: 'user' });
     const frozen = performance.now();
     haulStep(operation, 'haul.source.close');
     await closePorts(spec.vifs, signal);
     haulStep(operation, 'haul.source.freeze');
     await freeze(parts, instance, signal);
+    tracker.frozen(frozen);
     haulStep(operation, 'haul.source.difference');
-    const group = cgroupsPath(parts, instance);
-    const sender = this.#sender;
-    const difference = sender.round(true, signal);
+    const difference = this.#diskRound(0, true);
     difference.catch(() => undefined); // waited for below
-    const [groups, neighbours] = await Promise.all([noteGroups(parts.cgroups, group, state.idBase), readNeighbours(running.pid)]);
-    haulStep(operation, 'haul.source.dump');
-    const results = await Promise.allSettled([criuDump(parts, instance, paths, signal), difference]);
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-    haulStep(operation, 'haul.source.memory');
-    const meta = await describeDump(paths, { host: this.#facts, groups, startedAt: running.startedAt });
-    this.#there.send({ type: 'images', meta, neighbours });
-    await sendImages(this.#there, paths.images, meta.files, signal);
-    operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.bytes, criu: meta.stats, difference: results[1].status === 'fulfilled' ? results[1].value : undefined }, 'frozen, dumped and sent');
+    const [groups, neighbours] = await Promise.all([noteGroups(parts.cgroups, cgroupsPath(parts, instance), state.idBase), readNeighbours(running.pid)]);
+    const [meta, last] = await Promise.allSettled([this.#memory.dump({ groups, startedAt: running.startedAt }), difference]);
+    if (meta.status === 'rejected') throw meta.reason;
+    if (last.status === 'rejected') throw last.reason;
+    this.#there.send({ type: 'images', meta: meta.value, neighbours });
+    operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.value.bytes, criu: meta.value.stats, difference: last.value }, 'frozen, dumped and sent');
+  }
+
+  async #diskRound(round: number, last: boolean): Promise<RoundStats> {
+    const sender = this.#sender as LayerSender;
+    const account = this.tracker.begin('disk', round, 0);
+    const stats = await sender.round(last, this.operation.signal, { expected: account.expect, sent: account.at });
+    account.end(stats.bytes);
+    this.operation.log.info({ round, ...stats }, 'file system copied');
+    return stats;
   }
 
   async restore(): Promise<void> {
+    const { tracker } = this;
     settledStep(this.operation, 'haul.source.restore');
+    tracker.stage('restoring');
     this.#there.send({ type: 'restore' });
     await this.#there.receive(['running']);
+    tracker.running();
+    if (this.#memory && this.#memory.mode !== 'stop-and-copy') tracker.stage('paging');
+    await this.#memory?.finish();
+    tracker.stage('settling');
     await this.#there.close();
   }
 
@@ -141,6 +163,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const { parts } = this.context;
     const { instance } = this.haul;
     this.#channel?.abort(new HaulierError('HAUL_ABORTED', { reason: 'the haul was given up' }));
+    await this.#memory?.end();
     if (!(await parts.store.exists(instance))) return;
     await closeView(parts.store.paths(instance).folder, parts.log);
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
@@ -152,6 +175,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const { instance } = this.haul;
     if (!(await parts.store.exists(instance))) return;
     const spec = await this.#spec();
+    await this.#memory?.end();
     settledStep(operation, 'haul.source.kill');
     await closeView(parts.store.paths(instance).folder, parts.log);
     // frozen as it is: none of its processes runs another instruction
