@@ -73,10 +73,10 @@ export class Hauler {
     await this.server.listen();
   }
 
-  /** How far this host's record of a haul away from it has come; undefined if it has none. */
+  /** How far this host's record of a haul away from it has come; undefined if none is under way. */
   async phase(instance: string): Promise<SourcePhase | undefined> {
-    for (const record of await this.#records.all()) if (record.role === 'source' && record.instance === instance) return record.phase;
-    return undefined;
+    const mine = (await this.#records.all()).flatMap((record) => (record.role === 'source' && record.instance === instance ? [record.phase] : []));
+    return mine.find((phase) => phase !== 'gone'); // that one is over; it may have come back since
   }
 
   /** Ends the listener and all questions. Hauls that are decided or undecided go on at the next start. */

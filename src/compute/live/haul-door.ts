@@ -97,7 +97,7 @@ export class HaulDoor implements LiveHauls {
   async fate(instance: string): Promise<Fate> {
     const phase = await this.#hauler?.phase(instance);
     if (phase === 'offered') return 'open';
-    if (phase === 'committed' || phase === 'gone') return 'there';
+    if (phase === 'committed') return 'there';
     return (await this.containers.view(instance)).state === 'missing' ? 'there' : 'here';
   }
 }

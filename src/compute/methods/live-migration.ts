@@ -85,7 +85,6 @@ async function migrate(compute: Compute, live: Live, sent: NovaObject): Promise<
         // neutron's agents switch while the rest of the memory travels; if it fails the rollback switches back
         onFrozen: () => { switched ??= activate(compute, live); },
       })));
-    call.operation.log.info({ haul: result }, `hauled to ${live.destination}`);
   } catch (error) {
     await switched;
     const fate = begun ? await compute.hauls.fate(uuid) : 'here';

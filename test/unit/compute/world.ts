@@ -8,6 +8,8 @@ import type { Compute } from '../../../src/compute/compute.js';
 import { computeEndpoint } from '../../../src/compute/endpoint.js';
 import { EventWaiters } from '../../../src/compute/events.js';
 import { Notifier } from '../../../src/compute/notifier.js';
+import type { LiveHauls } from '../../../src/compute/live/hauls.js';
+import { LiveQueue } from '../../../src/compute/live/queue.js';
 import type { DiskTransport } from '../../../src/compute/moves/transport.js';
 import { Operations } from '../../../src/compute/operations.js';
 import { ResourceTracker } from '../../../src/compute/resource-tracker.js';
@@ -19,7 +21,9 @@ import type { Primitive } from '../../../src/nova/object.js';
 import type { VifInfo } from '../../../src/nova/network-info.js';
 import { HaulierError } from '../../../src/base/errors.js';
 import type { Glance, GlanceImage, Network, Subnet } from '../../../src/openstack/types.js';
-import { FakeContainers, FakeNeutron, FakePlacement } from './fakes.js';
+import { FakeHauls } from './fake-hauls.js';
+import { FakeContainers, FakePlacement } from './fakes.js';
+import { FakeNeutron } from './fake-neutron.js';
 import { FakeNova, wire } from './fake-nova.js';
 import { Steps } from './steps.js';
 
@@ -98,7 +102,7 @@ export interface World {
 }
 
 /** A compute service over the fakes. */
-export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport, glance = new FakeGlance(cloud.steps)): Promise<Compute> {
+export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport, glance = new FakeGlance(cloud.steps), hauls: LiveHauls = new FakeHauls(cloud.steps, all.host)): Promise<Compute> {
   const { nova, placement, neutron } = cloud;
   const log = silentLog();
   const conductor = new NovaConductor(nova, log);
@@ -106,7 +110,7 @@ export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placeme
   const node = { ...identity, hypervisorHostname: all.hypervisorHostname };
   const service = { id: 4, disabled: false };
   return {
-    settings: all, log, conductor, rpc: nova, containers, transport, placement, neutron, glance, node,
+    settings: all, log, conductor, rpc: nova, containers, transport, hauls, live: new LiveQueue(all.maxConcurrentLiveMigrations), placement, neutron, glance, node,
     locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), destroys: new Semaphore(4), events: new EventWaiters(), operations: new Operations(log),
     tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
     notifier: new Notifier(log, conductor, all.host, all.trackInstanceChanges, new NovaNotifier(undefined, { host: all.host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
