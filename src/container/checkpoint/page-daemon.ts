@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
 import { packageRoot } from '../../base/package-root.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
@@ -36,16 +36,21 @@ export async function forgetPageDaemon({ work }: Pick<CheckpointPaths, 'work'>):
   for (const name of ['pages.pid', 'pages.exit', 'lazy-pages.socket']) await rm(join(work, name), { force: true });
 }
 
-/** Starts one and waits until it listens. It ends by itself when all pages are in. @throws RESUME_FAILED */
-export async function startPageDaemon(parts: HostParts, id: string, paths: CheckpointPaths): Promise<void> {
+/** Takes the daemon's end of the connection on which it asks for pages that are not in the images (criu's page server protocol). */
+export type PageSource = (daemon: Duplex) => void;
+
+/** Starts one and waits until it listens. It ends by itself when all pages are in. @param elsewhere where pages come from that are not in the images @throws RESUME_FAILED */
+export async function startPageDaemon(parts: HostParts, id: string, paths: CheckpointPaths, elsewhere?: PageSource): Promise<void> {
   const { file, frozen } = freezerSwitch(parts.cgroups, cgroupsPath(parts, id));
-  const child = spawn(script, [paths.work, file, frozen, parts.options.criu, 'lazy-pages', '--images-dir', paths.images, '--work-dir', paths.work, '-o', 'pages.log', '--status-fd', '3'], {
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+  const from = elsewhere ? ['--page-server', '--ps-socket', '4'] : [];
+  const child = spawn(script, [paths.work, file, frozen, parts.options.criu, 'lazy-pages', '--images-dir', paths.images, '--work-dir', paths.work, '-o', 'pages.log', '--status-fd', '3', ...from], {
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe', elsewhere ? 'pipe' : 'ignore'],
     env: { ...parts.runc.environment, [pagesMark]: paths.folder },
     detached: true,
   });
   child.unref();
   const status = child.stdio[3] as Readable;
+  elsewhere?.(child.stdio[4] as Duplex);
   try {
     await listening(child, status);
   } catch (error) {

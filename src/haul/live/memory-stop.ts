@@ -1,4 +1,5 @@
 /** Stop and copy: all memory is dumped and sent while the container stands frozen. Works with every kernel and every criu. */
+import { together } from '../../base/together.js';
 import { criuDump, describeDump, memoryBytes } from '../../container/checkpoint/criu-dump.js';
 import type { CheckpointMeta } from '../../container/checkpoint/images.js';
 import type { FrozenState, MemoryContext, MemoryReceiver, MemorySender, SourceMemoryContext } from './memory.js';
@@ -20,9 +21,9 @@ export class StopAndCopySender implements MemorySender {
     const { parts, instance, channel, operation, paths, facts, tracker } = this.context;
     const { signal } = operation;
     haulStep(operation, 'haul.source.dump');
-    await criuDump(parts, instance, paths, signal);
+    const [noted] = await together(groups, criuDump(parts, instance, paths, signal));
     haulStep(operation, 'haul.source.memory');
-    const meta = await describeDump(paths, { host: facts, groups, startedAt });
+    const meta = await describeDump(paths, { host: facts, groups: noted, startedAt });
     const round = tracker.begin('memory', 0, meta.bytes);
     await sendImages(channel, paths.images, meta.files, signal, (sent) => round.at(sent));
     round.end(meta.bytes);
@@ -40,7 +41,7 @@ export class StopAndCopySender implements MemorySender {
 
 /** The other end. */
 export class StopAndCopyReceiver implements MemoryReceiver {
-  readonly lazy = false;
+  readonly elsewhere = undefined;
 
   constructor(private readonly context: MemoryContext) {}
 

@@ -2,6 +2,7 @@
  * The ways in which memory gets over, behind one small interface at each end. `LiveSource` and `LiveDestination` know no more of them
  * than this; both ends learn of each other's abilities before anything is frozen (`memory` in the messages `begin` and `prepared`).
  */
+import type { PageSource } from '../../container/checkpoint/page-daemon.js';
 import type { CheckpointMeta, CheckpointPaths } from '../../container/checkpoint/images.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import type { GuestGroups } from '../../container/checkpoint/cgroup-groups.js';
@@ -32,7 +33,7 @@ export interface SourceMemoryContext extends MemoryContext {
 
 /** What is known of the container as it stands frozen. */
 export interface FrozenState {
-  readonly groups: GuestGroups;
+  readonly groups: Promise<GuestGroups>;
   readonly startedAt: string | undefined;
 }
 
@@ -55,8 +56,8 @@ export interface MemorySender {
 export interface MemoryReceiver {
   /** Takes in what comes, to the source's end of `dump`. Begun as soon as the destination is prepared. Whether it is whole says the dump's record, which comes after it. */
   receive(): Promise<void>;
-  /** How the restore reads the memory: with pages that come later, or all at once. */
-  readonly lazy: boolean;
+  /** Where the memory is that is not in the images, if it comes later. */
+  readonly elsewhere: PageSource | undefined;
   /** It runs here: takes in what is still owed. */
   finish(): Promise<void>;
   end(): Promise<void>;

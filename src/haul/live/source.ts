@@ -1,14 +1,16 @@
 /** The host that a running container leaves. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
+import { together } from '../../base/together.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
 import { requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
+import { criuConfig, haulCriuConfig } from '../../container/checkpoint/criu-options.js';
 import { finishSuspend, goOn } from '../../container/checkpoint/dump.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import { freeze } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders } from '../../container/checkpoint/images.js';
-import { closePorts } from '../../container/checkpoint/ports.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { cgroupsPath, type HostParts } from '../../container/parts.js';
 import type { ContainerSpec } from '../../container/spec.js';
@@ -22,6 +24,7 @@ import type { HaulOptions } from '../progress.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
 import { memoryAbilities, senderFor, type MemoryAbilities, type MemorySender } from './memory.js';
+import { mutePorts, unmutePorts } from './mute.js';
 import { readNeighbours } from './neighbours.js';
 import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
@@ -66,7 +69,6 @@ export class LiveSource implements SourcePort, SourceLink {
 
   async record(phase: SourcePhase): Promise<void> {
     if (phase === 'offered') this.operation.throwIfAborted(); // the last moment for it
-    if (phase === 'offered') await this.context.parts.store.update(this.haul.instance, { phase: 'departing' });
     await this.context.records.write({ ...this.haul, phase });
     settledStep(this.operation, `haul.source.${phase}`);
   }
@@ -84,7 +86,8 @@ export class LiveSource implements SourcePort, SourceLink {
     tracker.stage('preparing');
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
     if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance });
-    if (state.phase !== 'ready' || state.wanted !== 'running' || !(await parts.store.running(instance))) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
+    const runs = state.phase === 'ready' && (state.wanted === 'running' || state.wanted === 'paused') && (await parts.store.running(instance));
+    if (!runs) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
     this.#facts = await requireDumpable(parts, instance);
     const { folder } = parts.store.paths(instance);
     await requireSpace(parts, instance, folder);
@@ -109,6 +112,7 @@ export class LiveSource implements SourcePort, SourceLink {
       if (stats.bytes <= enoughBytes && stats.wrong === 0) break;
     }
     await memory.rounds();
+    await writeAtomic(parts.store.paths(instance).criuConfig, haulCriuConfig);
   }
 
   async dump(): Promise<void> {
@@ -119,22 +123,19 @@ export class LiveSource implements SourcePort, SourceLink {
     const state = await parts.store.readState(instance);
     const running = await parts.store.running(instance);
     if (!spec || !state || !running || !this.#sender || !this.#memory) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
-    await parts.store.update(instance, { phase: 'suspending', suspendedFor: 'user' });
-    const frozen = performance.now();
-    haulStep(operation, 'haul.source.close');
-    await closePorts(spec.vifs, signal);
+    const neighbours = await readNeighbours(running.pid);
+    // as it will be when it is offered: that record is then all that has to be written while it stands
+    await parts.store.update(instance, { phase: 'departing', suspendedFor: 'user' });
     haulStep(operation, 'haul.source.freeze');
-    await freeze(parts, instance, signal);
+    const frozen = performance.now();
+    // what comes in between the two lies in its sockets, and goes along
+    await together(state.wanted === 'paused' ? Promise.resolve() : freeze(parts, instance, signal), mutePorts(spec.vifs, signal));
     tracker.frozen(frozen);
     haulStep(operation, 'haul.source.difference');
-    const difference = this.#diskRound(0, true);
-    difference.catch(() => undefined); // waited for below
-    const [groups, neighbours] = await Promise.all([noteGroups(parts.cgroups, cgroupsPath(parts, instance), state.idBase), readNeighbours(running.pid)]);
-    const [meta, last] = await Promise.allSettled([this.#memory.dump({ groups, startedAt: running.startedAt }), difference]);
-    if (meta.status === 'rejected') throw meta.reason;
-    if (last.status === 'rejected') throw last.reason;
-    this.#there.send({ type: 'images', meta: meta.value, neighbours });
-    operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.value.bytes, criu: meta.value.stats, difference: last.value }, 'frozen, dumped and sent');
+    const noted = noteGroups(parts.cgroups, cgroupsPath(parts, instance), state.idBase);
+    const [meta, difference] = await together(this.#memory.dump({ groups: noted, startedAt: running.startedAt }), this.#diskRound(0, true));
+    this.#there.send({ type: 'images', meta, neighbours });
+    operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.bytes, criu: meta.stats, difference }, 'frozen, dumped and sent');
   }
 
   async #diskRound(round: number, last: boolean): Promise<RoundStats> {
@@ -165,9 +166,11 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#channel?.abort(new HaulierError('HAUL_ABORTED', { reason: 'the haul was given up' }));
     await this.#memory?.end();
     if (!(await parts.store.exists(instance))) return;
-    await closeView(parts.store.paths(instance).folder, parts.log);
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
-    if (spec && (state?.phase === 'suspending' || state?.phase === 'departing')) await goOn(parts, spec);
+    if (spec && state?.phase === 'departing') await goOn(parts, spec);
+    await unmutePorts(spec?.vifs ?? [], parts.log);
+    await closeView(parts.store.paths(instance).folder, parts.log);
+    if (spec && state?.phase !== 'removing') await writeAtomic(parts.store.paths(instance).criuConfig, criuConfig);
   }
 
   async remove(): Promise<void> {
@@ -181,6 +184,7 @@ export class LiveSource implements SourcePort, SourceLink {
     // frozen as it is: none of its processes runs another instruction
     if (spec && (await parts.store.readState(instance))?.phase === 'departing') await finishSuspend(parts, spec, operation, 'user');
     await destroyContainer(parts, instance, operation);
+    await unmutePorts(spec?.vifs ?? [], parts.log);
     settledStep(operation, 'haul.source.removed');
   }
 
