@@ -15,7 +15,7 @@ import { rotateConsole } from './console.js';
 import { writeGuestFiles } from './guest-files.js';
 import { resolveInside } from './guest-tree.js';
 import { hookScript, writeHookFiles } from './network/hook-files.js';
-import { restoreOnly } from './network/restore-only.js';
+import { restoreOnly, restoreOnlyKnobs } from './network/restore-only.js';
 import { systemdConf } from './oci/mounts.js';
 import { defaultInit, ociConfig } from './oci/spec.js';
 import { cgroupsPath, type HostParts } from './parts.js';
@@ -124,7 +124,7 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
   await parts.store.makeFolders(spec.id);
   const dropIn = join(paths.systemdConf, '50-haulier.conf');
   await Promise.all([
-    writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu, from ? restoreOnly(spec.vifs, from.addresses) : []),
+    writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu, from && { lines: restoreOnly(spec.vifs, from.addresses), knobs: restoreOnlyKnobs(spec.vifs, from.addresses) }),
     writeAtomic(paths.criuConfig, from ? imageCriuConfig(parts.cgroups, cgroupsPath(parts, spec.id)) : criuConfig),
     writeAtomic(dropIn, systemdConf, 0o644).then(() => chmod(dropIn, 0o644)),
     writeJsonAtomic(paths.config, ociConfig(spec, {

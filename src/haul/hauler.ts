@@ -102,7 +102,7 @@ export class Hauler {
     const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation, tracker, options);
     tracker.start();
     try {
-      const channel = await openHaul(this.settings, peer, { token, instance }, {}, operation.signal);
+      const channel = await openHaul(this.settings, peer, { token, instance }, { rate: this.server.rate }, operation.signal);
       source.connect(channel);
       try {
         await runSource(source, source);

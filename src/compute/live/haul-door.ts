@@ -87,7 +87,7 @@ export class HaulDoor implements LiveHauls {
   }
 
   async haul(instance: string, to: string, ticket: HaulTicket, operation: Operation, options: HaulOptions): Promise<HaulResult> {
-    await this.containers.settled(instance, operation.signal);
+    await this.containers.parts.pages.settled(instance, operation.signal);
     const { token, address, port } = ticket;
     const result = await this.#started.haul(instance, { host: to, address, port }, token, operation, options);
     await this.containers.left(instance);

@@ -27,7 +27,7 @@ export const evacuateFaultPoints = ['evacuate.claimed', 'evacuate.bound', 'evacu
 
 const novaError = (name: string, code: number): NovaClass => ({ class: name, module: 'nova.exception', code });
 
-/** The evacuation. Refused or without room here, the server keeps its state at the dead host; failed later, it is in error there and can be evacuated again. */
+/** The evacuation. Refused, without room here, or without an image that is good for it, the server keeps its state at the dead host; failed later, it is in error there and can be evacuated again. */
 export async function evacuateInstance(compute: Compute, call: InstanceCall): Promise<void> {
   const { args, context, instance, uuid } = call;
   const migration = args['migration'] instanceof NovaObject ? args['migration'] : undefined;
@@ -68,6 +68,8 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
     instance.set('task_state', task);
     await compute.conductor.saveInstance(context, instance, { taskState: [expected] });
   };
+  const source = found ? undefined : await originalImage(compute, call);
+  if (source) await compute.containers.check(containerSpec(compute, instance, source.image, [], source.templates));
   await next('rebuilding', 'rebuilding');
   touch();
   operation.step('ports');
@@ -77,11 +79,8 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
     await next('rebuild_block_device_mapping', 'rebuilding');
     await next('rebuild_spawning', 'rebuild_block_device_mapping');
     operation.step('disk');
-    if (found) await compute.containers.moves.adopt({ ...found, ...containerSpec(compute, instance, found.imageId, ports.vifs) }, operation);
-    else {
-      const { image, templates } = await originalImage(compute, call);
-      await compute.containers.create(containerSpec(compute, instance, image, ports.vifs, templates), operation);
-    }
+    if (source) await compute.containers.create(containerSpec(compute, instance, source.image, ports.vifs, source.templates), operation);
+    else if (found) await compute.containers.moves.adopt({ ...found, ...containerSpec(compute, instance, found.imageId, ports.vifs) }, operation);
     faultPoint('evacuate.disk');
     if (start) await compute.containers.startContainer(uuid, operation, ports.wired);
     faultPoint('evacuate.started');

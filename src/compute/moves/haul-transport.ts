@@ -53,7 +53,7 @@ export class HaulTransport implements DiskTransport {
     const { token, address, port } = ticket;
     if (typeof token !== 'string' || typeof address !== 'string' || typeof port !== 'number') throw new HaulierError('HAUL_FAILED', { reason: `${to} sent no usable ticket` });
     const began = performance.now();
-    const channel = await openHaul(this.settings, { host: to, address, port }, { token, instance: uuid }, {}, operation.signal);
+    const channel = await openHaul(this.settings, { host: to, address, port }, { token, instance: uuid }, { rate: this.server().rate }, operation.signal);
     const stats = await sendDisk(this.parts(), channel, uuid, operation);
     // it has landed: that the connection does not end well changes nothing
     await channel.close().catch((error: unknown) => operation.log.info({ err: error }, `the connection of a haul: ${messageOf(error)}`));

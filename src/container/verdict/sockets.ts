@@ -1,5 +1,5 @@
 /** The sockets of a container's network namespaces, by inode. */
-import { readFile } from 'node:fs/promises';
+import { textOf } from '../kernel-files.js';
 
 /** What is known of one socket. */
 export interface GuestSocket {
@@ -46,13 +46,22 @@ export function parseTable(name: string, text: string): ReadonlyMap<number, Gues
   return found;
 }
 
+/** TCP's tables take the kernel some milliseconds even if they are empty: it looks through the connections of the whole host. */
+const slowTables: Readonly<Record<string, readonly [file: string, row: string]>> = { tcp: ['sockstat', 'TCP'], tcp6: ['sockstat6', 'TCP6'] };
+
+/** True if the counters of a namespace (`/proc/PID/net/sockstat`, or `sockstat6`) say that no socket of that kind is in use. */
+export function noneInUse(sockstat: string, row: string): boolean {
+  return new RegExp(`^${row}: inuse 0\\b`, 'm').test(sockstat);
+}
+
 /** @param pids one process of each network namespace */
-export async function readSockets(pids: readonly number[]): Promise<GuestSockets> {
+export function readSockets(pids: readonly number[]): GuestSockets {
   const all = new Map<number, GuestSocket>();
   for (const pid of pids) {
     for (const name of Object.keys(tables)) {
-      const text = await readFile(`/proc/${pid}/net/${name}`, 'utf8').catch(() => '');
-      for (const [inode, socket] of parseTable(name, text)) all.set(inode, socket);
+      const slow = slowTables[name];
+      if (slow && noneInUse(textOf(`/proc/${pid}/net/${slow[0]}`), slow[1])) continue;
+      for (const [inode, socket] of parseTable(name, textOf(`/proc/${pid}/net/${name}`))) all.set(inode, socket);
     }
   }
   return all;
