@@ -263,7 +263,6 @@ const deaths: [step: string, ends: object][] = [
   ['haul.copy', stayed('error')],
   ['haul.offered', stayed('error')],
   ['haul.gone', moved],
-  ['Instance.save -/null', moved],
   ['placement.deleteAllocations', moved],
 ];
 for (const [step, ends] of deaths) {
