@@ -69,6 +69,11 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     abilities: () => service.compute?.tracker.abilities,
     tally: containers.tally,
     operations,
+    images: () => containers.images(),
+    figures: () => ({
+      requests: messaging.timings.requests.rows, calls: messaging.timings.calls.rows,
+      ended: service.compute?.operations.ended.rows ?? [], events: service.compute?.events.waited.rows ?? [], heartbeatAge: service.heartbeatAge,
+    }),
   }, log);
   const control = await startControl(config.haulier.run_path, { operations: async () => operations(), ...templateCommands(containers, async (id, name, work) => {
     const { compute } = service;

@@ -148,7 +148,7 @@ export class AmqpRpcServer implements RpcServer {
       log.warn(about, 'duplicate request dropped');
       return;
     }
-    const outcome = this.#handle(request);
+    const outcome = this.#handle(request, receivedAt);
     const { reply } = request;
     // the reply may have to wait for its queue: it holds no slot then
     const work: Promise<void> = outcome.then((done) => (reply ? sendReply(this.desk, reply, done, expiresAt) : undefined)).finally(() => this.#work.delete(work));
@@ -156,14 +156,19 @@ export class AmqpRpcServer implements RpcServer {
     await outcome;
   }
 
-  async #handle(request: WireRequest): Promise<Outcome> {
+  async #handle(request: WireRequest, receivedAt: number): Promise<Outcome> {
     const { method, namespace, version, args, context, reply } = request;
+    let known = false; // names are kept for good: only those of methods that there are
+    const note = (result: string): void => { if (known) this.desk.requests.add(method, result, (performance.now() - receivedAt) / 1000); };
     const stopMonitor = reply ? startMonitor(this.desk, reply) : undefined;
     try {
       const endpoint = chooseEndpoint(this.options.endpoints, request);
+      known = true;
       const result = await endpoint.handle({ method, namespace, version, args, context, isCall: reply !== undefined, signal: this.#abort.signal });
+      note('done');
       return { result };
     } catch (error) {
+      note('failed');
       const level = error instanceof HaulierError || error instanceof RemoteFailure ? 'info' : 'error';
       this.desk.log[level]({ err: error, method, req: context['request_id'] }, `${method} failed: ${messageOf(error)}`);
       return { failure: this.#failure(error) };

@@ -50,7 +50,7 @@ export const context: WireContext = Object.fromEntries(Object.entries(boot).filt
 
 export const settings: ComputeSettings = {
   host, hypervisorHostname: host, myIp: '192.0.2.2', statePath: '/nowhere', instancesPath: '/nowhere', configDirs: [], instanceNameTemplate: 'instance-%08x',
-  reportInterval: 10, updateResourcesInterval: 0, syncPowerStateInterval: 600, healInfoCacheInterval: -1, runningDeletedAction: 'reap', runningDeletedPollInterval: 1800,
+  reportInterval: 10, serviceDownTime: 60, updateResourcesInterval: 0, syncPowerStateInterval: 600, healInfoCacheInterval: -1, runningDeletedAction: 'reap', runningDeletedPollInterval: 1800,
   runningDeletedTimeout: 0, instanceDeleteInterval: 300, reclaimInstanceInterval: 0, periodicFuzzyDelay: 0, resumeGuestsOnHostBoot: false,
   reservedCpus: 1, reservedMemoryMb: 512, reservedDiskMb: 1500, cpuAllocationRatio: undefined, ramAllocationRatio: undefined, diskAllocationRatio: undefined,
   initialCpuAllocationRatio: 4, initialRamAllocationRatio: 1, initialDiskAllocationRatio: 1, vifPluggingTimeout: 300, vifPluggingIsFatal: true, maxConcurrentBuilds: 10, maxConcurrentSnapshots: 5, shelvedOffloadTime: 0, shelvedPollInterval: 3600,
