@@ -98,9 +98,8 @@ export interface World {
 }
 
 /** A compute service over the fakes. */
-export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport, glance = new FakeGlance(cloud.steps)): Promise<Compute> {
+export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport, glance = new FakeGlance(cloud.steps), log = silentLog()): Promise<Compute> {
   const { nova, placement, neutron } = cloud;
-  const log = silentLog();
   const conductor = new NovaConductor(nova, log);
   await conductor.connect(new AbortController().signal);
   const node = { ...identity, hypervisorHostname: all.hypervisorHostname };
@@ -114,7 +113,7 @@ export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placeme
 }
 
 /** A world in which the API and the scheduler have just placed the recorded server here. */
-export async function world(change: Partial<ComputeSettings> = {}, serviceVersion = 68): Promise<World> {
+export async function world(change: Partial<ComputeSettings> = {}, serviceVersion = 68, log = silentLog()): Promise<World> {
   const steps = new Steps();
   const nova = new FakeNova(steps, serviceVersion);
   const containers = new FakeContainers(steps);
@@ -124,7 +123,7 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
   neutron.subnetList = answer<Subnet[]>('boot', 'GET', '/v2.0/subnets', 'subnets');
   const all = { ...settings, ...change };
   const glance = new FakeGlance(steps);
-  const compute = await makeCompute({ steps, nova, placement, neutron }, containers, all, { id: 7, uuid: nodeUuid }, undefined, glance);
+  const compute = await makeCompute({ steps, nova, placement, neutron }, containers, all, { id: 7, uuid: nodeUuid }, undefined, glance, log);
   const sent = structuredClone((boot.args['instance'] as Primitive)['nova_object.data']);
   nova.instances.set(uuid, { ...sent });
   nova.caches.set(uuid, '[]');
