@@ -35,6 +35,8 @@ export interface ContainerHost {
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
   /** Images in the cache. */
   images(): Promise<readonly string[]>;
+  /** Removes the images and templates that no container of this host has had for `idleMs`. @returns their ids */
+  removeUnusedImages(idleMs: number): Promise<readonly string[]>;
 
   /** Plugs one port's host side early, before the container exists; idempotent. Undo with `unplug`. */
   plug(instance: string, vif: VifSpec, operation: Operation): Promise<void>;
@@ -47,6 +49,12 @@ export interface ContainerHost {
    */
   announce(id: string): Promise<void>;
 
+  /**
+   * Whether `create` would take this spec now; its images must be in the cache. Before something is ended that the new container
+   * replaces.
+   * @throws what `create` throws of spec and images
+   */
+  check(spec: ContainerSpec): Promise<void>;
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
   /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */
@@ -71,9 +79,9 @@ export interface ContainerHost {
   requireSnapshotKey(): Promise<void>;
   /**
    * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
-   * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.
+   * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started. A paused one is taken too; a resume lets it run.
    * @param wantedBy `host`: frozen with all others, by `haulier host freeze`
-   * @throws SUSPEND_FAILED, DISK_FULL: it runs on as before; INSTANCE_STATE
+   * @throws SUSPEND_FAILED, DISK_FULL: it runs on, or stays paused, as before; INSTANCE_STATE
    */
   suspend(id: string, operation: Operation, wantedBy?: 'user' | 'host'): Promise<void>;
   /**
@@ -145,6 +153,8 @@ export interface ContainerHostOptions {
   readonly subidRanges: number;
   readonly defaultRootGiB: number;
   readonly imageMaxBytes: number;
+  readonly imageMaxEntries: number;
+  readonly imageTimeoutSeconds: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
   /** Where serial consoles are offered; undefined: nowhere. */

@@ -35,7 +35,7 @@ export class LocalStorage implements ContainerStorage {
     this.#options = options;
     this.#store = store;
     this.#log = log;
-    this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, log, memory: { snapshotKey: options.snapshotKey, facts: () => readHostFacts(options) } });
+    this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, maxEntries: options.imageMaxEntries, maxSeconds: options.imageTimeoutSeconds, log, memory: { snapshotKey: options.snapshotKey, facts: () => readHostFacts(options) } });
     this.#rootFs = new RootFs({ images: this.#images, defaultRootGiB: options.defaultRootGiB, log });
   }
 
@@ -57,6 +57,10 @@ export class LocalStorage implements ContainerStorage {
     return this.#images.list();
   }
 
+  removeUnusedImages(idleMs: number): Promise<readonly string[]> {
+    return this.#images.removeUnused(idleMs);
+  }
+
   async allocateIds(id: string): Promise<number> {
     return await this.#lock.hold('ranges', async () => {
       const base = this.#ranges.get(id) ?? lowestFreeRange({ base: this.#options.subidBase, ranges: this.#options.subidRanges }, this.#ranges.values());
@@ -67,6 +71,10 @@ export class LocalStorage implements ContainerStorage {
 
   async releaseIds(id: string): Promise<void> {
     this.#ranges.delete(id);
+  }
+
+  check(imageId: string, templates: readonly string[]): Promise<ImageMemory | undefined> {
+    return this.#images.check(imageId, templates);
   }
 
   async prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void> {
@@ -82,12 +90,20 @@ export class LocalStorage implements ContainerStorage {
     return { tree, record: this.#images.recordOf(tree) };
   }
 
+  mountAhead(id: string, idBase: number): Promise<void> {
+    return this.#rootFs.mountAhead(this.#store.paths(id).folder, idBase);
+  }
+
   mount(id: string, idBase: number): Promise<string> {
     return this.#rootFs.mount(this.#store.paths(id).folder, idBase);
   }
 
   unmount(id: string): Promise<void> {
     return this.#rootFs.unmount(this.#store.paths(id).folder);
+  }
+
+  flush(id: string): Promise<void> {
+    return this.#rootFs.flush(this.#store.paths(id).folder);
   }
 
   async snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }> {

@@ -49,25 +49,39 @@ export async function requireSpace(parts: HostParts, id: string, folder: string)
 
 /** Memory that would be written: what no file holds, each page counted once. */
 export async function memoryBytes(parts: HostParts, id: string): Promise<number> {
-  const sizes = await Promise.all((await cgroupPids(parts.cgroups, cgroupsPath(parts, id))).map(async (pid) => {
+  const sizes = await Promise.all(cgroupPids(parts.cgroups, cgroupsPath(parts, id)).map(async (pid) => {
     const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
     return [...text.matchAll(/^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB$/gm)].reduce((sum, match) => sum + Number(match[1]) * 1024, 0);
   }));
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them. @throws SUSPEND_FAILED, the signal's reason */
-export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
-  try {
-    const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
-    await whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
-  } catch (error) {
+/**
+ * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them.
+ * Whether it locks the network is the caller's choice, made before (network-lock.ts).
+ * @param more options of the runtime
+ * @throws SUSPEND_FAILED, the signal's reason
+ */
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<void> {
+  const args = [...dumpOptions(paths), ...more];
+  await dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
+}
+
+/** The runtime's options for a dump that leaves the container where it is. */
+export function dumpOptions(paths: Pick<CheckpointPaths, 'images' | 'work'>): string[] {
+  return [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
+}
+
+/** What is the same for every dump: criu's own words if it fails, mended images if it does not. @throws SUSPEND_FAILED, the signal's reason */
+export async function dumping<T>(paths: CheckpointPaths, work: Promise<T>): Promise<T> {
+  const result = await work.catch(async (error: unknown) => {
     if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
     const killed = breaksOff(await readFile(paths.dumpLog, 'utf8').catch(() => ''));
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])), killed }, { cause: error });
-  }
+  });
   await keepConsole(paths.images);
   await openPrograms(paths.images);
+  return result;
 }
 
 /** The record of a dump that is done. */

@@ -31,7 +31,7 @@ export async function freeze(parts: HostParts, id: string, signal?: AbortSignal)
   while (performance.now() - began < settleMs) {
     await writeFile(file, frozen).catch((error: unknown) => { throw notFrozen(messageOf(error)); });
     if (await standsStillWithin(parts.cgroups, path, patience, signal)) {
-      if (performance.now() - began > vforkMs || !(await someInVfork(await cgroupPids(parts.cgroups, path)))) return;
+      if (performance.now() - began > vforkMs || !someInVfork(cgroupPids(parts.cgroups, path))) return;
       await writeFile(file, thawed);
       await sleep(Math.random() * vforkPauseMs); // never in step with the guest
     } else {
@@ -49,7 +49,7 @@ function notFrozen(reason: string): HaulierError {
 }
 
 /** Lets it go on. */
-export async function thaw(parts: HostParts, id: string): Promise<void> {
+export async function thaw(parts: Pick<HostParts, 'options' | 'cgroups' | 'runc'>, id: string): Promise<void> {
   const path = cgroupsPath(parts, id);
   if (!(await isFrozen(parts.cgroups, path))) return;
   const { file, thawed } = freezerSwitch(parts.cgroups, path);

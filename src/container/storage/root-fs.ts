@@ -22,7 +22,10 @@ import { run } from '../../base/run.js';
 import { together } from '../../base/together.js';
 import type { ImageStore } from '../image/image-store.js';
 import { baseIdmap, makeDisk, mountDisk, upperFolder, workFolder } from './disk.js';
-import { listMounts, mountsUnder, unmountAll, type Mount } from './mounts.js';
+import { listMounts, mountsUnder, unmountAll, unmountEach, type Mount } from './mounts.js';
+
+/** Fault points of a root file system's making and mounting, in order. */
+export const rootFsFaultPoints = ['rootfs.prepared', 'rootfs.layers-mounted', 'rootfs.mounted'] as const;
 
 /** Paths of one instance's root file system. */
 export interface RootFsPaths {
@@ -54,6 +57,8 @@ function lowersOf(paths: RootFsPaths, layers: number): string[] {
 export function lowerOptions(trees: readonly string[]): string {
   return trees.length === 1 ? `lowerdir=${trees[0]}` : trees.toReversed().map((tree) => `lowerdir+=${tree}`).join(',');
 }
+
+const flushTimeoutMs = 600_000;
 
 /** What is mounted of an instance. `part`: some of it, as after a failure. */
 export type RootFsState = 'mounted' | 'part' | 'unmounted';
@@ -101,6 +106,17 @@ export class RootFs {
     return paths;
   }
 
+  /** Mounts the trees and the disk, but not the overlay: its upper folder may still be written to. Idempotent. @throws IMAGE_NOT_FOUND, COMMAND_FAILED */
+  async mountAhead(instanceDir: string, idBase: number, signal?: AbortSignal): Promise<void> {
+    const paths = rootFsPaths(instanceDir);
+    const before = await listMounts();
+    const trees = await this.#images.attached(instanceDir);
+    await together(
+      ...lowersOf(paths, trees.length).map(async (lower, index) => (find(before, lower) ? undefined : await run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', trees[index] ?? '', lower], { signal }))),
+      find(before, paths.layer) ? Promise.resolve() : mountDisk(paths.disk, paths.layer, idBase, signal),
+    );
+  }
+
   /**
    * Mounts what is not mounted yet; idempotent, and so also what a service does after its own or its host's restart. The operation's
    * rollback unmounts what this call has mounted; without an operation, this call does it itself when it fails.
@@ -112,19 +128,15 @@ export class RootFs {
     operation?.step('rootfs.mount');
     const paths = rootFsPaths(instanceDir);
     const before = await listMounts();
-    if (isWhole(before, paths, await this.#lowers(instanceDir))) return paths.rootfs;
+    const lowers = await this.#lowers(instanceDir);
+    if (isWhole(before, paths, lowers)) return paths.rootfs;
     const undo = async (): Promise<void> => {
       for (const path of [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer]) if (!find(before, path)) await unmountAll(path, this.#log);
     };
     operation?.undo('root file system mounts', undo);
     try {
-      const trees = await this.#images.attached(instanceDir);
-      const lowers = lowersOf(paths, trees.length);
       const signal = operation?.signal;
-      await together(
-        ...lowers.map(async (lower, index) => (find(before, lower) ? undefined : await run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', trees[index] ?? '', lower], { signal }))),
-        find(before, paths.layer) ? Promise.resolve() : mountDisk(paths.disk, paths.layer, idBase, signal),
-      );
+      await this.mountAhead(instanceDir, idBase, signal);
       faultPoint('rootfs.layers-mounted');
       // xino: without it folders are numbered 1, 2, 3... as on a tmpfs, and criu, which tells inotify's targets apart by their number, takes /run/systemd for "/"
       await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,${lowerOptions(lowers)},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });
@@ -153,7 +165,13 @@ export class RootFs {
     const own = [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer];
     const mounts = await mountsUnder(instanceDir);
     // also whatever somebody mounted inside, deepest first
-    for (const mount of mounts) if (own.some((path) => mount.path === path || mount.path.startsWith(`${path}/`))) await unmountAll(mount.path, this.#log);
+    await unmountEach(mounts.map(({ path }) => path).filter((path) => own.some((point) => path === point || path.startsWith(`${point}/`))), this.#log);
+  }
+
+  /** Puts on the host's disk what is still in memory of the instance's own: its unmount has little left to do then. Nothing if it is not mounted. */
+  async flush(instanceDir: string): Promise<void> {
+    const { layer } = rootFsPaths(instanceDir);
+    if (find(await listMounts(), layer)) await run('sync', ['--file-system', layer], { timeoutMs: flushTimeoutMs });
   }
 
   /** Unmounts and removes all of it, the guest's data too; leaves the instance folder and what is not of this class. Idempotent. */

@@ -45,6 +45,8 @@ export async function hostOptions(folder: string, run_: string): Promise<Contain
     subidRanges: 1000,
     defaultRootGiB: 1,
     imageMaxBytes: 1024 ** 3,
+    imageMaxEntries: 2_000_000,
+    imageTimeoutSeconds: 600,
     consoleLogBytes: 256 * 1024,
     networkMtu: 1500,
     lazyResume: 'never',
@@ -192,7 +194,7 @@ export async function inside(bed: Bed, id: string, ...command: string[]): Promis
 }
 
 /** Waits until `check` gives something true. */
-export async function until<T>(what: string, check: () => Promise<T> | T, timeoutMs = 10_000): Promise<NonNullable<T>> {
+export async function until<T>(what: string, check: () => Promise<T> | T, timeoutMs = 60_000): Promise<NonNullable<T>> {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const value = await check();
