@@ -45,5 +45,8 @@ export interface ComputeSettings {
   readonly disableGroupPolicyCheck: boolean;
   readonly disableServiceVersionCheck: boolean;
   readonly pidsLimit: number;
+  /** `base_url` of [serial_console] and `token_ttl` of [consoleauth], seconds. */
+  readonly serialBaseUrl: string;
+  readonly consoleTokenTtl: number;
   readonly dhcpDomain: string;
 }
