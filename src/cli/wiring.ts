@@ -41,6 +41,8 @@ export function containerOptions(config: Config): ContainerHostOptions {
     subidRanges: haulier.subid_ranges,
     defaultRootGiB: haulier.default_root_gb,
     imageMaxBytes: haulier.image_max_bytes,
+    imageMaxEntries: haulier.image_max_entries,
+    imageTimeoutSeconds: haulier.image_timeout,
     consoleLogBytes: haulier.console_log_bytes,
     networkMtu: os_vif_ovs.network_device_mtu,
     serial: serialPorts(config),
@@ -107,7 +109,7 @@ export function openstackOptions(config: Config): OpenstackOptions {
 
 /** Settings of the compute room. */
 export function computeSettings(loaded: LoadedConfig): ComputeSettings {
-  const { DEFAULT, haulier, filter_scheduler, workarounds, api, neutron } = loaded.config;
+  const { DEFAULT, haulier, filter_scheduler, workarounds, api, neutron, image_cache, compute, libvirt } = loaded.config;
   return {
     host: DEFAULT.host,
     hypervisorHostname: haulier.hypervisor_hostname,
@@ -141,6 +143,10 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     vifPluggingIsFatal: DEFAULT.vif_plugging_is_fatal,
     maxConcurrentBuilds: DEFAULT.max_concurrent_builds,
     maxConcurrentSnapshots: DEFAULT.max_concurrent_snapshots,
+    maxConcurrentLiveMigrations: DEFAULT.max_concurrent_live_migrations,
+    liveMigrationWaitForVifPlug: compute.live_migration_wait_for_vif_plug,
+    liveMigrationCompletionTimeout: libvirt.live_migration_completion_timeout,
+    liveMigrationTimeoutAction: libvirt.live_migration_timeout_action,
     shelvedOffloadTime: DEFAULT.shelved_offload_time,
     shelvedPollInterval: DEFAULT.shelved_poll_interval,
     resizeConfirmWindow: DEFAULT.resize_confirm_window,
@@ -149,6 +155,9 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     trackInstanceChanges: filter_scheduler.track_instance_changes,
     disableGroupPolicyCheck: workarounds.disable_group_policy_check_upcall,
     disableServiceVersionCheck: workarounds.disable_compute_service_check_for_ffu,
+    imageCacheInterval: image_cache.manager_interval,
+    removeUnusedImages: image_cache.remove_unused_base_images,
+    removeUnusedImagesSeconds: image_cache.remove_unused_original_minimum_age_seconds,
     pidsLimit: haulier.pids_limit,
     serialBaseUrl: loaded.config.serial_console.base_url,
     consoleTokenTtl: loaded.config.consoleauth.token_ttl,

@@ -107,6 +107,10 @@ export class LocalContainerHost implements ContainerHost {
     return this.#storage.images();
   }
 
+  removeUnusedImages(idleMs: number): Promise<readonly string[]> {
+    return this.#storage.removeUnusedImages(idleMs);
+  }
+
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
     this.parts.store.paths(instance); // checks the id
     operation.undo(`plug port ${vif.id}`, () => this.unplug(instance, vif));
@@ -294,6 +298,12 @@ export class LocalContainerHost implements ContainerHost {
   async watch(id: string): Promise<void> {
     this.parts.pages.follow(id);
     await this.#watched.watch(id);
+  }
+
+  /** It is another host's now; the room above has removed it. */
+  async left(id: string): Promise<void> {
+    this.#watched.leave(id);
+    await this.#watched.files.clear(id);
   }
 
   async #existing(id: string): Promise<ContainerView> {
