@@ -119,6 +119,7 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     configDirs: loaded.files.map(dirname),
     instanceNameTemplate: DEFAULT.instance_name_template,
     reportInterval: DEFAULT.report_interval,
+    serviceDownTime: DEFAULT.service_down_time,
     updateResourcesInterval: DEFAULT.update_resources_interval,
     syncPowerStateInterval: DEFAULT.sync_power_state_interval,
     healInfoCacheInterval: DEFAULT.heal_instance_info_cache_interval,

@@ -79,11 +79,17 @@ export class ComputeService {
   get compute(): Compute | undefined {
     return this.#compute;
   }
+  /** Seconds since the last stored sign of life; undefined before the first. */
+  get heartbeatAge(): number | undefined {
+    const { lastBeat } = this.#heartbeat;
+    return lastBeat === undefined ? undefined : (performance.now() - lastBeat) / 1000;
+  }
   /** Why it is not ready; empty when it is. */
   get notReady(): readonly string[] {
     return [
       ...(this.#ready ? [] : ['still starting']),
       ...(this.#parts.messaging.healthy ? [] : ['no connection to the message broker']),
+      ...(this.#ready && (this.heartbeatAge ?? 0) > this.#parts.settings.serviceDownTime ? [`Nova has stored no sign of life for ${Math.round(this.heartbeatAge ?? 0)} s`] : []),
     ];
   }
 

@@ -9,6 +9,8 @@ export interface ComputeSettings {
   readonly configDirs: readonly string[];
   readonly instanceNameTemplate: string;
   readonly reportInterval: number;
+  /** Seconds without a stored sign of life after which Nova takes the service for down. */
+  readonly serviceDownTime: number;
   readonly updateResourcesInterval: number;
   readonly syncPowerStateInterval: number;
   readonly healInfoCacheInterval: number;

@@ -99,8 +99,10 @@ export class LocalContainerHost implements ContainerHost {
     return (this.#abilities ??= probeAbilities(this.#options));
   }
 
-  ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
-    return this.#storage.ensureImage(source, operation);
+  async ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
+    const cached = await this.#storage.ensureImage(source, operation);
+    this.tally.image(cached);
+    return cached;
   }
 
   images(): Promise<readonly string[]> {
