@@ -2,6 +2,7 @@
 import { together } from '../../base/together.js';
 import { criuDump, describeDump, memoryBytes } from '../../container/checkpoint/criu-dump.js';
 import type { CheckpointMeta } from '../../container/checkpoint/images.js';
+import { chooseNetworkLock } from '../../container/checkpoint/network-lock.js';
 import type { FrozenState, MemoryContext, MemoryReceiver, MemorySender, SourceMemoryContext } from './memory.js';
 import { receiveImages, sendImages } from './memory-images.js';
 import { haulStep } from './steps.js';
@@ -22,7 +23,8 @@ export class StopAndCopySender implements MemorySender {
     const { parts, instance, channel, operation, paths, facts, tracker } = this.context;
     const { signal } = operation;
     haulStep(operation, 'haul.source.dump');
-    const [noted] = await together(groups, criuDump(parts, instance, paths, signal, { sealed: 'mute', more: this.more }));
+    await chooseNetworkLock(parts, instance, 'mute');
+    const [noted] = await together(groups, criuDump(parts, instance, paths, signal, this.more));
     haulStep(operation, 'haul.source.memory');
     const meta = await describeDump(paths, { host: facts, groups: noted, startedAt });
     const round = tracker.begin('memory', 0, meta.bytes);

@@ -35,21 +35,19 @@ export interface MemoryPlan {
 export const permitsPostCopy = ({ mode, permitPostCopy }: HaulPolicy): boolean => mode === 'post-copy' || permitPostCopy;
 
 /**
- * Chooses. `auto`: what keeps a container safe comes first: pre-copy, and only without it post-copy, if that is permitted.
- * @param asked instead of the policy's mode; a mode that cannot be had becomes the best one that can
+ * Chooses. Pre-copy is taken only where it is named: it has not been tried on a kernel that tracks dirty memory yet.
+ * @param asked instead of the policy's mode; a mode that cannot be had becomes stop-and-copy, which always can
  */
 export function chooseMode(policy: HaulPolicy, asked: HaulMode | undefined, source: MemoryAbilities, destination: MemoryAbilities): MemoryPlan {
   const wanted = asked ?? policy.mode;
   const noPreCopy = source.tracksDirty === null ? undefined : `no pre-copy: ${source.tracksDirty}`;
   const noPostCopy = whyNoPostCopy(policy, source, destination);
-  const may = { mayTurn: noPostCopy === undefined };
   const asWanted = asked ? 'asked for' : `haul_mode = ${policy.mode}`;
   if (wanted === 'stop-and-copy') return { mode: wanted, reason: asWanted, mayTurn: false };
   if (wanted === 'post-copy' && noPostCopy === undefined) return { mode: wanted, reason: asWanted, mayTurn: false };
-  const refused = wanted === 'post-copy' ? `${noPostCopy}; ` : '';
-  if (noPreCopy === undefined) return { mode: 'pre-copy', reason: `${refused}${wanted === 'pre-copy' ? asWanted : 'the source tracks dirty memory'}`, ...may };
-  if (wanted === 'auto' && noPostCopy === undefined) return { mode: 'post-copy', reason: `${noPreCopy}; post-copy is permitted`, mayTurn: false };
-  return { mode: 'stop-and-copy', reason: wanted === 'auto' ? `${noPreCopy}; ${noPostCopy}` : `${refused}${noPreCopy}`, mayTurn: false };
+  if (wanted === 'pre-copy') return noPreCopy === undefined ? { mode: 'pre-copy', reason: asWanted, mayTurn: noPostCopy === undefined } : { mode: 'stop-and-copy', reason: noPreCopy, mayTurn: false };
+  if (noPostCopy === undefined) return { mode: 'post-copy', reason: 'post-copy is permitted', mayTurn: false };
+  return { mode: 'stop-and-copy', reason: noPostCopy, mayTurn: false };
 }
 
 function whyNoPostCopy(policy: HaulPolicy, source: MemoryAbilities, destination: MemoryAbilities): string | undefined {
