@@ -9,6 +9,8 @@ export interface ComputeSettings {
   readonly configDirs: readonly string[];
   readonly instanceNameTemplate: string;
   readonly reportInterval: number;
+  /** Seconds without a stored sign of life after which Nova takes the service for down. */
+  readonly serviceDownTime: number;
   readonly updateResourcesInterval: number;
   readonly syncPowerStateInterval: number;
   readonly healInfoCacheInterval: number;
@@ -50,6 +52,9 @@ export interface ComputeSettings {
   readonly trackInstanceChanges: boolean;
   readonly disableGroupPolicyCheck: boolean;
   readonly disableServiceVersionCheck: boolean;
+  readonly imageCacheInterval: number;
+  readonly removeUnusedImages: boolean;
+  readonly removeUnusedImagesSeconds: number;
   readonly pidsLimit: number;
   /** `base_url` of [serial_console] and `token_ttl` of [consoleauth], seconds. */
   readonly serialBaseUrl: string;

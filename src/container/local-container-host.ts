@@ -99,12 +99,18 @@ export class LocalContainerHost implements ContainerHost {
     return (this.#abilities ??= probeAbilities(this.#options));
   }
 
-  ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
-    return this.#storage.ensureImage(source, operation);
+  async ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
+    const cached = await this.#storage.ensureImage(source, operation);
+    this.tally.image(cached);
+    return cached;
   }
 
   images(): Promise<readonly string[]> {
     return this.#storage.images();
+  }
+
+  removeUnusedImages(idleMs: number): Promise<readonly string[]> {
+    return this.#storage.removeUnusedImages(idleMs);
   }
 
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {

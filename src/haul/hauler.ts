@@ -1,5 +1,6 @@
 /** The door of this room: one host's hauls, out and in, from the service's start to its end. */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { Operation } from '../base/operation.js';
@@ -22,6 +23,8 @@ import type { HaulChannel } from './wire/channel.js';
 
 /** How often a destination that was away is told again that a haul is settled. */
 const tellMs = 15_000;
+/** The longest that the service's end waits for memory of containers that run already. */
+const owedMs = 60_000;
 
 /** A live haul that is announced to this host. */
 export interface ExpectedLiveHaul extends ReceiveOptions {
@@ -38,6 +41,8 @@ export class Hauler {
   readonly #records: HaulRecords;
   readonly #incoming = new Map<string, IncomingHaul>();
   readonly #stopping = new AbortController();
+  /** Memory that is still coming for containers that run already. */
+  readonly #owed = new Set<Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
 
   /** @param watch looks after a container that has come */
@@ -79,9 +84,13 @@ export class Hauler {
     return mine.find((phase) => phase !== 'gone'); // that one is over; it may have come back since
   }
 
-  /** Ends the listener and all questions. Hauls that are decided or undecided go on at the next start. */
+  /**
+   * Ends the listener and all questions. Hauls that are decided or undecided go on at the next start; only a container that runs before
+   * its memory is there cannot wait for that: it is waited for, for a minute.
+   */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    await Promise.race([Promise.allSettled(this.#owed), sleep(owedMs, undefined, { ref: false })]);
     this.#stopping.abort(new HaulierError('CANCELLED', { what: 'a haul', reason: 'the service stops' }));
     await this.server.close();
   }
@@ -99,7 +108,7 @@ export class Hauler {
   async haul(instance: string, peer: Peer, token: string, operation: Operation, options: HaulOptions = {}): Promise<HaulResult> {
     const haul = { version: 1, role: 'source', haul: randomUUID(), instance, peer, secret: newToken() } as const;
     const tracker = new HaulTracker(options);
-    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation, tracker, options);
+    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation, tracker, options);
     tracker.start();
     try {
       const channel = await openHaul(this.settings, peer, { token, instance }, { rate: this.server.rate }, operation.signal);
@@ -129,10 +138,10 @@ export class Hauler {
       this.log.warn({ instance: record.instance, haul: record.haul, role: record.role, phase: record.phase }, 'a haul was cut short: ending it');
       if (record.role === 'source') {
         const { phase, ...haul } = record;
-        await settleSource(new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation), phase);
+        await settleSource(new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation), phase);
       } else {
         const { phase, ...haul } = record;
-        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, watch: this.watch }, haul, operation, phase), phase);
+        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch }, haul, operation, phase), phase);
       }
     });
   }
@@ -142,7 +151,7 @@ export class Hauler {
       const { haul, secret, facts } = await channel.receive(['begin'], operation.signal);
       const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret) } as const;
       if (this.#incoming.has(record.haul) || (await this.#records.read(record.haul, 'destination'))) throw new HaulierError('HAUL_PROTOCOL', { reason: 'a haul begins twice' });
-      const port = new LiveDestination({ parts: this.parts, records: this.#records, watch: this.watch }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
+      const port = new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
       const incoming = new IncomingHaul(port, (error) => channel.abort(error), () => {
         settledStep(operation, 'haul.destination.running');
         if (!channel.signal.aborted) channel.send({ type: 'running' });
@@ -150,6 +159,7 @@ export class Hauler {
       this.#incoming.set(record.haul, incoming);
       try {
         const outcome = await incoming.result;
+        await this.#untilPaid(port.finish());
         if (outcome === 'committed' && port.spec) expected.onEnd?.({ arrived: port.spec });
       } catch (error) {
         expected.onEnd?.({ error: error as Error });
@@ -159,6 +169,16 @@ export class Hauler {
       }
     });
   }
+
+  /** The service does not end before it, if it can help it. */
+  readonly #untilPaid = async (work: Promise<void>): Promise<void> => {
+    this.#owed.add(work);
+    try {
+      await work;
+    } finally {
+      this.#owed.delete(work);
+    }
+  };
 
   readonly #answer: InquiryHandler = async (channel, { haul, secret }, isPeer) => {
     const { type } = await channel.receive(['ask', 'settled']);

@@ -34,6 +34,7 @@ const maxConnections = 128;
 export class HaulServer {
   readonly #book = new TokenBook<ExpectedHaul>();
   readonly #open = new Set<TLSSocket>();
+  /** What all connections share, also those that this host opens. */
   readonly rate: RateLimit;
   #server: Server | undefined;
   #onInquiry: InquiryHandler | undefined;

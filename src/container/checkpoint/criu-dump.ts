@@ -56,7 +56,12 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them. @param more options of the runtime @throws SUSPEND_FAILED, the signal's reason */
+/**
+ * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them.
+ * Whether it locks the network is the caller's choice, made before (network-lock.ts).
+ * @param more options of the runtime
+ * @throws SUSPEND_FAILED, the signal's reason
+ */
 export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<void> {
   const args = [...dumpOptions(paths), ...more];
   await dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));

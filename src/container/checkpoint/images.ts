@@ -4,7 +4,7 @@
  *   work/      criu's logs and statistics
  *   meta.json  what it is; written last, after all files are on the disk: with it the checkpoint is whole, without it it is rubbish
  */
-import { chmod, chown, mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, readdir, realpath, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
@@ -157,4 +157,6 @@ export async function ownImages(paths: Pick<CheckpointPaths, 'images'>, idBase: 
   }));
   await chown(paths.images, idBase, 0);
   await chmod(paths.images, 0o750);
+  const parent = await realpath(join(paths.images, parentLink)).catch(() => undefined);
+  if (parent) await ownImages({ images: parent }, idBase);
 }

@@ -13,9 +13,9 @@ import type { CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
 import { whileProgressing } from './progress.js';
 
-/** Numbers of the descriptors that the runtime gets, and criu after it. */
-const statusFd = 3;
+/** Numbers of the descriptors that the runtime gets, and criu after it, which has the runtime's own channel at 3. */
 const pagesFd = 4;
+const statusFd = 5;
 const tailBytes = 2000;
 
 /** Its images are whole but for the memory. */
@@ -28,18 +28,18 @@ export interface LazyDump {
 
 /** Like `criuDump`, but for the memory that no file holds. @param more options of the runtime @throws SUSPEND_FAILED, the signal's reason */
 export async function criuLazyDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<LazyDump> {
-  const config = join(paths.work, 'lazy.conf'); // the runtime has no flag for a descriptor
-  await writeFile(config, `ps-socket ${pagesFd}\n`, { mode: 0o600 });
+  const config = join(paths.work, 'lazy.conf'); // the runtime has a flag for neither: its --status-fd takes no socket
+  await writeFile(config, `ps-socket ${pagesFd}\nstatus-fd ${statusFd}\n`, { mode: 0o600 });
   const { command, root, environment } = parts.runc;
-  const child = spawn(command, ['--root', root, 'checkpoint', ...dumpOptions(paths), '--lazy-pages', '--status-fd', String(statusFd), ...more, id], {
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
+  const child = spawn(command, ['--root', root, 'checkpoint', ...dumpOptions(paths), '--lazy-pages', ...more, id], {
+    stdio: ['ignore', 'ignore', 'pipe', 'ignore', 'pipe', 'pipe'],
     env: { ...environment, [criuMark]: paths.folder, CRIU_CONFIG_FILE: config },
   });
-  const pages = child.stdio[pagesFd] as Duplex;
+  const [pages, status] = [child.stdio[pagesFd] as Duplex, (child.stdio as readonly unknown[])[statusFd] as Readable];
   pages.on('error', () => undefined); // its end says all
   const served = ended(child);
   served.catch(() => undefined);
-  const ready = whileProgressing(paths, parent, (signal) => untilReady(child, served, signal));
+  const ready = whileProgressing(paths, parent, (signal) => untilReady(status, served, signal));
   try {
     await dumping(paths, ready);
   } catch (error) {
@@ -61,8 +61,7 @@ function ended(child: ChildProcess): Promise<void> {
 }
 
 /** criu writes a byte when its images are written. */
-async function untilReady(child: ChildProcess, served: Promise<void>, signal: AbortSignal): Promise<void> {
-  const status = child.stdio[statusFd] as Readable;
+async function untilReady(status: Readable, served: Promise<void>, signal: AbortSignal): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       signal.throwIfAborted();

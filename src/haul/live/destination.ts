@@ -11,6 +11,7 @@ import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoi
 import { checkFiles, checkpointPaths, makeCheckpointFolders, type CheckpointMeta } from '../../container/checkpoint/images.js';
 import { settle } from '../../container/checkpoint/in-flight.js';
 import { resumesLazily } from '../../container/checkpoint/lazy.js';
+import { lostPages } from '../../container/checkpoint/page-daemon.js';
 import { parseRestoreStats, readStatsFile } from '../../container/checkpoint/stats.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { announce } from '../../container/network/announce.js';
@@ -21,6 +22,7 @@ import { receiveOwnFiles } from '../disk/own-files.js';
 import { rebaseImages } from '../disk/rebase.js';
 import { beginArrival, discardArrival, land, type Arrival, type ReceiveOptions } from '../disk/receive.js';
 import { receiveRounds } from '../disk/rounds.js';
+import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
 import { memoryAbilities, receiverFor, type MemoryReceiver } from './memory.js';
 import { mutePorts, unmutePorts } from './mute.js';
@@ -36,6 +38,7 @@ const settleMs = 60_000;
 export interface DestinationContext {
   readonly parts: HostParts;
   readonly records: HaulRecords;
+  readonly settings: HaulSettings;
   /** Looks after a container from now on. */
   readonly watch: (id: string) => Promise<void>;
 }
@@ -71,7 +74,7 @@ export class LiveDestination implements DestinationPort {
   }
 
   async receive(): Promise<void> {
-    const { operation, from, context: { parts } } = this;
+    const { operation, from, context: { parts, settings: { policy } } } = this;
     const { instance } = this.haul;
     if (typeof from === 'string') throw new HaulierError('HAUL_LOST', { reason: 'there is no connection' });
     const { channel, facts, respec } = from;
@@ -97,9 +100,9 @@ export class LiveDestination implements DestinationPort {
     );
     await mutePorts(arrival.spec.vifs, signal);
     haulStep(operation, 'haul.destination.prepared');
-    channel.send({ type: 'prepared', memory: await memoryAbilities() });
+    channel.send({ type: 'prepared', memory: await memoryAbilities(parts, policy) });
     const { mode } = await channel.receive(['memory'], signal);
-    const memory = receiverFor({ parts, instance, channel, operation, paths }, mode);
+    const memory = await receiverFor({ parts, instance, channel, operation, policy, paths }, mode);
     this.#memory = memory;
     haulStep(operation, 'haul.destination.layer');
     const received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
@@ -129,15 +132,23 @@ export class LiveDestination implements DestinationPort {
     const elsewhere = this.#memory?.elsewhere;
     const lazy = elsewhere !== undefined || (await resumesLazily(parts.options, meta.bytes));
     this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere });
+    if (elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
     settledStep(operation, 'haul.destination.restored');
   }
 
   async runs(): Promise<boolean> {
     const { parts } = this.context;
     const { instance } = this.haul;
-    await settle(checkpointPaths(parts.store.paths(instance)).folder, settleMs, parts.log);
+    const paths = checkpointPaths(parts.store.paths(instance));
+    await settle(paths.folder, settleMs, parts.log);
+    if (await lostPages(paths, true)) return false;
     this.#pid = await arrivedPid(parts, instance);
     return this.#pid !== undefined;
+  }
+
+  /** It runs here: takes in what is still owed. Never throws. */
+  async finish(): Promise<void> {
+    await this.#memory?.finish();
   }
 
   async open(): Promise<void> {
@@ -150,7 +161,7 @@ export class LiveDestination implements DestinationPort {
       if (state?.phase === 'arriving') {
         const stands = this.#paused === true;
         const pid = this.#pid ?? (await arrivedPid(parts, instance));
-        await letRun(parts, instance, stands);
+        if (!(await lostPages(checkpointPaths(parts.store.paths(instance)), this.#memory === undefined))) await letRun(parts, instance, stands); // else it is ended as it stands
         operation.log.info({ criu: await readStatsFile(join(checkpointPaths(parts.store.paths(instance)).work, 'stats-restore'), parseRestoreStats) }, 'restored');
         await recordArrived(parts, instance, pid, { startedAt: this.#meta?.startedAt ?? state.startedAt, paused: stands });
       }

@@ -10,7 +10,8 @@ import { haulStep } from './steps.js';
 export class StopAndCopySender implements MemorySender {
   readonly mode = 'stop-and-copy';
 
-  constructor(private readonly context: SourceMemoryContext, readonly reason: string) {}
+  /** @param more options of the dump: the rounds before it */
+  constructor(private readonly context: SourceMemoryContext, readonly reason: string, private readonly more: readonly string[] = []) {}
 
   async rounds(): Promise<void> {
     const { parts, instance, tracker } = this.context;
@@ -21,7 +22,7 @@ export class StopAndCopySender implements MemorySender {
     const { parts, instance, channel, operation, paths, facts, tracker } = this.context;
     const { signal } = operation;
     haulStep(operation, 'haul.source.dump');
-    const [noted] = await together(groups, criuDump(parts, instance, paths, signal));
+    const [noted] = await together(groups, criuDump(parts, instance, paths, signal, this.more));
     haulStep(operation, 'haul.source.memory');
     const meta = await describeDump(paths, { host: facts, groups: noted, startedAt });
     const round = tracker.begin('memory', 0, meta.bytes);

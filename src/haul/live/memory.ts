@@ -8,9 +8,14 @@ import type { HostFacts } from '../../container/checkpoint/facts.js';
 import type { GuestGroups } from '../../container/checkpoint/cgroup-groups.js';
 import type { Operation } from '../../base/operation.js';
 import type { HostParts } from '../../container/parts.js';
+import { HaulierError } from '../../base/errors.js';
 import type { HaulMode } from '../progress.js';
 import type { HaulChannel } from '../wire/channel.js';
 import type { HaulTracker } from './tracker.js';
+import { readMemoryAbilities } from '../memory/abilities.js';
+import { chooseMode, readAbilities, type HaulPolicy, type MemoryAbilities } from '../memory/mode.js';
+import { PostCopyReceiver, PostCopySender } from '../memory/post-copy.js';
+import { PreCopyReceiver, PreCopySender } from '../memory/pre-copy.js';
 import { StopAndCopyReceiver, StopAndCopySender } from './memory-stop.js';
 
 /** What one haul's memory is moved with, at either end. */
@@ -19,6 +24,7 @@ export interface MemoryContext {
   readonly instance: string;
   readonly channel: HaulChannel;
   readonly operation: Operation;
+  readonly policy: HaulPolicy;
   /** Empty folders when it begins. */
   readonly paths: CheckpointPaths;
 }
@@ -63,21 +69,26 @@ export interface MemoryReceiver {
   end(): Promise<void>;
 }
 
-/** What a host says of its abilities; the other side reads it with care. */
-export type MemoryAbilities = Readonly<Record<string, unknown>>;
-
-/** This host's. */
-export async function memoryAbilities(): Promise<MemoryAbilities> {
-  return {};
+/** This host's abilities, for the other one. */
+export async function memoryAbilities(parts: HostParts, policy: HaulPolicy): Promise<MemoryAbilities> {
+  return await readMemoryAbilities(parts.options, policy);
 }
 
 /** Chooses the mode. @param wanted the caller's wish @param theirs what the destination says of itself */
-export async function senderFor(context: SourceMemoryContext, wanted: HaulMode | undefined, _theirs: MemoryAbilities): Promise<MemorySender> {
-  void wanted;
-  return new StopAndCopySender(context, 'the only mode that both hosts have');
+export async function senderFor(context: SourceMemoryContext, wanted: HaulMode | undefined, theirs: unknown): Promise<MemorySender> {
+  const plan = chooseMode(context.policy, wanted, await memoryAbilities(context.parts, context.policy), readAbilities(theirs));
+  switch (plan.mode) {
+    case 'stop-and-copy': return new StopAndCopySender(context, plan.reason);
+    case 'pre-copy': return new PreCopySender(context, plan);
+    case 'post-copy': return new PostCopySender(context, plan.reason);
+  }
 }
 
-/** The end that fits to the source's choice. @param mode as the source's message `memory` names it @throws HAUL_PROTOCOL */
-export function receiverFor(context: MemoryContext, _mode: unknown): MemoryReceiver {
-  return new StopAndCopyReceiver(context);
+/** The end that fits to the source's choice. @param mode as the source's message `memory` names it @throws HAUL_PROTOCOL if it is none, or not one that this host permits */
+export async function receiverFor(context: MemoryContext, mode: unknown): Promise<MemoryReceiver> {
+  const { takesPages } = await memoryAbilities(context.parts, context.policy);
+  if (mode === 'stop-and-copy') return new StopAndCopyReceiver(context);
+  if (mode === 'pre-copy') return new PreCopyReceiver(context, takesPages === null);
+  if (mode === 'post-copy' && takesPages === null) return new PostCopyReceiver(context);
+  throw new HaulierError('HAUL_PROTOCOL', { reason: `memory by ${JSON.stringify(mode)}, which this host does not do: ${takesPages}` });
 }

@@ -21,9 +21,10 @@ import { makeOffer } from '../disk/offer.js';
 import { sendOwnFiles } from '../disk/own-files.js';
 import { LayerSender, type RoundStats } from '../disk/rounds.js';
 import type { HaulOptions } from '../progress.js';
+import { hasAhead } from '../memory/ahead.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { memoryAbilities, senderFor, type MemoryAbilities, type MemorySender } from './memory.js';
+import { memoryAbilities, senderFor, type MemorySender } from './memory.js';
 import { mutePorts, unmutePorts } from './mute.js';
 import { readNeighbours } from './neighbours.js';
 import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
@@ -44,6 +45,8 @@ export interface SourceContext {
   readonly settings: HaulSettings;
   /** Aborts when the service stops: no more questions are asked then. */
   readonly stopping: AbortSignal;
+  /** Waits for memory of a container that runs at the destination; the service does not end before it, if it can help it. */
+  readonly untilPaid: (work: Promise<void>) => Promise<void>;
 }
 
 /** One haul, seen from its source; also of one that an earlier life of the service began. */
@@ -82,6 +85,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const { operation, tracker, context: { parts } } = this;
     const { instance, haul, secret } = this.haul;
     const { signal } = operation;
+    const { policy } = this.context.settings;
     haulStep(operation, 'haul.source.offer');
     tracker.stage('preparing');
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
@@ -92,15 +96,16 @@ export class LiveSource implements SourcePort, SourceLink {
     const { folder } = parts.store.paths(instance);
     await requireSpace(parts, instance, folder);
     const { tree, record } = await parts.storage.base(instance);
-    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities() });
+    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities(parts, policy) });
     this.#there.send({ type: 'offer', offer: makeOffer(spec, state, record) });
     await serveBase(this.#there, tree, signal);
     await sendOwnFiles(this.#there, folder, false, signal);
     const view = await openView(folder, signal);
     const { memory: theirs } = await this.#there.receive(['prepared'], signal);
     const paths = checkpointPaths({ folder });
+    await parts.pages.settled(instance, signal);
     await makeCheckpointFolders(paths);
-    const memory = await senderFor({ parts, instance, channel: this.#there, operation, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, (theirs ?? {}) as MemoryAbilities);
+    const memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, theirs);
     this.#memory = memory;
     Object.assign(tracker, { mode: memory.mode, reason: memory.reason });
     this.#there.send({ type: 'memory', mode: memory.mode });
@@ -154,8 +159,8 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#there.send({ type: 'restore' });
     await this.#there.receive(['running']);
     tracker.running();
-    if (this.#memory && this.#memory.mode !== 'stop-and-copy') tracker.stage('paging');
-    await this.#memory?.finish();
+    if (this.#memory?.mode === 'post-copy') tracker.stage('paging');
+    if (this.#memory) await this.context.untilPaid(this.#memory.finish());
     tracker.stage('settling');
     await this.#there.close();
   }
@@ -167,7 +172,7 @@ export class LiveSource implements SourcePort, SourceLink {
     await this.#memory?.end();
     if (!(await parts.store.exists(instance))) return;
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
-    if (spec && state?.phase === 'departing') await goOn(parts, spec);
+    if (spec && (state?.phase === 'departing' || hasAhead(checkpointPaths(parts.store.paths(instance))))) await goOn(parts, spec);
     await unmutePorts(spec?.vifs ?? [], parts.log);
     await closeView(parts.store.paths(instance).folder, parts.log);
     if (spec && state?.phase !== 'removing') await writeAtomic(parts.store.paths(instance).criuConfig, criuConfig);

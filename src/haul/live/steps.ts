@@ -39,8 +39,11 @@ export const destinationSteps = [
   'haul.destination.settled',
 ] as const;
 
+/** Those of some modes only: before the freeze, and when it runs before its memory is there. */
+export const memorySteps = ['haul.source.ahead', 'haul.source.pages', 'haul.destination.pages'] as const;
+
 /** One of them. */
-export type HaulStep = (typeof sourceSteps)[number] | (typeof destinationSteps)[number];
+export type HaulStep = (typeof sourceSteps)[number] | (typeof destinationSteps)[number] | (typeof memorySteps)[number];
 
 /** Begins a step that can still be given up. */
 export function haulStep(operation: Operation, step: HaulStep): void {

@@ -104,6 +104,7 @@ export class HaulTracker {
   /** What is known before its rounds begin: so much will have to go. */
   expectMemory(bytes: number): void {
     this.#accounts.memory.expect(bytes);
+    this.#tell();
   }
 
   /** What is told. */

@@ -7,21 +7,28 @@ const streams = { source: { out: 'pages', in: 'page-requests' }, destination: { 
 
 /**
  * Relays until both directions have ended. The socket is not destroyed when the channel breaks: what its reader may think of that is the caller's to decide.
+ * @param onBytes told what has gone out
  * @throws what broke it
  */
-export async function relayPages(channel: HaulChannel, side: keyof typeof streams, socket: Duplex): Promise<void> {
+export async function relayPages(channel: HaulChannel, side: keyof typeof streams, socket: Duplex, onBytes?: (bytes: number) => void): Promise<void> {
   const names = streams[side];
   const out = channel.openStream(names.out);
   socket.on('error', () => undefined); // the pumps are told
-  await Promise.all([
-    pump(socket, out),
-    channel.acceptStream(names.in).then((incoming) => pump(incoming, socket)),
-  ]);
+  const back = channel.acceptStream(names.in);
+  try {
+    await Promise.all([pump(socket, out, onBytes), back.then((incoming) => pump(incoming, socket))]);
+  } catch (error) {
+    // the other side must not wait for somebody to read on
+    out.destroy(error as Error);
+    back.then((incoming) => incoming.destroy(error as Error), () => undefined);
+    throw error;
+  }
 }
 
-async function pump(from: Readable, to: Writable): Promise<void> {
-  for await (const chunk of from.iterator({ destroyOnReturn: false })) {
+async function pump(from: Readable, to: Writable, onBytes?: (bytes: number) => void): Promise<void> {
+  for await (const chunk of from.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     await new Promise<void>((resolve, reject) => { to.write(chunk, (error) => (error ? reject(error) : resolve())); });
+    onBytes?.(chunk.length);
   }
   to.end();
 }

@@ -52,7 +52,7 @@ export async function counted(host: TestHost, id: string): Promise<number> {
 }
 
 /** A port in the client's network. */
-function portAt(vif: VifSpec, last: number): VifSpec {
+export function portAt(vif: VifSpec, last: number): VifSpec {
   return { ...vif, mtu: 1500, addresses: [{ address: `10.99.0.${last}`, prefixLength: 24 }], plug: { type: 'bridge', bridge: hostBridge, createBridge: false } };
 }
 
