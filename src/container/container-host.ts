@@ -40,6 +40,8 @@ export interface ContainerHost {
 
   /** Plugs one port's host side early, before the container exists; idempotent. Undo with `unplug`. */
   plug(instance: string, vif: VifSpec, operation: Operation): Promise<void>;
+  /** Puts the ports of a running container back to their bridges and switches, where somebody took them away. Idempotent. */
+  replug(id: string): Promise<void>;
   /** Takes a port's host side away, whatever is left of it; idempotent. */
   unplug(instance: string, vif: VifSpec): Promise<void>;
 

@@ -119,6 +119,11 @@ export class LocalContainerHost implements ContainerHost {
     await this.parts.plugger.plug(instance, vif, (await this.parts.store.running(instance)) !== undefined, operation.signal);
   }
 
+  async replug(id: string): Promise<void> {
+    if (!(await this.parts.store.running(id))) return;
+    for (const vif of (await this.spec(id))?.vifs ?? []) await this.parts.plugger.replug(id, vif);
+  }
+
   async unplug(instance: string, vif: VifSpec): Promise<void> {
     this.parts.store.paths(instance);
     await this.parts.plugger.unplug(instance, vif);

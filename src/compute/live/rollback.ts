@@ -10,6 +10,7 @@ import { cachedVifs } from '../network/info-cache.js';
 import { activateBindings, tryDropBindings } from './bindings.js';
 import { newMigrateData, setVifs } from './migrate-data.js';
 import { castRollback } from './other-end.js';
+import { keepPlugged } from './replug.js';
 import { messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { WireContext } from '../../messaging/types.js';
@@ -41,6 +42,7 @@ export async function rollbackLiveMigration(compute: Compute, { context, instanc
   await revertAllocation(compute, uuid, migration);
   if (prepared) compute.notifier.instance('live_migration_rollback.start', context, instance);
   await quietly('activate the ports here', () => activateBindings(compute, context, cachedVifs(instance).map((vif) => vif.id), host));
+  if (prepared) await keepPlugged(compute, uuid);
   if (destination && destination !== host) {
     await tryDropBindings(compute, context, uuid, host, destination);
     if (prepared) await quietly(`tell ${destination}`, () => castRollback(compute, context, destination, { instance, destroy_disks: true, migrate_data: data ?? dataAnew(compute, instance, migration) }));

@@ -133,7 +133,7 @@ async function inTime<T>(compute: Compute, { call, entry }: Live, operation: Ope
     call.operation.log.warn({ seconds, action }, 'the live migration takes longer than live_migration_completion_timeout allows');
     if (action === 'force_complete') hurry.abort(late);
     else operation.abort(late);
-  }, Math.min(seconds * 1000, 2 ** 31 - 1)) : undefined;
+  }, Math.min(seconds * 1000, 2 ** 31 - 1)).unref() : undefined;
   try {
     return await work(AbortSignal.any([entry.force, hurry.signal]));
   } finally {

@@ -27,6 +27,7 @@ export async function postLiveMigrationAtDestination(compute: Compute, call: Ins
   compute.notifier.instance('live_migration_post_dest.start', context, instance);
   await takeOver(compute, { ...call, instance });
   faultPoint('live.taken');
+  compute.hauls.forget(uuid, compute.hauls.expected(uuid) ?? '');
   compute.tracker.moved(uuid);
   compute.tracker.update(uuid, instance);
   await tryDropBindings(compute, context, uuid, host, source);

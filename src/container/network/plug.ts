@@ -73,6 +73,11 @@ export class Plugger {
     }
   }
 
+  /** Puts a port that is plugged back to its bridge or switch, if somebody took it from there. Idempotent. @throws VIF_PLUG_FAILED, COMMAND_FAILED */
+  async replug(instance: string, vif: VifSpec): Promise<void> {
+    if (deviceExists(vif.hostDevice)) await this.#connect(instance, vif);
+  }
+
   async #connect(instance: string, vif: VifSpec, signal?: AbortSignal): Promise<void> {
     const { plug } = vif;
     const port = { portId: vif.id, mac: vif.mac, instance, mtu: mtuOf(vif, this.mtu) };

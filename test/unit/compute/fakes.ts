@@ -167,6 +167,7 @@ export class FakeContainers implements ContainerHost {
     operation.throwIfAborted();
     this.#ports(instance).add(vif.id);
   }
+  async replug(id: string): Promise<void> { await this.steps.pass(`containers.replug ${id}`); }
   async unplug(instance: string, vif: VifSpec): Promise<void> {
     await this.steps.pass('containers.unplug');
     this.#ports(instance).delete(vif.id);
