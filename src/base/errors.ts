@@ -33,7 +33,7 @@ export const errorTable = {
   DEADLINE: { message: '{what} took longer than {seconds} s', nova: nova('NovaException', 500), advice: 'Look at what it waited for.' },
   UNSUPPORTED: { message: '{what} is not supported by Haulier', nova: notImplemented, advice: 'See docs/rpc-methods.md.' },
   BAD_ARGUMENT: { message: '{method}: argument {argument}: {problem}', nova: nova('Invalid', 400), advice: 'The sender does not follow the RPC contract; compare the Nova releases.' },
-  IMAGE_UNACCEPTABLE: { message: 'Image {image} is unacceptable: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Upload a root file system tarball (disk format raw, container format bare).' },
+  IMAGE_UNACCEPTABLE: { message: 'Image {image} is unacceptable: {reason}', nova: nova('ImageUnacceptable', 400), advice: 'Upload a root file system as tarball, SquashFS or disk (raw or qcow2, container format bare), or an OCI layout or docker save archive (container format docker): docs/images.md.' },
   IMAGE_NOT_FOUND: { message: 'Image {image} could not be found.', nova: nova('ImageNotFound', 404), advice: 'The image was deleted or is not visible to the project.' },
   IMAGE_TOO_LARGE: { message: 'Image {image} is too large for the flavor: {reason}', nova: nova('FlavorDiskSmallerThanImage', 400), advice: 'Use a flavor with a larger root disk.' },
   DISK_SHRINK: { message: 'Resize error: Unable to resize disk down: it has {now} GiB, the new flavor {wanted}', nova: nova('ResizeError', 500), advice: 'Choose a flavor whose root disk is not smaller.' },

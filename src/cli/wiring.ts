@@ -41,6 +41,8 @@ export function containerOptions(config: Config): ContainerHostOptions {
     subidRanges: haulier.subid_ranges,
     defaultRootGiB: haulier.default_root_gb,
     imageMaxBytes: haulier.image_max_bytes,
+    imageMaxEntries: haulier.image_max_entries,
+    imageTimeoutSeconds: haulier.image_timeout,
     consoleLogBytes: haulier.console_log_bytes,
     networkMtu: os_vif_ovs.network_device_mtu,
     serial: serialPorts(config),
@@ -106,7 +108,7 @@ export function openstackOptions(config: Config): OpenstackOptions {
 
 /** Settings of the compute room. */
 export function computeSettings(loaded: LoadedConfig): ComputeSettings {
-  const { DEFAULT, haulier, filter_scheduler, workarounds, api, neutron } = loaded.config;
+  const { DEFAULT, haulier, filter_scheduler, workarounds, api, neutron, image_cache } = loaded.config;
   return {
     host: DEFAULT.host,
     hypervisorHostname: haulier.hypervisor_hostname,
@@ -148,6 +150,9 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     trackInstanceChanges: filter_scheduler.track_instance_changes,
     disableGroupPolicyCheck: workarounds.disable_group_policy_check_upcall,
     disableServiceVersionCheck: workarounds.disable_compute_service_check_for_ffu,
+    imageCacheInterval: image_cache.manager_interval,
+    removeUnusedImages: image_cache.remove_unused_base_images,
+    removeUnusedImagesSeconds: image_cache.remove_unused_original_minimum_age_seconds,
     pidsLimit: haulier.pids_limit,
     serialBaseUrl: loaded.config.serial_console.base_url,
     consoleTokenTtl: loaded.config.consoleauth.token_ttl,

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compute } from './compute.js';
 import { computeEndpoint } from './endpoint.js';
 import { EventWaiters } from './events.js';
+import { ageImages } from './image-source.js';
 import { Heartbeat } from './heartbeat.js';
 import { initHost } from './init-host.js';
 import { nodeIdentity } from './node-identity.js';
@@ -161,6 +162,7 @@ function periodicTasks(compute: Compute, heartbeat: Heartbeat): ConstructorParam
     { name: 'reclaim_queued_deletes', spacing: settings.reclaimInstanceInterval > 0 ? 0 : -1, run: () => reclaimDeleted(compute) },
     { name: 'fail_lost_builds', spacing: lostBuildsSeconds, run: () => failLostBuilds(compute) },
     { name: 'poll_shelved_instances', spacing: settings.shelvedOffloadTime > 0 ? settings.shelvedPollInterval : -1, run: () => offloadShelved(compute) },
+    { name: 'run_image_cache_manager_pass', spacing: settings.removeUnusedImages ? settings.imageCacheInterval : -1, run: () => ageImages(compute) },
     { name: 'cleanup_expired_console_auth_tokens', spacing: settings.instanceDeleteInterval, run: async () => void (await compute.conductor.classCall(adminContext(), 'ConsoleAuthToken', 'clean_expired_console_auths', [])) },
     { name: 'sync_scheduler_instance_info', spacing: settings.trackInstanceChanges ? schedulerSyncSeconds : -1, run: () => tellSchedulers(compute) },
   ];

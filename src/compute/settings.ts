@@ -44,6 +44,9 @@ export interface ComputeSettings {
   readonly trackInstanceChanges: boolean;
   readonly disableGroupPolicyCheck: boolean;
   readonly disableServiceVersionCheck: boolean;
+  readonly imageCacheInterval: number;
+  readonly removeUnusedImages: boolean;
+  readonly removeUnusedImagesSeconds: number;
   readonly pidsLimit: number;
   /** `base_url` of [serial_console] and `token_ttl` of [consoleauth], seconds. */
   readonly serialBaseUrl: string;

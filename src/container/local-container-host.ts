@@ -110,6 +110,10 @@ export class LocalContainerHost implements ContainerHost {
     return this.#storage.images();
   }
 
+  removeUnusedImages(idleMs: number): Promise<readonly string[]> {
+    return this.#storage.removeUnusedImages(idleMs);
+  }
+
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
     this.parts.store.paths(instance); // checks the id
     operation.undo(`plug port ${vif.id}`, () => this.unplug(instance, vif));

@@ -61,6 +61,8 @@ export interface InstancePaths {
   readonly network: string;
   /** systemd's drop-in, bound into the container. */
   readonly systemdConf: string;
+  /** An application's tiny init, bound into the container. */
+  readonly init: string;
   /** criu's options for this container, read by the runtime at checkpoint and restore (annotation `org.criu.config`). */
   readonly criuConfig: string;
   readonly console: string;
@@ -90,6 +92,7 @@ export class InstanceStore {
       config: join(folder, 'bundle', 'config.json'),
       network: join(folder, 'net'),
       systemdConf: join(folder, 'systemd'),
+      init: join(folder, 'init'),
       criuConfig: join(folder, 'criu.conf'),
       console: join(folder, 'console.log'),
       run,

@@ -20,6 +20,8 @@ export interface ContainerStorage {
   /** @returns true if the image was in the cache already */
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
   images(): Promise<readonly string[]>;
+  /** Removes images that nobody has had for so long. @returns their ids */
+  removeUnusedImages(idleMs: number): Promise<readonly string[]>;
   /** A range of host ids for this instance, the same one if it has one. @returns its first id */
   allocateIds(id: string): Promise<number>;
   releaseIds(id: string): Promise<void>;

@@ -7,14 +7,12 @@ import type { Compute, InstanceCall } from '../compute.js';
 import { hint } from '../boot/build-request.js';
 import { checkGroupPolicy } from '../boot/group-policy.js';
 import { containerSpec } from '../container-spec.js';
-import { imageSource } from '../image-source.js';
 import { readPowerState, withAttribute } from '../instance-state.js';
 import { setStatus } from '../moves/migration.js';
 import { bringPorts } from '../moves/ports.js';
 import { placeHere } from '../placing.js';
 import { RefusedMethod } from '../refusal.js';
-import { userScope } from '../scope.js';
-import { ensureImages } from '../templates.js';
+import { fetchImages } from '../templates.js';
 import { HaulierError, messageOf, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Operation } from '../../base/operation.js';
@@ -118,14 +116,10 @@ async function claim(compute: Compute, { context, instance, uuid }: InstanceCall
 
 /** The image that the server was made of, and its templates, are in the cache afterwards. @returns their ids */
 async function originalImage(compute: Compute, call: InstanceCall): Promise<{ readonly image: string; readonly templates: readonly string[] }> {
-  const { args, context, instance, operation } = call;
+  const { args, instance } = call;
   const id = typeof args['image_ref'] === 'string' && args['image_ref'] !== '' ? args['image_ref'] : instance.text('image_ref');
   if (!id) throw new HaulierError('UNSUPPORTED', { what: 'evacuating a server that boots from a volume' });
-  operation.step('image');
-  const image = await compute.glance.image(userScope(context, operation.signal), id);
-  const source = imageSource(compute, context, { ...image }, instance.object('flavor')?.number('root_gb') ?? 0);
-  await withAttribute(compute, call, 'metadata');
-  return { image: source.id, templates: await ensureImages(compute, call, { ...image }, source, operation) };
+  return await fetchImages(compute, call, id);
 }
 
 /** States and place in one save: the server is never active at the dead host. The migration is done only then. */

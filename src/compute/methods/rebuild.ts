@@ -5,13 +5,11 @@
 import type { Compute, InstanceCall } from '../compute.js';
 import { containerSpec } from '../container-spec.js';
 import { evacuateInstance } from './evacuate.js';
-import { imageSource } from '../image-source.js';
 import { isNova } from '../failure-report.js';
 import { readPowerState, stopTiming, withAttribute } from '../instance-state.js';
 import { refreshVifs } from '../network/info-cache.js';
 import { RefusedMethod } from '../refusal.js';
-import { userScope } from '../scope.js';
-import { ensureImages } from '../templates.js';
+import { fetchImages } from '../templates.js';
 import { HaulierError, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { ContainerSpec } from '../../container/spec.js';
@@ -64,17 +62,13 @@ function checkRequest({ args, instance }: InstanceCall): void {
 
 /** Fetches the image, the templates over it, and what neutron knows of the ports. @returns the new guest */
 async function newSpec(compute: Compute, call: InstanceCall): Promise<ContainerSpec> {
-  const { args, context, instance, operation, uuid } = call;
+  const { args, context, instance, uuid } = call;
   const id = args['image_ref'];
   if (typeof id !== 'string' || id === '') throw new HaulierError('UNSUPPORTED', { what: 'rebuilding a server that boots from a volume' });
-  operation.step('image');
-  const image = await compute.glance.image(userScope(context, operation.signal), id);
-  const source = imageSource(compute, context, { ...image }, instance.object('flavor')?.number('root_gb') ?? 0);
-  await withAttribute(compute, call, 'metadata');
-  const templates = await ensureImages(compute, call, { ...image }, source, operation);
+  const { image, templates } = await fetchImages(compute, call, id);
   const vifs = await refreshVifs(compute, context, uuid);
   instance.object('info_cache')?.load('network_info', JSON.stringify(vifs));
-  return containerSpec(compute, instance, source.id, vifs, templates);
+  return containerSpec(compute, instance, image, vifs, templates);
 }
 
 /** The old guest ends, a new one takes its place and its ports. */

@@ -18,6 +18,7 @@ import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
 import type { ContainerSpec } from '../spec.js';
+import { applicationOf } from '../application/process.js';
 import { monitorOptions, writeBundle } from '../start.js';
 import { removeCgroups } from '../cgroup.js';
 import { beginStep, cleanupStep } from '../steps.js';
@@ -141,7 +142,7 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
     const rootfs = await parts.storage.mount(id, idBase);
     await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
     beginStep(operation, 'container.resume.bundle');
-    await writeBundle(parts, spec, idBase, rootfs, meta.from);
+    await writeBundle(parts, spec, idBase, rootfs, { application: await applicationOf(parts, id), restored: { from: meta.from } });
     if (!meta.from) return;
     await showImages(parts, spec, idBase, paths);
     await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });

@@ -24,6 +24,9 @@ import type { ImageStore } from '../image/image-store.js';
 import { baseIdmap, makeDisk, mountDisk, upperFolder, workFolder } from './disk.js';
 import { listMounts, mountsUnder, unmountAll, unmountEach, type Mount } from './mounts.js';
 
+/** Fault points of a root file system's making and mounting, in order. */
+export const rootFsFaultPoints = ['rootfs.prepared', 'rootfs.layers-mounted', 'rootfs.mounted'] as const;
+
 /** Paths of one instance's root file system. */
 export interface RootFsPaths {
   readonly disk: string;

@@ -144,6 +144,12 @@ export class FakeContainers implements ContainerHost {
     return had;
   }
   async images(): Promise<readonly string[]> { return [...this.cached]; }
+  /** For how long images had to be unused, each time. */
+  readonly aged: number[] = [];
+  async removeUnusedImages(idleMs: number): Promise<readonly string[]> {
+    this.aged.push(idleMs);
+    return [];
+  }
   async requireSnapshotKey(): Promise<void> { await this.steps.pass('containers.requireSnapshotKey'); }
   /** Images for which a snapshot with memory was asked. */
   readonly memoryFor: string[] = [];
@@ -152,7 +158,7 @@ export class FakeContainers implements ContainerHost {
       const { state } = this.#existing(id);
       if (memoryFor !== undefined) this.memoryFor.push(memoryFor);
       const memory = memoryFor === undefined || state === 'stopped' ? undefined : { format: 1, criu: '4.2.1', architecture: 'x64', memoryMiB: 20 };
-      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, memory, end: () => this.steps.pass('containers.snapshot.end') };
+      return { stream: Readable.from([Buffer.from('tar')]), expectedBytes: 3, frozenMs: 0, memory, application: undefined, end: () => this.steps.pass('containers.snapshot.end') };
     });
   }
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
