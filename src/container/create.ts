@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
+import { together } from '../base/together.js';
 import { checkpointPaths } from './checkpoint/images.js';
 import { destroyContainer } from './destroy.js';
 import { readHostFacts } from './checkpoint/facts.js';
@@ -45,8 +46,7 @@ export async function createContainer(parts: HostParts, spec: ContainerSpec, ope
   await store.makeFolders(spec.id);
   beginStep(operation, 'container.create.state');
   const state = { version: 1, idBase, wanted: 'stopped', startedAt: undefined, exit: undefined, guestFiles: false } as const;
-  await store.writeState(spec.id, { ...state, phase: 'creating' });
-  await store.writeSpec(spec);
+  await together(store.writeState(spec.id, { ...state, phase: 'creating' }), store.writeSpec(spec));
 
   beginStep(operation, 'container.create.disk');
   await storage.prepare(spec.id, { imageId: spec.imageId, templates: spec.templates ?? [], rootGiB: spec.limits.rootGiB }, operation);

@@ -18,11 +18,20 @@ for file in move inside knobs; do
   [ -r "$folder/$file" ] || fail "$folder/$file is missing"
 done
 
-pid=$(tr -d '\n' | sed -n 's/.*"pid"[[:space:]]*:[[:space:]]*\([0-9][0-9]*\).*/\1/p')
+# the shell itself reads and replaces: each program more is a millisecond of every boot and every resume
+state=
+while IFS= read -r line || [ -n "$line" ]; do state="$state$line"; done
+rest=${state#*\"pid\"}
+[ "$rest" != "$state" ] || fail "no pid in the state that the runtime gave"
+rest=${rest#"${rest%%[0-9]*}"}
+pid=${rest%%[!0-9]*}
 [ -n "$pid" ] || fail "no pid in the state that the runtime gave"
 [ -e "/proc/$pid/ns/net" ] || fail "process $pid is gone"
 
-problem=$(sed "s/@PID@/$pid/" "$folder/move" | ip -batch - 2>&1) || fail "cannot move the interfaces: $problem"
+move() {
+  while IFS= read -r line; do printf '%s\n' "${line%%@PID@*}$pid${line#*@PID@}"; done <"$folder/move" | ip -batch -
+}
+[ ! -s "$folder/move" ] || problem=$(move 2>&1) || fail "cannot move the interfaces: $problem"
 
 # shellcheck disable=SC2016 # expanded by the inner shell
 problem=$(nsenter --net="/proc/$pid/ns/net" sh -c '

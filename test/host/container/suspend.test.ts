@@ -154,6 +154,27 @@ real('what can be done with a suspended container', async (t) => {
   t.false(existsSync(join(bed.options.instancesPath, spec.id)));
 });
 
+real('criu locks the network where there is a connection, if only to itself', async (t) => {
+  const { bed } = t.context;
+  const spec = await boot(bed);
+  const options = (): Promise<string> => readFile(bed.host.parts.store.paths(spec.id).criuConfig, 'utf8');
+  await inside(bed, spec.id, 'sh', '-c', 'nc -ll -p 7001 -e cat >/dev/null 2>&1 </dev/null & true');
+  await until('it listens', async () => (await inside(bed, spec.id, 'netstat', '-ltn')).includes(':7001'));
+  await suspend(bed.host, spec.id);
+  t.regex(await options(), /^network-lock skip$/m);
+  await resume(bed.host, spec.id);
+  t.regex(await options(), /^network-lock nftables$/m, 'a restore always does');
+  await inside(bed, spec.id, 'sh', '-c', 'echo before > /run/word; (while cat /run/word; do sleep 0.2; done | nc 127.0.0.1 7001 > /run/out) >/dev/null 2>&1 </dev/null & true');
+  const heard = (word: string): Promise<unknown> => until(word, async () => (await inside(bed, spec.id, 'cat', '/run/out')).includes(word));
+  await heard('before');
+  await suspend(bed.host, spec.id);
+  t.regex(await options(), /^network-lock nftables$/m);
+  await resume(bed.host, spec.id);
+  await inside(bed, spec.id, 'sh', '-c', 'echo after > /run/word');
+  await heard('after');
+  await operate((operation) => bed.host.destroy(spec.id, operation));
+});
+
 real('a paused one is taken as it stands; a resume lets it run', async (t) => {
   const { bed } = t.context;
   const { host } = bed;

@@ -58,6 +58,16 @@ host('two instances share the tree, each sees its files as its own and none of t
   t.deepEqual([...readdirSync(one.dir), ...readdirSync(two.dir)], []);
 }));
 
+host('what a flush was done for is on the disk while it is mounted', (t) => withImage(async (b) => {
+  const { dir, rootfs } = await boot(b, 'flushed', bases[0]);
+  const onDisk = async (): Promise<string> => (await run('debugfs', ['-R', 'cat /upper/etc/late', rootFsPaths(dir).disk])).stdout;
+  await inside(rootfs, bases[0], 'echo written > /etc/late');
+  await b.rootFs.flush(dir);
+  t.is(await onDisk(), 'written\n');
+  await b.rootFs.remove(dir);
+  await b.rootFs.flush(dir); // not mounted: nothing to do
+}));
+
 host('file capabilities and set-uid programs work inside, from the tree and after a copy-up, and give nothing outside', (t) => withImage(async (b) => {
   const { dir, rootfs } = await boot(b, 'caps', bases[0]);
   const user = (line: string): Promise<string> => inside(rootfs, bases[0], line, [0], '1000:1000');

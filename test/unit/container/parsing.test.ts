@@ -14,6 +14,7 @@ import { startTicksOf } from '../../../src/container/process.js';
 import { parseAnswer } from '../../../src/container/runtime/conmon.js';
 import { classifyExit } from '../../../src/container/runtime/exits.js';
 import { shutdownWay } from '../../../src/container/shutdown.js';
+import { noneInUse } from '../../../src/container/verdict/sockets.js';
 import { nicStats, parseBlkio, parseIoStat } from '../../../src/container/stats.js';
 import { InstanceStore } from '../../../src/container/state.js';
 import { containerFaultPoints } from '../../../src/container/steps.js';
@@ -65,6 +66,10 @@ test('conmon\'s answer, exit codes, shutdown', (t) => {
 });
 
 test('kernel texts', (t) => {
+  const counters = 'sockets: used 16\nTCP: inuse 0 orphan 0 tw 0 alloc 318 mem 169\nUDP: inuse 10 mem 0\n';
+  t.true(noneInUse(counters, 'TCP'));
+  t.false(noneInUse(counters, 'UDP'));
+  t.false(noneInUse('', 'TCP'), 'where nothing is told, the table is read');
   t.is(startTicksOf(`7 (a) b) S ${Array.from({ length: 18 }, (_, index) => index).join(' ')} 987 0`), 987);
   t.is(startTicksOf('7 (x) Z 1 1'), undefined);
   t.is(hardOpenFiles('Max open files            1024                 20000                files \n'), 20_000);
