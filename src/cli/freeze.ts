@@ -1,23 +1,23 @@
 /** `haulier can-freeze` and `haulier host freeze|thaw`. */
+import { findContainer, lookParts } from './containers.js';
 import { containerOptions } from './wiring.js';
 import type { LoadedConfig } from '../base/config/load.js';
+import { isHaulierError } from '../base/errors.js';
 import { createLog } from '../base/log.js';
-import { readCgroupLayout } from '../container/cgroup.js';
 import { freezeHost, thawHost } from '../container/checkpoint/whole-host.js';
 import { takeHost } from '../container/host-lock.js';
 import { LocalContainerHost } from '../container/local-container-host.js';
-import { InstanceStore } from '../container/state.js';
 import { verdictOf } from '../container/verdict/verdict.js';
 
 /** Prints the verdict; only looks, so it may run beside the service. @returns 0 if the container can be frozen, 1 if not, 2 if there is nothing to judge */
-export async function canFreeze(loaded: LoadedConfig, id: string, print: (line: string) => void): Promise<number> {
-  const options = containerOptions(loaded.config);
-  const store = new InstanceStore(options.instancesPath, options.runPath);
-  const state = await store.readState(id);
-  const verdict = state && (await verdictOf({ options, store, cgroups: await readCgroupLayout() }, id));
+export async function canFreeze(loaded: LoadedConfig, word: string, print: (line: string) => void): Promise<number> {
+  const parts = await lookParts(loaded);
+  const id = await findContainer(parts.store, word).catch((error: unknown) => { if (isHaulierError(error, 'INSTANCE_NOT_FOUND')) return undefined; throw error; });
+  const state = id === undefined ? undefined : await parts.store.readState(id);
+  const verdict = id === undefined || !state ? undefined : await verdictOf(parts, id);
   if (!verdict) {
     const why = state?.wanted === 'suspended' ? 'is suspended already' : 'does not run';
-    print(state ? `${id} ${why}: there is nothing to judge` : `there is no container ${id} on this host`);
+    print(state ? `${id} ${why}: there is nothing to judge` : `there is no container ${word} on this host`);
     return 2;
   }
   print(verdict.freezable ? 'yes' : 'no');

@@ -7,6 +7,7 @@ import { computeSettings, containerOptions, haulSettings, messagingOptions, open
 import type { Config, LoadedConfig } from '../base/config/load.js';
 import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import { createLog, type Log } from '../base/log.js';
+import type { OperationView } from '../base/operation.js';
 import { HaulTransport, listenForHauls } from '../compute/moves/haul-transport.js';
 import { ComputeService } from '../compute/service.js';
 import { takeHost } from '../container/host-lock.js';
@@ -60,19 +61,20 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     placement: openstack.placement, neutron: openstack.neutron, glance: openstack.glance,
     prefetch: () => openstack.keystone.prefetch(stopping.signal),
   });
+  const operations = (): OperationView[] => (service.compute?.operations.running ?? []).map((operation) => operation.view());
   const http = config.haulier.http_listen === 'off' ? undefined : await startHttp(config.haulier.http_listen, {
     notReady: () => service.notReady,
     containers: () => containers.list(),
     verdict: (id) => containers.verdict(id),
     abilities: () => service.compute?.tracker.abilities,
     tally: containers.tally,
-    operations: () => (service.compute?.operations.running ?? []).map((operation) => operation.view()),
+    operations,
   }, log);
-  const control = await startControl(config.haulier.run_path, templateCommands(containers, async (id, name, work) => {
+  const control = await startControl(config.haulier.run_path, { operations: async () => operations(), ...templateCommands(containers, async (id, name, work) => {
     const { compute } = service;
     if (!compute) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'the start of the service' });
     return await compute.locks.hold(id, () => compute.operations.run({ name, instance: id }, work));
-  }), log);
+  }) }, log);
   let code = 0;
   try {
     await service.start(stopping.signal);

@@ -1,5 +1,6 @@
 /** `haulier template mark ID` and `haulier template capture ID NAME` (docs/templates.md). */
 import { isAbsolute, resolve } from 'node:path';
+import { findContainer } from './containers.js';
 import { containerOptions } from './wiring.js';
 import type { LoadedConfig } from '../base/config/load.js';
 import { createLog } from '../base/log.js';
@@ -8,6 +9,7 @@ import { HaulierError } from '../base/errors.js';
 import type { ContainerHost } from '../container/container-host.js';
 import { takeHost } from '../container/host-lock.js';
 import { LocalContainerHost } from '../container/local-container-host.js';
+import { InstanceStore } from '../container/state.js';
 import type { Captured } from '../container/template/capture.js';
 import { callService, NoService, type Commands } from '../http/control.js';
 import type { TemplateRequest } from './template-request.js';
@@ -31,8 +33,9 @@ export function templateCommands(host: Pick<ContainerHost, 'markTemplate' | 'cap
 }
 
 /** Has the service do it, or does it in the place of one that does not run. */
-export async function templateCommand(loaded: LoadedConfig, asked: TemplateRequest, print: (line: string) => void): Promise<number> {
+export async function templateCommand(loaded: LoadedConfig, words: TemplateRequest, print: (line: string) => void): Promise<number> {
   const options = containerOptions(loaded.config);
+  const asked = { ...words, id: await findContainer(new InstanceStore(options.instancesPath, options.runPath), words.id) };
   const file = resolve(asked.output ?? `${asked.name.replaceAll('/', '_')}.tar.zst`);
   const call = async (name: string, args: Readonly<Record<string, unknown>>): Promise<unknown> => {
     try {

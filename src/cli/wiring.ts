@@ -4,6 +4,7 @@ import type { Config, LoadedConfig } from '../base/config/load.js';
 import { HaulierError } from '../base/errors.js';
 import { findCommand } from '../base/run.js';
 import type { ContainerHostOptions } from '../container/container-host.js';
+import type { SerialPorts } from '../container/serial-consoles.js';
 import type { ComputeSettings } from '../compute/settings.js';
 import type { HaulSettings } from '../haul/settings.js';
 import type { MessagingOptions } from '../messaging/options.js';
@@ -44,11 +45,21 @@ export function containerOptions(config: Config): ContainerHostOptions {
     imageTimeoutSeconds: haulier.image_timeout,
     consoleLogBytes: haulier.console_log_bytes,
     networkMtu: os_vif_ovs.network_device_mtu,
+    serial: serialPorts(config),
     lazyResume: haulier.lazy_resume,
     quiesceSeconds: haulier.quiesce_timeout,
     crashDumps: { path: haulier.crash_dump_path || undefined, keep: haulier.crash_dump_keep, maxBytes: haulier.crash_dump_max_bytes },
     snapshotKey: haulier.snapshot_key,
   };
+}
+
+const defaultSerialPorts = { first: 10_000, end: 20_000 };
+
+/** Where serial consoles are; a range that is none is the default one, as Nova takes it (nova/console/serial.py `_get_port_range`). */
+function serialPorts({ serial_console: { enabled, port_range: range, proxyclient_address: address } }: Config): SerialPorts | undefined {
+  if (!enabled) return undefined;
+  const [first = NaN, end = NaN] = range.split(':').map(Number);
+  return { address, ...(first < end && end <= 65_536 ? { first, end } : defaultSerialPorts) };
 }
 
 /** Settings of the haul room. */
@@ -143,6 +154,8 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     removeUnusedImages: image_cache.remove_unused_base_images,
     removeUnusedImagesSeconds: image_cache.remove_unused_original_minimum_age_seconds,
     pidsLimit: haulier.pids_limit,
+    serialBaseUrl: loaded.config.serial_console.base_url,
+    consoleTokenTtl: loaded.config.consoleauth.token_ttl,
     dhcpDomain: api.dhcp_domain,
   };
 }

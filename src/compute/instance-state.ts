@@ -27,12 +27,14 @@ export async function requireContainer(compute: Compute, uuid: string): Promise<
   if (!(await compute.containers.spec(uuid))) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: uuid });
 }
 
-/** Brings the container's interfaces in step with the info cache, then starts it; its ports are plugged with it. A server that was shelved with its memory, and is still here, is resumed. */
+/** Brings the container's interfaces in step with the info cache, then starts it; its ports are plugged with it. A server that was shelved with its memory, and is still here, goes on where it was. */
 export async function startFromCache(compute: Compute, call: InstanceCall): Promise<void> {
   await requireContainer(compute, call.uuid);
   await compute.containers.updateVifs(call.uuid, vifSpecs(cachedVifs(call.instance)));
   const { state } = await compute.containers.view(call.uuid);
-  await (state === 'suspended' ? compute.containers.resume(call.uuid, call.operation) : compute.containers.startContainer(call.uuid, call.operation));
+  if (state === 'suspended') await compute.containers.resume(call.uuid, call.operation);
+  else if (state === 'paused') await compute.containers.unpause(call.uuid, call.operation);
+  else await compute.containers.startContainer(call.uuid, call.operation);
 }
 
 /** The server goes on where it was, also when this service is being stopped: hence an operation of its own. Never throws. */

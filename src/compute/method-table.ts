@@ -17,6 +17,7 @@ import { finishResize } from './methods/resize-finish.js';
 import { prepResize } from './methods/resize-prep.js';
 import { finishRevertResize, revertResize } from './methods/resize-revert.js';
 import { resizeInstance } from './methods/resize.js';
+import { getSerialConsole, validateConsolePort } from './methods/serial-console.js';
 import { shelveInstance, shelveOffloadInstance } from './methods/shelve.js';
 import { backupInstance, snapshotInstance } from './methods/snapshot.js';
 import { prepareTerminate, restoreInstance, softDeleteInstance, terminateInstance } from './methods/terminate.js';
@@ -98,7 +99,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   get_instance_diagnostics: row('call', 'F', { state: 'done', instance: getInstanceDiagnostics, locked: false }),
   get_mks_console: row('call', 'F', unsupported({ error: consoleType })),
   get_rdp_console: row('internal', 'F', unsupported({ error: consoleType })),
-  get_serial_console: row('call', 'F', notYet({ error: consoleType })),
+  get_serial_console: row('call', 'F', { state: 'done', instance: getSerialConsole, locked: false }),
   get_spice_console: row('call', 'F', unsupported({ error: consoleType })),
   get_vnc_console: row('call', 'F', unsupported({ error: consoleType })),
   host_maintenance_mode: row('call', '', unsupported()),
@@ -143,7 +144,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   unquiesce_instance: row('cast', '', { state: 'done', instance: unquiesceInstance }),
   unrescue_instance: row('cast', 'TEF', notYet()),
   unshelve_instance: row('cast', 'TEF', { state: 'done', instance: unshelveInstance }),
-  validate_console_port: row('call', 'F', notYet()),
+  validate_console_port: row('call', 'F', { state: 'done', instance: validateConsolePort, locked: false }),
   volume_snapshot_create: row('cast', '', unsupported()),
   volume_snapshot_delete: row('cast', '', unsupported()),
 };

@@ -54,7 +54,7 @@ const lostBuildsSeconds = 600;
 const retryMs = 2000;
 
 /** Methods that never wait behind others: what a running operation waits for, and reads. */
-const unlimited = new Set(['external_instance_event', 'terminate_instance', 'get_console_output', 'get_host_uptime', 'set_host_enabled']);
+const unlimited = new Set(['external_instance_event', 'terminate_instance', 'get_console_output', 'get_serial_console', 'validate_console_port', 'get_host_uptime', 'set_host_enabled']);
 
 /** One host's compute service. */
 export class ComputeService {

@@ -48,5 +48,8 @@ export interface ComputeSettings {
   readonly removeUnusedImages: boolean;
   readonly removeUnusedImagesSeconds: number;
   readonly pidsLimit: number;
+  /** `base_url` of [serial_console] and `token_ttl` of [consoleauth], seconds. */
+  readonly serialBaseUrl: string;
+  readonly consoleTokenTtl: number;
   readonly dhcpDomain: string;
 }

@@ -2,8 +2,9 @@
  * Application templates (docs/templates.md): `haulier:templates` of a server's metadata, else of its flavor, else of its image names
  * images whose layers lie over the server's own, in that order.
  */
-import type { Compute } from './compute.js';
+import type { Compute, InstanceCall } from './compute.js';
 import { imageSource, isTemplate, templateProperty } from './image-source.js';
+import { withAttribute } from './instance-state.js';
 import { userScope } from './scope.js';
 import { HaulierError, isHaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
@@ -95,6 +96,16 @@ export async function ensureImages(compute: Compute, about: { readonly context: 
   const templates = await templateSources(compute, about.context, about.instance, image, operation.signal);
   for (const one of [source, ...templates]) await compute.containers.ensureImage(one, operation);
   return templates.map(({ id }) => id);
+}
+
+/** An image of Glance as a server's new one, with its templates: both are in the cache afterwards. @returns their ids @throws as `imageSource` and `ensureImages` */
+export async function fetchImages(compute: Compute, call: InstanceCall, id: string): Promise<{ readonly image: string; readonly templates: readonly string[] }> {
+  const { context, instance, operation } = call;
+  operation.step('image');
+  const image = { ...(await compute.glance.image(userScope(context, operation.signal), id)) };
+  const source = imageSource(compute, context, image, instance.object('flavor')?.number('root_gb') ?? 0);
+  await withAttribute(compute, call, 'metadata');
+  return { image: source.id, templates: await ensureImages(compute, call, image, source, operation) };
 }
 
 /** What a snapshot's image says of the templates in its tree: it holds them, so a server made from it gets them no second time. */

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { chown, readdir, readFile, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { foldersIn, textOf } from './kernel-files.js';
 
 /** The host's cgroup mounts. */
 export interface CgroupLayout {
@@ -80,12 +81,11 @@ export async function isFrozen(layout: CgroupLayout, cgroupsPath: string): Promi
 }
 
 /** Pids in the container's group and the groups below it. */
-export async function cgroupPids(layout: CgroupLayout, cgroupsPath: string): Promise<number[]> {
+export function cgroupPids(layout: CgroupLayout, cgroupsPath: string): number[] {
   const pids = new Set<number>();
   for (const folder of cgroupFolders(layout, cgroupsPath)) {
-    for (const group of [...(await groupsBelow(folder)), folder]) {
-      const text = await readFile(join(group, 'cgroup.procs'), 'utf8').catch(() => '');
-      for (const pid of text.split('\n')) if (Number(pid) > 0) pids.add(Number(pid));
+    for (const group of [...groupsBelow(folder), folder]) {
+      for (const pid of textOf(join(group, 'cgroup.procs')).split('\n')) if (Number(pid) > 0) pids.add(Number(pid));
     }
   }
   return [...pids];
@@ -96,7 +96,7 @@ export async function removeCgroups(layout: CgroupLayout, cgroupsPath: string): 
   const left: string[] = [];
   for (const folder of cgroupFolders(layout, cgroupsPath)) {
     if (!existsSync(folder)) continue;
-    for (const group of [...(await groupsBelow(folder)), folder]) {
+    for (const group of [...groupsBelow(folder), folder]) {
       await rmdir(group).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') left.push(group);
       });
@@ -106,12 +106,6 @@ export async function removeCgroups(layout: CgroupLayout, cgroupsPath: string): 
 }
 
 /** Groups below `folder`, deepest first. */
-async function groupsBelow(folder: string): Promise<string[]> {
-  const found: string[] = [];
-  for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
-    if (!entry.isDirectory()) continue;
-    const child = join(folder, entry.name);
-    found.push(...(await groupsBelow(child)), child);
-  }
-  return found;
+function groupsBelow(folder: string): string[] {
+  return foldersIn(folder).map((name) => join(folder, name)).flatMap((child) => [...groupsBelow(child), child]);
 }

@@ -2,7 +2,7 @@
  * The console's text. conmon writes it as lines `TIME stdout F|P TEXT` (k8s-file) and begins the file anew when it is full; a second
  * name on the file, `console.log.1`, keeps what was in it. So there are at most two files, each at most as large as allowed.
  */
-import { link, open, rename, rm, stat } from 'node:fs/promises';
+import { link, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { HaulierError } from '../base/errors.js';
 
 const defaultMaxBytes = 1024 * 1024;
@@ -58,21 +58,23 @@ export function lastLines(text: string, lines: number | undefined): string {
  * Reads the console.
  * @param lines how many of its last lines; undefined: all that is kept
  * @param maxBytes at most so many bytes are read, from the end
+ * @param until reads the newest part only as far as this
  * @throws CONSOLE_UNAVAILABLE if the container never had one
  */
-export async function readConsole(path: string, lines: number | undefined, maxBytes = defaultMaxBytes): Promise<string> {
-  const now = await tail(path, maxBytes);
+export async function readConsole(path: string, lines: number | undefined, maxBytes = defaultMaxBytes, until?: number): Promise<string> {
+  const now = await tail(path, maxBytes, until);
   const older = await tail(olderConsole(path), maxBytes - (now?.text.length ?? 0));
   if (!now && !older) throw new HaulierError('CONSOLE_UNAVAILABLE');
   const before = older && older.inode !== now?.inode ? older.text : '';
   return lastLines(consoleText(before + (now?.text ?? '')), lines);
 }
 
-async function tail(path: string, maxBytes: number): Promise<{ readonly text: string; readonly inode: number } | undefined> {
+async function tail(path: string, maxBytes: number, until = Infinity): Promise<{ readonly text: string; readonly inode: number } | undefined> {
   const handle = await open(path, 'r').catch(() => undefined);
   if (!handle) return undefined;
   try {
-    const { size, ino } = await handle.stat();
+    const { size: whole, ino } = await handle.stat();
+    const size = Math.min(whole, until);
     const length = Math.max(0, Math.min(size, maxBytes));
     const buffer = Buffer.alloc(length);
     const { bytesRead } = await handle.read(buffer, 0, length, size - length);
@@ -80,4 +82,42 @@ async function tail(path: string, maxBytes: number): Promise<{ readonly text: st
   } finally {
     await handle.close();
   }
+}
+
+/**
+ * Follows the console from where it is now, also when conmon begins the file anew.
+ * @returns how far the file goes now, and what gives what has come since then, or the last call; of a file that was replaced more than once in between only the last
+ */
+export async function followConsole(path: string): Promise<{ readonly size: number; readonly more: () => Promise<string> }> {
+  let now = await open(path, 'r').catch(() => undefined);
+  const size = now ? (await now.stat()).size : 0;
+  let at = size;
+  let rest = '';
+  const chunk = Buffer.alloc(64 * 1024);
+  const drain = async (handle: FileHandle): Promise<void> => {
+    for (;;) {
+      const { bytesRead } = await handle.read(chunk, 0, chunk.length, at);
+      if (bytesRead === 0) return;
+      rest += chunk.toString('latin1', 0, bytesRead); // a character may be cut here: put together below
+      at += bytesRead;
+    }
+  };
+  const more = async (): Promise<string> => {
+    if (now) await drain(now);
+    const there = await stat(path).catch(() => undefined);
+    if (there && there.ino !== (await now?.stat())?.ino) {
+      if (now) {
+        await drain(now); // what came before the change
+        await now.close();
+      }
+      at = 0;
+      now = await open(path, 'r').catch(() => undefined);
+      if (now) await drain(now);
+    }
+    const whole = rest.lastIndexOf('\n') + 1;
+    const text = Buffer.from(rest.slice(0, whole), 'latin1').toString('utf8');
+    rest = rest.slice(whole);
+    return consoleText(text);
+  };
+  return { size, more };
 }

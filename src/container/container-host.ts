@@ -1,5 +1,7 @@
 /** The door of this room: one host's containers. `compute/` uses only this and `spec.ts`. */
 import type { Operation } from '../base/operation.js';
+import type { ConsoleLine } from './console-line.js';
+import type { SerialDoor, SerialPorts } from './serial-consoles.js';
 import type { ContainerMoves } from './container-moves.js';
 import type { Abilities } from './abilities.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
@@ -47,6 +49,12 @@ export interface ContainerHost {
    */
   announce(id: string): Promise<void>;
 
+  /**
+   * Whether `create` would take this spec now; its images must be in the cache. Before something is ended that the new container
+   * replaces.
+   * @throws what `create` throws of spec and images
+   */
+  check(spec: ContainerSpec): Promise<void>;
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
   /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */
@@ -71,9 +79,9 @@ export interface ContainerHost {
   requireSnapshotKey(): Promise<void>;
   /**
    * Freezes it to disk: its memory is free, nothing of it runs, its ports are unplugged; survives restarts of service and host.
-   * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started.
+   * A suspended container can be resumed, stopped (its memory is lost), destroyed; not started. A paused one is taken too; a resume lets it run.
    * @param wantedBy `host`: frozen with all others, by `haulier host freeze`
-   * @throws SUSPEND_FAILED, DISK_FULL: it runs on as before; INSTANCE_STATE
+   * @throws SUSPEND_FAILED, DISK_FULL: it runs on, or stays paused, as before; INSTANCE_STATE
    */
   suspend(id: string, operation: Operation, wantedBy?: 'user' | 'host'): Promise<void>;
   /**
@@ -117,6 +125,10 @@ export interface ContainerHost {
   stats(id: string): Promise<ContainerStats>;
   /** The console's text, the last `lines` of it if given. @throws CONSOLE_UNAVAILABLE */
   consoleLog(id: string, lines: number | undefined): Promise<string>;
+  /** A session on its console. @throws INSTANCE_STATE if it does not run */
+  openConsole(id: string): Promise<ConsoleLine>;
+  /** Serial consoles by TCP; undefined where the operator offers none. */
+  readonly serial: SerialDoor | undefined;
   /** Called when a container ends by itself. */
   onExit(listener: (exit: ContainerExit) => void): void;
 
@@ -145,6 +157,8 @@ export interface ContainerHostOptions {
   readonly imageTimeoutSeconds: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  /** Where serial consoles are offered; undefined: nowhere. */
+  readonly serial?: SerialPorts | undefined;
   /** Whether a resume may let the processes run before all their memory is read. */
   readonly lazyResume: 'auto' | 'never';
   readonly crashDumps: CrashDumpOptions;

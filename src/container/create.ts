@@ -4,20 +4,36 @@ import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { checkpointPaths } from './checkpoint/images.js';
 import { destroyContainer } from './destroy.js';
+import { readHostFacts } from './checkpoint/facts.js';
 import { giveMemory } from './memory-image/clone.js';
+import { requireFit, requireMemory } from './memory-image/manifest.js';
 import { checkVif } from './network/plug.js';
 import type { HostParts } from './parts.js';
 import type { ContainerSpec } from './spec.js';
 import { beginStep } from './steps.js';
 
 /**
+ * Whether a container of this spec could be made here, with its images as they are in the cache. Changes nothing.
+ * @throws what `createContainer` throws of spec and images: VIF_PLUG_FAILED, IMAGE_NOT_FOUND, STATE_DAMAGED, TEMPLATE_UNACCEPTABLE,
+ * MEMORY_IMAGE_REFUSED, MEMORY_IMAGE_MISFIT, IMAGE_TOO_LARGE
+ */
+export async function checkContainer(parts: HostParts, spec: ContainerSpec): Promise<void> {
+  spec.vifs.forEach(checkVif);
+  const memory = await parts.storage.check(spec.imageId, spec.templates ?? []);
+  if (!memory) return;
+  if (spec.templates?.[0] !== undefined) throw new HaulierError('TEMPLATE_UNACCEPTABLE', { template: spec.templates[0], reason: 'the image is a snapshot with memory, whose processes count on its files as they are' });
+  requireMemory(memory.manifest, spec.limits);
+  requireFit(memory.manifest, await readHostFacts(parts.options));
+}
+
+/**
  * Directory, id range, disk, spec; from a snapshot with memory its checkpoint, which its first start resumes. The operation's rollback
  * destroys it.
- * @throws INSTANCE_STATE if it is there already; MEMORY_IMAGE_MISFIT, IMAGE_TOO_LARGE
+ * @throws INSTANCE_STATE if it is there already; what `checkContainer` throws
  */
 export async function createContainer(parts: HostParts, spec: ContainerSpec, operation: Operation): Promise<void> {
   const { store, storage } = parts;
-  spec.vifs.forEach(checkVif);
+  await checkContainer(parts, spec);
   const before = await store.readState(spec.id).catch(() => undefined);
   if (before?.phase === 'ready' || before?.phase === 'starting') throw new HaulierError('INSTANCE_STATE', { instance: spec.id, state: before.phase, action: 'create' });
   if (await store.exists(spec.id)) await destroyContainer(parts, spec.id, operation); // the rest of an earlier try
@@ -35,10 +51,9 @@ export async function createContainer(parts: HostParts, spec: ContainerSpec, ope
   beginStep(operation, 'container.create.disk');
   await storage.prepare(spec.id, { imageId: spec.imageId, templates: spec.templates ?? [], rootGiB: spec.limits.rootGiB }, operation);
   const memory = await storage.memory(spec.id);
-  if (memory && spec.templates?.[0] !== undefined) throw new HaulierError('TEMPLATE_UNACCEPTABLE', { template: spec.templates[0], reason: 'the image is a snapshot with memory, whose processes count on its files as they are' });
   if (memory) {
     beginStep(operation, 'container.create.memory');
-    await giveMemory(parts, spec, checkpointPaths(store.paths(spec.id)), memory);
+    await giveMemory(checkpointPaths(store.paths(spec.id)), memory);
   }
   beginStep(operation, 'container.create.record');
   await store.writeState(spec.id, { ...state, phase: 'ready', ...(memory ? { wanted: 'suspended', suspendedFor: 'boot' } : {}) });

@@ -6,13 +6,14 @@ import type { Operation } from '../base/operation.js';
 import { probeAbilities, type Abilities } from './abilities.js';
 import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
+import { openConsole, type ConsoleLine } from './console-line.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
 import { suspendContainer } from './checkpoint/dump.js';
 import { PageKeeper } from './checkpoint/page-keeper.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
-import { createContainer } from './create.js';
+import { checkContainer, createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
 import { Ends } from './ends.js';
 import { LocalStorage } from './local-storage.js';
@@ -23,6 +24,7 @@ import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
 import { quiesce, unquiesce } from './quiesce.js';
 import { reconcile } from './reconcile.js';
+import { SerialConsoles } from './serial-consoles.js';
 import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import { startContainer } from './start.js';
@@ -40,6 +42,7 @@ export class LocalContainerHost implements ContainerHost {
   readonly moves = new LocalMoves(() => this.parts);
   /** How suspends and resumes went, for the metrics. */
   readonly tally = new Tally();
+  readonly serial: SerialConsoles | undefined;
   readonly #options: ContainerHostOptions;
   readonly #log: Log;
   readonly #storage: ContainerStorage;
@@ -54,6 +57,7 @@ export class LocalContainerHost implements ContainerHost {
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
     this.#options = options;
     this.#log = log;
+    this.serial = options.serial && new SerialConsoles(options.serial, new InstanceStore(options.instancesPath, options.runPath), (id) => this.openConsole(id), log);
     this.#storage = storage ?? new LocalStorage(options, new InstanceStore(options.instancesPath, options.runPath), log);
   }
 
@@ -88,6 +92,7 @@ export class LocalContainerHost implements ContainerHost {
 
   async stop(): Promise<void> {
     await this.#pages?.stop();
+    this.serial?.closeAll();
     for (const id of this.#quiesced.keys()) await this.unquiesce(id);
     this.#ends?.stop();
     this.#ends = undefined;
@@ -118,6 +123,10 @@ export class LocalContainerHost implements ContainerHost {
   async unplug(instance: string, vif: VifSpec): Promise<void> {
     this.parts.store.paths(instance);
     await this.parts.plugger.unplug(instance, vif);
+  }
+
+  async check(spec: ContainerSpec): Promise<void> {
+    await checkContainer(this.parts, spec);
   }
 
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {
@@ -242,6 +251,7 @@ export class LocalContainerHost implements ContainerHost {
 
   async destroy(id: string, operation: Operation, ports: readonly VifSpec[] = []): Promise<void> {
     this.#watched.leave(id);
+    this.serial?.close(id);
     await destroyContainer(this.parts, id, operation, ports);
     await this.#watched.files.clear(id);
   }
@@ -273,6 +283,10 @@ export class LocalContainerHost implements ContainerHost {
     const path = this.parts.store.paths(id).console;
     await keepConsole(path, this.#options.consoleLogBytes);
     return await readConsole(path, lines, this.#options.consoleLogBytes);
+  }
+
+  openConsole(id: string): Promise<ConsoleLine> {
+    return openConsole(this.parts.store, id);
   }
 
   onExit(listener: (exit: ContainerExit) => void): void {

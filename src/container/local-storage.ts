@@ -73,6 +73,10 @@ export class LocalStorage implements ContainerStorage {
     this.#ranges.delete(id);
   }
 
+  check(imageId: string, templates: readonly string[]): Promise<ImageMemory | undefined> {
+    return this.#images.check(imageId, templates);
+  }
+
   async prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void> {
     await this.prepareIn(this.#store.paths(id).folder, disk, operation);
   }
@@ -92,6 +96,10 @@ export class LocalStorage implements ContainerStorage {
 
   unmount(id: string): Promise<void> {
     return this.#rootFs.unmount(this.#store.paths(id).folder);
+  }
+
+  flush(id: string): Promise<void> {
+    return this.#rootFs.flush(this.#store.paths(id).folder);
   }
 
   async snapshot(id: string, still: Still, operation: Operation): Promise<Archive & { readonly expectedBytes: number }> {

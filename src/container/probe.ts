@@ -153,7 +153,7 @@ async function probeIdmap(options: ContainerHostOptions): Promise<string> {
 /** Commands that are called, and the Debian package of each. */
 const tools: readonly (readonly [string, string])[] = [
   ['ip', 'iproute2'], ['nsenter', 'util-linux'], ['unshare', 'util-linux'], ['mount', 'mount'], ['umount', 'mount'], ['mkfs.ext4', 'e2fsprogs'],
-  ['bwrap', 'bubblewrap'], ['tar', 'tar'], ['gzip', 'gzip'], ['xz', 'xz-utils'], ['zstd', 'zstd'], ['sync', 'coreutils'],
+  ['bwrap', 'bubblewrap'], ['tar', 'tar'], ['gzip', 'gzip'], ['xz', 'xz-utils'], ['zstd', 'zstd'], ['sync', 'coreutils'], ['perl', 'perl-base'],
 ];
 
 /** Commands of single kinds of images, what each is for, and its Debian package. */

@@ -36,7 +36,7 @@ export function isAlive(id: ProcessId): boolean {
 /** Waits until the process is gone. @returns false if it still lives after `timeoutMs` */
 export async function waitGone(id: ProcessId, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
   const end = performance.now() + timeoutMs;
-  for (let pause = 2; isAlive(id); pause = Math.min(pause * 2, 50)) {
+  for (let pause = 1; isAlive(id); pause = Math.min(pause * 1.3, 50)) {
     if (performance.now() >= end) return false;
     await sleep(pause, undefined, signal ? { signal } : {});
   }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { chmod, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeAtomic, writeJsonAtomic } from '../base/atomic.js';
+import { replaceFile } from '../base/atomic.js';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { together } from '../base/together.js';
@@ -18,7 +18,7 @@ import { rotateConsole } from './console.js';
 import { writeGuestFiles } from './guest-files.js';
 import { resolveInside } from './guest-tree.js';
 import { hookScript, writeHookFiles } from './network/hook-files.js';
-import { restoreOnly } from './network/restore-only.js';
+import { restoreOnly, restoreOnlyKnobs } from './network/restore-only.js';
 import { systemdConf } from './oci/mounts.js';
 import { defaultInit, ociConfig } from './oci/spec.js';
 import { cgroupsPath, type HostParts } from './parts.js';
@@ -120,7 +120,7 @@ async function requireInit(spec: ContainerSpec, rootfs: string): Promise<void> {
 }
 
 /**
- * Writes `config.json`, the hook's batch files and systemd's drop-in; all anew at every start.
+ * Writes `config.json`, the hook's batch files and systemd's drop-in; all anew at every start, so nobody waits for the disk.
  * @param about.restored its processes come from memory, maybe that of another container
  * @throws IMAGE_UNACCEPTABLE if it has not what it is to run
  */
@@ -133,10 +133,10 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
   const first = application ? { ...(await applicationProcess(spec.imageId, application, rootfs, idBase, restored === undefined)), initFolder: paths.init } : undefined;
   const dropIn = join(paths.systemdConf, '50-haulier.conf');
   await Promise.all([
-    writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu, from ? restoreOnly(spec.vifs, from.addresses) : []),
-    writeAtomic(paths.criuConfig, from ? imageCriuConfig(parts.cgroups, cgroupsPath(parts, spec.id)) : criuConfig),
-    writeAtomic(dropIn, systemdConf, 0o644).then(() => chmod(dropIn, 0o644)),
-    writeJsonAtomic(paths.config, ociConfig(spec, {
+    writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu, from && { lines: restoreOnly(spec.vifs, from.addresses), knobs: restoreOnlyKnobs(spec.vifs, from.addresses) }),
+    replaceFile(paths.criuConfig, from ? imageCriuConfig(parts.cgroups, cgroupsPath(parts, spec.id)) : criuConfig),
+    replaceFile(dropIn, systemdConf, 0o644).then(() => chmod(dropIn, 0o644)),
+    replaceFile(paths.config, JSON.stringify(ociConfig(spec, {
       idBase,
       rootfs,
       cgroupsPath: cgroupsPath(parts, spec.id),
@@ -148,7 +148,7 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
       ...(first ? { application: first } : {}),
       criuConfig: paths.criuConfig,
       hook: { script: hookScript, folder: paths.network },
-    })),
+    }), undefined, 1) + '\n'),
   ]);
 }
 

@@ -13,7 +13,7 @@ const microsecond = 1000; // nanoseconds
 const noDisk: Disk = { readBytes: 0, writeBytes: 0, readOps: 0, writeOps: 0 };
 
 /** @throws INSTANCE_STATE if it does not run */
-export async function readStats(parts: HostParts, id: string): Promise<ContainerStats> {
+export async function readStats(parts: Pick<HostParts, 'options' | 'store' | 'cgroups'>, id: string): Promise<ContainerStats> {
   const [running, spec] = await Promise.all([parts.store.running(id), parts.store.readSpec(id)]);
   if (!running || !spec) throw new HaulierError('INSTANCE_STATE', { instance: id, state: 'stopped', action: 'read its usage' });
   const path = cgroupsPath(parts, id);

@@ -25,6 +25,12 @@ export interface ContainerStorage {
   /** A range of host ids for this instance, the same one if it has one. @returns its first id */
   allocateIds(id: string): Promise<number>;
   releaseIds(id: string): Promise<void>;
+  /**
+   * Whether an instance could be made from these images: they are in the cache, and whole.
+   * @returns the memory that comes with the image, if any does
+   * @throws IMAGE_NOT_FOUND, STATE_DAMAGED, MEMORY_IMAGE_REFUSED
+   */
+  check(imageId: string, templates: readonly string[]): Promise<ImageMemory | undefined>;
   /** Makes the disk of an instance in its directory. */
   prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
   /** As `prepare`, in a folder that will become the instance's: for one that comes from another host. */
@@ -34,6 +40,8 @@ export interface ContainerStorage {
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;
   unmount(id: string): Promise<void>;
+  /** Writes out what its tree holds in memory, so that an unmount is quick. */
+  flush(id: string): Promise<void>;
   /**
    * The whole tree as it is at one moment, as an archive; its `end` must be called.
    * @throws INSTANCE_BUSY if there is one already

@@ -11,7 +11,7 @@ export function restingState(exit: ExitRecord | undefined): ContainerState {
 }
 
 /** @returns state `missing` for an unknown id; a damaged file is logged, and what the other files say is shown */
-export async function viewContainer(parts: HostParts, id: string): Promise<ContainerView> {
+export async function viewContainer(parts: Pick<HostParts, 'options' | 'store' | 'cgroups' | 'log'>, id: string): Promise<ContainerView> {
   const { store, log } = parts;
   const none = { id, name: '', state: 'missing', pid: undefined, exitCode: undefined, startedAt: undefined } as const;
   if (!(await store.exists(id))) return none;
@@ -31,7 +31,7 @@ export async function viewContainer(parts: HostParts, id: string): Promise<Conta
 }
 
 /** A container that ended a moment ago, before its exit file was handled, counts as crashed until that says otherwise. */
-async function unseenExit(parts: HostParts, id: string, state: InstanceState | undefined): Promise<ExitRecord | undefined> {
+async function unseenExit(parts: Pick<HostParts, 'store'>, id: string, state: InstanceState | undefined): Promise<ExitRecord | undefined> {
   if (!state || state.wanted === 'stopped' || !(await parts.store.lastRunning(id))) return undefined;
   return { code: 255, at: '', wanted: false };
 }

@@ -93,8 +93,8 @@ export class NovaConductor implements Conductor {
     return parseValue(await this.#send(context, 'object_class_action_versions', message, isRepeatable(object, method)));
   }
 
-  async objectCall(context: WireContext, object: NovaObject, method: string, kwargs: Record<string, unknown> = {}): Promise<unknown> {
-    const message = { objinst: object.toPrimitive(), objmethod: method, args: [], kwargs: toWire(kwargs) };
+  async objectCall(context: WireContext, object: NovaObject, method: string, kwargs: Record<string, unknown> = {}, args: readonly unknown[] = []): Promise<unknown> {
+    const message = { objinst: object.toPrimitive(), objmethod: method, args: toWire(args), kwargs: toWire(kwargs) };
     return this.#action(context, object, sentChanges(object), message, isRepeatable(object.name, method));
   }
 

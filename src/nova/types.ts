@@ -25,7 +25,7 @@ export interface Conductor {
   /** Class method, as `Instance.get_by_uuid`: result with objects parsed. */
   classCall(context: WireContext, object: string, method: string, args: readonly unknown[], kwargs?: Record<string, unknown>): Promise<unknown>;
   /** Instance method, as `save`: applies the updates to `object` and returns the method's result. */
-  objectCall(context: WireContext, object: NovaObject, method: string, kwargs?: Record<string, unknown>): Promise<unknown>;
+  objectCall(context: WireContext, object: NovaObject, method: string, kwargs?: Record<string, unknown>, args?: readonly unknown[]): Promise<unknown>;
   /** A fresh object in the control plane's own version, with `fields` set and marked as changed. */
   create(name: string, fields: Record<string, unknown>): NovaObject;
   /**

@@ -1,8 +1,9 @@
 /** suspend and resume through the real Nova, and what may come between. */
 import test from 'ava';
+import { freezeFaultPoints } from '../../src/compute/methods/freeze.js';
 import { count, countsOn, startCounter } from './lib/counter.js';
 import { Connection } from './lib/connection.js';
-import { container, guest, killHaulier, startHaulier, stopHaulier, traces } from './lib/host.js';
+import { container, died, guest, killHaulier, startHaulier, stopHaulier, traces } from './lib/host.js';
 import { mustRun, until } from './lib/machine.js';
 import { Scene } from './lib/scene.js';
 import { snapshot } from './lib/snapshots.js';
@@ -76,20 +77,24 @@ test.serial('a suspended server outlives stop and kill -9 of the service, and is
   t.deepEqual(await scene.silent(server), []);
 });
 
-test.serial('killed in the middle of a suspend and of a resume: done at the next start', async (t) => {
+test.serial('killed at every step of a suspend and of a resume: done at the next start', async (t) => {
   const scene = await Scene.begin(t);
   const server = await scene.active({ host });
   await startCounter(host, server.id);
   let before = await count(host, server.id);
-  for (const [action, point, status] of [['suspend', 'container.suspend.dumped', 'SUSPENDED'], ['resume', 'container.resume.restore', 'ACTIVE'], ['suspend', 'suspend.suspended', 'SUSPENDED'], ['resume', 'resume.restored', 'ACTIVE']] as const) {
-    if (action === 'suspend') before = await count(host, server.id);
+  for (const point of ['container.suspend.dumped', 'container.resume.restore', ...freezeFaultPoints]) {
+    const action = point.includes('suspend') ? 'suspend' : 'resume';
     await scene.freshen(host);
+    const { status: now } = await scene.show(server.id);
+    if (action === 'suspend' && now === 'SUSPENDED') await resume(scene, server);
+    if (action === 'resume' && now === 'ACTIVE') await suspend(scene, server);
+    if (action === 'suspend') before = await count(host, server.id);
     await scene.fault(host, `kill:${point}`);
     await scene.act(server.id, { [action]: null });
-    await until(`death at ${point}`, 30, async () => !(await mustRun(host, ['sh', '-c', 'pidof node || true'])).trim());
+    await died(host);
     await scene.clean(host);
-    await scene.reach(server.id, status);
-    if (status === 'ACTIVE') await countsOn(host, server.id, before);
+    await scene.reach(server.id, action === 'suspend' ? 'SUSPENDED' : 'ACTIVE');
+    if (action === 'resume') await countsOn(host, server.id, before);
     else t.deepEqual(await notRunning(server, scene), [], point);
   }
   t.deepEqual(await scene.silent(server), []);

@@ -1,5 +1,7 @@
 /** Resize, cold migration and evacuation through Nova's API, between two hosts: what the user sees, and what lies where. */
 import test from 'ava';
+import { evacuateFaultPoints } from '../../src/compute/methods/evacuate.js';
+import { diskHaulFaultPoints } from '../../src/haul/disk/receive.js';
 import { container, died, guest, hosts, killHaulier, startHaulier, stopHaulier, type HostName } from './lib/host.js';
 import { haulierLog, inside, mustRun, until } from './lib/machine.js';
 import { Scene } from './lib/scene.js';
@@ -182,7 +184,7 @@ test.serial('a destination that fails, or dies, leaves the server running at its
   const server = await written(scene, 'host1');
   const before = await content('host1', server.id);
   await only(scene, 'host2');
-  for (const fault of ['fail:haul.disk.written', 'kill:haul.disk.written', 'kill:haul.disk.landed']) {
+  for (const fault of ['fail:haul.disk.written', ...diskHaulFaultPoints.map((point) => `kill:${point}`)]) {
     await scene.fault('host2', fault);
     await scene.act(server.id, { resize: { flavorRef: await scene.flavor('h1.small') } });
     if (fault.startsWith('kill:')) await died('host2', 60);
@@ -221,6 +223,36 @@ test.serial('a source that dies in a move finishes it or takes it back at its ne
   await scene.clean('host2');
   t.is(hostOf(await scene.reach(server.id, 'ACTIVE', 60)), 'host1');
   await asBefore(t, scene, server, before);
+});
+
+/** The server's host is dead: its service, and what ran on it. */
+async function dies(scene: Scene, server: Server): Promise<void> {
+  const { id } = await scene.service('host1');
+  scene.after(async () => {
+    await scene.admin.call('nova', 'PUT', `/v2.1/os-services/${id}`, { forced_down: false });
+    await startHaulier('host1');
+  });
+  await killHaulier('host1');
+  await scene.admin.call('nova', 'PUT', `/v2.1/os-services/${id}`, { forced_down: true });
+  await mustRun('host1', ['runc', '--root', '/run/haulier/runc', 'kill', server.id, 'KILL']);
+}
+
+test.serial('a host that dies at any step of taking a server over can take it over at its next try', async (t) => {
+  const scene = await Scene.begin(t);
+  const server = await written(scene, 'host1');
+  await dies(scene, server);
+  for (const point of evacuateFaultPoints) {
+    await scene.freshen('host2');
+    await scene.fault('host2', `kill:${point}`);
+    await scene.act(server.id, { evacuate: {} });
+    await died('host2', 60);
+    await scene.clean('host2');
+    const after = await until(`${point}: decided`, 40, async () => ((now) => (now['OS-EXT-STS:task_state'] === null ? now : undefined))(await scene.show(server.id)), () => scene.show(server.id));
+    if (point === 'evacuate.saved') t.deepEqual([after.status, hostOf(after)], ['ACTIVE', 'host2']);
+    else t.deepEqual([after.status, hostOf(after), await folders('host2', server.id)], ['ERROR', 'host1', []], point);
+  }
+  const there = await scene.reach(server.id, 'ACTIVE');
+  await until('it answers', 20, async () => (await scene.silent(there)).length === 0, () => scene.silent(there));
 });
 
 test.serial('evacuation: the server runs on another host; the dead one throws its copy away when it is back', async (t) => {

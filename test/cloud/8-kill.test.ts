@@ -2,7 +2,10 @@
 import test from 'ava';
 import { bootFaultPoints } from '../../src/compute/boot/build.js';
 import { deleteFaultPoints } from '../../src/compute/methods/terminate.js';
+import { powerFaultPoints } from '../../src/compute/methods/power.js';
+import { imageFaultPoints } from '../../src/container/image/image-store.js';
 import { containerFaultPoints } from '../../src/container/steps.js';
+import { rootFsFaultPoints } from '../../src/container/storage/root-fs.js';
 import { demoImage, upload } from './lib/images.js';
 import { container, died, haulierPid, startHaulier } from './lib/host.js';
 import { haulierLog, until } from './lib/machine.js';
@@ -10,12 +13,14 @@ import { Scene } from './lib/scene.js';
 
 const steps = (prefix: string): string[] => containerFaultPoints.filter((point) => point.startsWith(`container.${prefix}.`));
 
+const power = (prefix: string): string[] => powerFaultPoints.filter((point) => point.startsWith(`${prefix}.`));
+
 test.serial('at every step of a boot', async (t) => {
   const scene = await Scene.begin(t);
   const bystander = await scene.active({ host: 'host2' });
   const untouched = (await container('host2', bystander.id))!.pid;
   const image = await demoImage(scene);
-  const points = ['image.download', 'image.unpacked', 'image.renamed', ...steps('create'), ...steps('start'), 'rootfs.prepared', 'rootfs.layers-mounted', 'rootfs.mounted', ...bootFaultPoints];
+  const points = [...imageFaultPoints.filter((point) => point !== 'image.memory'), ...steps('create'), ...steps('start'), ...rootFsFaultPoints, ...bootFaultPoints];
   const killed = new Map<string, string>();
   for (const point of points) {
     await scene.freshen('host2');
@@ -83,11 +88,11 @@ test.serial('at every step of a stop, a start and a reboot, one after the other 
     await scene.clean('host2');
     await scene.reach(server.id, status);
   };
-  await walk({ 'os-stop': null }, [...steps('stop').filter((point) => !point.endsWith('.kill')), 'stop.stopped'], 'SHUTOFF');
+  await walk({ 'os-stop': null }, [...steps('stop').filter((point) => !point.endsWith('.kill')), ...power('stop')], 'SHUTOFF');
   t.is(await container('host2', server.id), undefined);
-  await walk({ 'os-start': null }, [...steps('start'), 'start.started'], 'ACTIVE');
+  await walk({ 'os-start': null }, [...steps('start'), ...power('start')], 'ACTIVE');
   t.deepEqual(await scene.silent(server), []);
-  await walk({ reboot: { type: 'SOFT' } }, ['reboot.pending', 'reboot.stopped'], 'ACTIVE');
+  await walk({ reboot: { type: 'SOFT' } }, power('reboot'), 'ACTIVE');
   t.deepEqual(await scene.silent(server), []);
   await startHaulier('host2');
   await scene.delete(server.id);

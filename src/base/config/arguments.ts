@@ -33,15 +33,16 @@ const valued: Readonly<Record<string, 'file' | 'dir' | LogOption>> = {
 /**
  * Takes the configuration's options out of `argv` (without node and script): `--config-file PATH`, `--config-dir PATH`,
  * `--log-file`, `--log-dir`, each also with `=`, and the switches of the log. Stops at `--`.
+ * @param foreign true as soon as what follows the words so far is not ours to read
  * @throws RangeError an option without its value
  */
-export function readArguments(argv: readonly string[]): ConfigArguments {
+export function readArguments(argv: readonly string[], foreign: (words: readonly string[]) => boolean = () => false): ConfigArguments {
   const sources: ConfigSource[] = [];
   const log: { [name in LogOption]?: string } = {};
   const rest: string[] = [];
   for (let at = 0; at < argv.length; at += 1) {
     const word = argv[at]!;
-    if (word === '--') {
+    if (word === '--' || foreign(rest)) {
       rest.push(...argv.slice(at));
       break;
     }

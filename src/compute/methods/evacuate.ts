@@ -7,14 +7,12 @@ import type { Compute, InstanceCall } from '../compute.js';
 import { hint } from '../boot/build-request.js';
 import { checkGroupPolicy } from '../boot/group-policy.js';
 import { containerSpec } from '../container-spec.js';
-import { imageSource } from '../image-source.js';
 import { readPowerState, withAttribute } from '../instance-state.js';
 import { setStatus } from '../moves/migration.js';
 import { bringPorts } from '../moves/ports.js';
 import { placeHere } from '../placing.js';
 import { RefusedMethod } from '../refusal.js';
-import { userScope } from '../scope.js';
-import { ensureImages } from '../templates.js';
+import { fetchImages } from '../templates.js';
 import { HaulierError, messageOf, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Operation } from '../../base/operation.js';
@@ -27,7 +25,7 @@ export const evacuateFaultPoints = ['evacuate.claimed', 'evacuate.bound', 'evacu
 
 const novaError = (name: string, code: number): NovaClass => ({ class: name, module: 'nova.exception', code });
 
-/** The evacuation. Refused or without room here, the server keeps its state at the dead host; failed later, it is in error there and can be evacuated again. */
+/** The evacuation. Refused, without room here, or without an image that is good for it, the server keeps its state at the dead host; failed later, it is in error there and can be evacuated again. */
 export async function evacuateInstance(compute: Compute, call: InstanceCall): Promise<void> {
   const { args, context, instance, uuid } = call;
   const migration = args['migration'] instanceof NovaObject ? args['migration'] : undefined;
@@ -68,6 +66,8 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
     instance.set('task_state', task);
     await compute.conductor.saveInstance(context, instance, { taskState: [expected] });
   };
+  const source = found ? undefined : await originalImage(compute, call);
+  if (source) await compute.containers.check(containerSpec(compute, instance, source.image, [], source.templates));
   await next('rebuilding', 'rebuilding');
   touch();
   operation.step('ports');
@@ -77,11 +77,8 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
     await next('rebuild_block_device_mapping', 'rebuilding');
     await next('rebuild_spawning', 'rebuild_block_device_mapping');
     operation.step('disk');
-    if (found) await compute.containers.moves.adopt({ ...found, ...containerSpec(compute, instance, found.imageId, ports.vifs) }, operation);
-    else {
-      const { image, templates } = await originalImage(compute, call);
-      await compute.containers.create(containerSpec(compute, instance, image, ports.vifs, templates), operation);
-    }
+    if (source) await compute.containers.create(containerSpec(compute, instance, source.image, ports.vifs, source.templates), operation);
+    else if (found) await compute.containers.moves.adopt({ ...found, ...containerSpec(compute, instance, found.imageId, ports.vifs) }, operation);
     faultPoint('evacuate.disk');
     if (start) await compute.containers.startContainer(uuid, operation, ports.wired);
     faultPoint('evacuate.started');
@@ -119,14 +116,10 @@ async function claim(compute: Compute, { context, instance, uuid }: InstanceCall
 
 /** The image that the server was made of, and its templates, are in the cache afterwards. @returns their ids */
 async function originalImage(compute: Compute, call: InstanceCall): Promise<{ readonly image: string; readonly templates: readonly string[] }> {
-  const { args, context, instance, operation } = call;
+  const { args, instance } = call;
   const id = typeof args['image_ref'] === 'string' && args['image_ref'] !== '' ? args['image_ref'] : instance.text('image_ref');
   if (!id) throw new HaulierError('UNSUPPORTED', { what: 'evacuating a server that boots from a volume' });
-  operation.step('image');
-  const image = await compute.glance.image(userScope(context, operation.signal), id);
-  const source = imageSource(compute, context, { ...image }, instance.object('flavor')?.number('root_gb') ?? 0);
-  await withAttribute(compute, call, 'metadata');
-  return { image: source.id, templates: await ensureImages(compute, call, { ...image }, source, operation) };
+  return await fetchImages(compute, call, id);
 }
 
 /** States and place in one save: the server is never active at the dead host. The migration is done only then. */

@@ -7,6 +7,9 @@ import { refreshVifs } from '../network/info-cache.js';
 import { forgetShelved } from './unshelve.js';
 import { faultPoint } from '../../base/fault-points.js';
 
+/** Fault points of a stop, a start and a reboot, each in order. */
+export const powerFaultPoints = ['stop.stopped', 'start.started', 'reboot.pending', 'reboot.stopped'] as const;
+
 /** stop_instance: clean shutdown, then kill. Null is expected too where the guest is off already (a message that waited, contract D.5). */
 export async function stopInstance(compute: Compute, call: InstanceCall): Promise<void> {
   const { state } = await compute.containers.view(call.uuid);

@@ -5,15 +5,14 @@
 import type { Compute, InstanceCall } from '../compute.js';
 import { containerSpec } from '../container-spec.js';
 import { evacuateInstance } from './evacuate.js';
-import { imageSource } from '../image-source.js';
 import { isNova } from '../failure-report.js';
 import { readPowerState, stopTiming, withAttribute } from '../instance-state.js';
 import { refreshVifs } from '../network/info-cache.js';
 import { RefusedMethod } from '../refusal.js';
-import { userScope } from '../scope.js';
-import { ensureImages } from '../templates.js';
+import { fetchImages } from '../templates.js';
 import { HaulierError, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
+import type { ContainerSpec } from '../../container/spec.js';
 import { novaTime } from '../../nova/context.js';
 import type { NovaObject } from '../../nova/object.js';
 
@@ -22,7 +21,7 @@ export const rebuildFaultPoints = ['rebuild.image', 'rebuild.destroyed', 'rebuil
 
 const novaError = (name: string, code: number): NovaClass => ({ class: name, module: 'nova.exception', code });
 
-/** rebuild_instance. Until the new image is here the guest is not touched, and a failure leaves it as it was. */
+/** rebuild_instance. Until the new image is here, and known to be good for this server on this host, the guest is not touched, and a failure leaves it as it was. */
 export async function rebuildInstance(compute: Compute, call: InstanceCall): Promise<void> {
   const { context, instance, operation, uuid } = call;
   if (call.args['recreate'] === true) return evacuateInstance(compute, call);
@@ -32,10 +31,11 @@ export async function rebuildInstance(compute: Compute, call: InstanceCall): Pro
   let touched = false;
   try {
     await withAttribute(compute, call, 'info_cache');
-    const images = await newImages(compute, call);
+    const spec = await newSpec(compute, call);
+    await compute.containers.check(spec);
     faultPoint('rebuild.image');
     touched = true;
-    await replace(compute, call, images, stopped);
+    await replace(compute, call, spec, stopped);
   } catch (error) {
     compute.notifier.instance('rebuild.error', context, instance, error);
     if (isNova(error, 'InstanceNotFound', 'UnexpectedDeletingTaskStateError')) throw error;
@@ -60,26 +60,19 @@ function checkRequest({ args, instance }: InstanceCall): void {
   if (instance.object('trusted_certs')) throw new HaulierError('UNSUPPORTED', { what: 'rebuilding with trusted image certificates' });
 }
 
-/** Fetches the image, and the templates over it. @returns their ids */
-async function newImages(compute: Compute, call: InstanceCall): Promise<NewImages> {
-  const { args, context, instance, operation } = call;
+/** Fetches the image, the templates over it, and what neutron knows of the ports. @returns the new guest */
+async function newSpec(compute: Compute, call: InstanceCall): Promise<ContainerSpec> {
+  const { args, context, instance, uuid } = call;
   const id = args['image_ref'];
   if (typeof id !== 'string' || id === '') throw new HaulierError('UNSUPPORTED', { what: 'rebuilding a server that boots from a volume' });
-  operation.step('image');
-  const image = await compute.glance.image(userScope(context, operation.signal), id);
-  const source = imageSource(compute, context, { ...image }, instance.object('flavor')?.number('root_gb') ?? 0);
-  await withAttribute(compute, call, 'metadata');
-  return { image: source.id, templates: await ensureImages(compute, call, { ...image }, source, operation) };
-}
-
-/** What the new guest is made from. */
-interface NewImages {
-  readonly image: string;
-  readonly templates: readonly string[];
+  const { image, templates } = await fetchImages(compute, call, id);
+  const vifs = await refreshVifs(compute, context, uuid);
+  instance.object('info_cache')?.load('network_info', JSON.stringify(vifs));
+  return containerSpec(compute, instance, image, vifs, templates);
 }
 
 /** The old guest ends, a new one takes its place and its ports. */
-async function replace(compute: Compute, call: InstanceCall, { image, templates }: NewImages, stopped: boolean): Promise<void> {
+async function replace(compute: Compute, call: InstanceCall, spec: ContainerSpec, stopped: boolean): Promise<void> {
   const { context, instance, operation, uuid } = call;
   const save = async (task: string, before: string): Promise<void> => {
     instance.set('task_state', task);
@@ -91,11 +84,9 @@ async function replace(compute: Compute, call: InstanceCall, { image, templates 
   await compute.containers.destroy(uuid, operation);
   faultPoint('rebuild.destroyed');
   await save('rebuild_block_device_mapping', 'rebuilding');
-  const vifs = await refreshVifs(compute, context, uuid);
-  instance.object('info_cache')?.load('network_info', JSON.stringify(vifs));
   await save('rebuild_spawning', 'rebuild_block_device_mapping');
   operation.step('spawn');
-  await compute.containers.create(containerSpec(compute, instance, image, vifs, templates), operation);
+  await compute.containers.create(spec, operation);
   faultPoint('rebuild.created');
   // a stopped server stays stopped; Nova starts it for a moment, which nobody needs
   if (!stopped) await compute.containers.startContainer(uuid, operation);

@@ -36,9 +36,9 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
       faultPoint('shelve.stopped');
       return await compute.containers.snapshot(uuid, operation, memoryFor);
     }));
-    // one that stood still all the time (paused, suspended) ends only now that its image is whole
+    // one that stood still all the time (paused, suspended) ends only now that its image is whole; with its memory it stays as it is until it leaves
     const now = (await compute.containers.view(uuid)).state;
-    if (now === 'paused' || (now === 'suspended' && !withMemory)) await compute.containers.stopContainer(uuid, stopTiming(compute, instance, false), operation);
+    if (!withMemory && (now === 'paused' || now === 'suspended')) await compute.containers.stopContainer(uuid, stopTiming(compute, instance, false), operation);
   } catch (error) {
     await discardImage(compute, context, imageId);
     if (isDeleted(error)) return;
@@ -63,12 +63,19 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
   compute.tracker.update(uuid, instance);
   compute.notifier.instance('shelve.end', context, instance);
   if (offload) await offloadInstance(compute, call, false);
+  else if (withMemory) await pausedToDisk(compute, call);
+}
+
+/** One that was paused gives its memory free, and outlives a restart of the host. It may also stay paused: an unshelving takes both. */
+async function pausedToDisk(compute: Compute, { operation, uuid }: InstanceCall): Promise<void> {
+  if ((await compute.containers.view(uuid)).state !== 'paused') return;
+  await compute.containers.suspend(uuid, operation).catch((error: unknown) => operation.log.warn({ err: error }, `it stays paused in memory: ${messageOf(error)}`));
 }
 
 /** Nothing of the guest may happen after its snapshot: it is shut down, or, to be kept with its memory, frozen to disk. One that stands still is taken as it is. */
 async function rest(compute: Compute, call: InstanceCall, state: ContainerState, memory: boolean): Promise<void> {
-  if (state === 'suspended') return;
-  if (!memory) await compute.containers.stopContainer(call.uuid, stopTiming(compute, call.instance, call.args['clean_shutdown'] !== false && state !== 'paused'), call.operation);
+  if (state === 'suspended' || state === 'paused') return;
+  if (!memory) await compute.containers.stopContainer(call.uuid, stopTiming(compute, call.instance, call.args['clean_shutdown'] !== false), call.operation);
   else if (state === 'running') await compute.containers.suspend(call.uuid, call.operation);
 }
 

@@ -14,6 +14,7 @@ import { openPrograms } from './exe-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
 import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
+import { chooseNetworkLock } from './network-lock.js';
 import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
 
@@ -49,15 +50,20 @@ export async function requireSpace(parts: HostParts, id: string, folder: string)
 
 /** Memory that would be written: what no file holds, each page counted once. */
 export async function memoryBytes(parts: HostParts, id: string): Promise<number> {
-  const sizes = await Promise.all((await cgroupPids(parts.cgroups, cgroupsPath(parts, id))).map(async (pid) => {
+  const sizes = await Promise.all(cgroupPids(parts.cgroups, cgroupsPath(parts, id)).map(async (pid) => {
     const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
     return [...text.matchAll(/^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB$/gm)].reduce((sum, match) => sum + Number(match[1]) * 1024, 0);
   }));
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them. @throws SUSPEND_FAILED, the signal's reason */
-export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
+/**
+ * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them.
+ * @param options.sealed its ports are closed too, and stay so until it is gone or let go
+ * @throws SUSPEND_FAILED, the signal's reason
+ */
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, options: { readonly sealed?: boolean } = {}): Promise<void> {
+  await chooseNetworkLock(parts, id, options.sealed ?? false);
   try {
     const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
     await whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));

@@ -1,7 +1,8 @@
 /**
  * Suspends a container: its processes go to disk, its memory is free, nothing of it runs.
  *
- *   freeze, close its ports -> criu writes the images and lets the container stand there, frozen -> images synced, meta.json written
+ *   freeze, close its ports -> criu writes the images and lets the container stand there, frozen; meanwhile its disk is flushed
+ *   -> images synced, meta.json written
  *   -> processes killed before any of them can move, runtime, ports and tree taken away -> recorded
  *
  * meta.json is the commit: before it, any failure and any crash ends with the container going on as if nothing had been; after it the
@@ -37,14 +38,14 @@ const killWaitMs = 15_000;
 /**
  * @param wantedBy who will ask for it back (see `InstanceState.suspendedFor`)
  * @returns what it was dumped as; undefined if it was suspended already
- * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE; SUSPEND_FAILED, DISK_FULL: it runs on as before
+ * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE; SUSPEND_FAILED, DISK_FULL: it runs on, or stays paused, as before
  */
 export async function suspendContainer(parts: HostParts, id: string, operation: Operation, wantedBy: 'user' | 'host'): Promise<CheckpointMeta | undefined> {
   const { store } = parts;
   const [spec, state] = await Promise.all([store.readSpec(id), store.readState(id)]);
   if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
   if (state.phase === 'ready' && state.wanted === 'suspended') return undefined;
-  if (state.phase !== 'ready' || state.wanted !== 'running' || !(await store.running(id))) {
+  if (state.phase !== 'ready' || (state.wanted !== 'running' && state.wanted !== 'paused') || !(await store.running(id))) {
     throw new HaulierError('INSTANCE_STATE', { instance: id, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'suspend' });
   }
   beginStep(operation, 'container.suspend.record');
@@ -76,16 +77,21 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   const [host] = await together(requireDumpable(parts, id), makeCheckpointFolders(paths).then(() => requireSpace(parts, id, paths.folder)));
 
   beginStep(operation, 'container.suspend.freeze');
-  await freeze(parts, id, operation.signal);
+  if (state.wanted !== 'paused') await freeze(parts, id, operation.signal); // which may let it go for a moment
   beginStep(operation, 'container.suspend.close');
-  const [groups, processes] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), namedProcesses(parts, id), closePorts(spec.vifs, operation.signal));
-  stoodStill.push(...processes);
+  stoodStill.push(...namedProcesses(parts, id));
+  const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
   beginStep(operation, 'container.suspend.dump');
-  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal)); // they must be on the disk before it goes
+  const flushed = parts.storage.flush(id).then(() => undefined, unflushed);
+  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal, { sealed: true })); // they must be on the disk before it goes
   beginStep(operation, 'container.suspend.dumped');
-  await syncImages(paths);
-  return await describeDump(paths, { host, groups, startedAt: state.startedAt });
+  const [meta, , problem] = await together(describeDump(paths, { host, groups, startedAt: state.startedAt }), syncImages(paths), flushed);
+  if (problem) throw problem;
+  return meta;
 }
+
+/** What the guest wrote must be as durable as its memory, which counts on it: after a crash of the host it would meet an older file system. */
+const unflushed = (error: unknown): HaulierError => new HaulierError('SUSPEND_FAILED', { reason: `its disk cannot be written out: ${messageOf(error)}` }, { cause: error });
 
 /** How long criu may take to end after `error`, milliseconds. */
 export function patienceAfter(error: unknown): number {
@@ -141,7 +147,7 @@ export async function finishSuspend(parts: HostParts, spec: ContainerSpec, opera
   const { id } = spec;
   const running = await parts.store.running(id);
   cleanupStep(operation, 'container.suspend.kill');
-  for (const pid of await cgroupPids(parts.cgroups, cgroupsPath(parts, id))) kill(pid); // all of them, frozen: none runs another instruction
+  for (const pid of cgroupPids(parts.cgroups, cgroupsPath(parts, id))) kill(pid); // all of them, frozen: none runs another instruction
   await thaw(parts, id);
   if (running && !(await waitGone(running, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'end the suspended container', reason: `process ${running.pid} survives SIGKILL` });
   cleanupStep(operation, 'container.suspend.runtime');

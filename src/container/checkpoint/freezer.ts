@@ -31,7 +31,7 @@ export async function freeze(parts: HostParts, id: string, signal?: AbortSignal)
   while (performance.now() - began < settleMs) {
     await writeFile(file, frozen).catch((error: unknown) => { throw notFrozen(messageOf(error)); });
     if (await standsStillWithin(parts.cgroups, path, patience, signal)) {
-      if (performance.now() - began > vforkMs || !(await someInVfork(await cgroupPids(parts.cgroups, path)))) return;
+      if (performance.now() - began > vforkMs || !someInVfork(cgroupPids(parts.cgroups, path))) return;
       await writeFile(file, thawed);
       await sleep(Math.random() * vforkPauseMs); // never in step with the guest
     } else {

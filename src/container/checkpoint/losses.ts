@@ -2,9 +2,9 @@
  * What a criu took with it that was killed: one in 60 of those that are killed at a random moment of a dump ends a process, because
  * its code was running inside it. Nothing can be done about it: at least it is said.
  */
-import { readFile } from 'node:fs/promises';
 import { HaulierError, isHaulierError } from '../../base/errors.js';
 import { cgroupPids } from '../cgroup.js';
+import { textOf } from '../kernel-files.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify, isAlive, type ProcessId } from '../process.js';
 
@@ -14,12 +14,11 @@ export interface NamedProcess extends ProcessId {
 }
 
 /** The container's processes. */
-export async function namedProcesses(parts: HostParts, id: string): Promise<NamedProcess[]> {
-  const found = await Promise.all((await cgroupPids(parts.cgroups, cgroupsPath(parts, id))).map(async (pid) => {
+export function namedProcesses(parts: HostParts, id: string): NamedProcess[] {
+  return cgroupPids(parts.cgroups, cgroupsPath(parts, id)).flatMap((pid) => {
     const process = identify(pid);
-    return process && { ...process, name: (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() };
-  }));
-  return found.filter((process) => process !== undefined);
+    return process ? [{ ...process, name: textOf(`/proc/${pid}/comm`).trim() }] : [];
+  });
 }
 
 /** Adds to the error of a dump whose criu was killed which of the processes are gone, once the container goes on. */

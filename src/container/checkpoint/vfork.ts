@@ -3,7 +3,7 @@
  * program. Frozen there, criu stops the child and then waits in vain for the parent: it gives up after 10 s. Shells do this for every
  * command, so a container that happens to be caught so is let go for a moment.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { foldersIn, textOf } from '../kernel-files.js';
 
 /** Numbers of vfork, clone and clone3 (linux/unistd.h); nothing else sleeps in them. */
 const calls: Readonly<Record<string, readonly string[]>> = { x64: ['56', '58', '435'], arm64: ['220', '435'] };
@@ -14,11 +14,6 @@ export function sleepsInVfork(syscall: string, arch: string): boolean {
 }
 
 /** True if a thread of these frozen processes stands in one. */
-export async function someInVfork(pids: readonly number[]): Promise<boolean> {
-  const found = await Promise.all(pids.map(async (pid) => {
-    const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
-    const texts = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/syscall`, 'utf8').catch(() => '')));
-    return texts.some((text) => sleepsInVfork(text, process.arch));
-  }));
-  return found.includes(true);
+export function someInVfork(pids: readonly number[]): boolean {
+  return pids.some((pid) => foldersIn(`/proc/${pid}/task`).some((thread) => sleepsInVfork(textOf(`/proc/${pid}/task/${thread}/syscall`), process.arch)));
 }

@@ -21,7 +21,9 @@ import { asDiskFull, unacceptable } from './image-error.js';
 import { cacheKey, readRecord, writeRecord, type ImageRecord } from './image-record.js';
 import { SharedWork } from './shared-work.js';
 import { checkpointFolder, manifestFile, type MemoryOpener } from '../memory-image/unpack.js';
-import { parseManifest, type MemoryManifest } from '../memory-image/manifest.js';
+import { checkFiles } from '../checkpoint/images.js';
+import { parseManifest } from '../memory-image/manifest.js';
+import type { ImageMemory } from '../storage-port.js';
 import { removeTree } from './remove-tree.js';
 import { unpackAny } from './unpack-any.js';
 import { applyWhiteouts } from './whiteouts.js';
@@ -39,6 +41,9 @@ export interface ImageStoreOptions {
   readonly memory: MemoryOpener;
   readonly log: Log;
 }
+
+/** Fault points of an image's way into the cache, in order; `image.memory` only of a snapshot with memory. */
+export const imageFaultPoints = ['image.download', 'image.memory', 'image.unpacked', 'image.renamed'] as const;
 
 const baseLink = 'base';
 const templateLink = (place: number): string => `template-${place}`;
@@ -209,11 +214,28 @@ export class ImageStore {
    * @returns criu's files and what they are; undefined if it is an ordinary image
    * @throws IMAGE_NOT_FOUND, MEMORY_IMAGE_REFUSED if the manifest is damaged
    */
-  async memory(instanceDir: string): Promise<{ readonly images: string; readonly manifest: MemoryManifest } | undefined> {
+  async memory(instanceDir: string): Promise<ImageMemory | undefined> {
     const [tree] = await this.attached(instanceDir);
-    const record = this.recordOf(tree);
+    return await this.#memoryOf(this.recordOf(tree));
+  }
+
+  /**
+   * Whether an instance could be made from the image's newest entry and these templates: they are here, and whole.
+   * @returns the image's memory, if it has one
+   * @throws IMAGE_NOT_FOUND, STATE_DAMAGED if somebody took files away, MEMORY_IMAGE_REFUSED if the manifest is damaged
+   */
+  async check(imageId: string, templates: readonly string[]): Promise<ImageMemory | undefined> {
+    for (const tree of [this.rootfs(imageId), ...templates.map((id) => this.rootfs(id, true))]) {
+      if (!(await lstat(tree).then((found) => found.isDirectory(), () => false))) throw new HaulierError('STATE_DAMAGED', { path: tree, reason: 'the tree of this image is gone' });
+    }
+    const memory = await this.#memoryOf(this.record(imageId));
+    if (memory) await checkFiles(memory, memory.manifest.checkpoint);
+    return memory;
+  }
+
+  async #memoryOf(record: ImageRecord): Promise<ImageMemory | undefined> {
     if (record.memory !== true) return undefined;
-    const folder = dirname(tree);
+    const folder = join(this.path, record.key);
     return { images: join(folder, checkpointFolder), manifest: parseManifest(await readJson(join(folder, manifestFile)), record.id) };
   }
 

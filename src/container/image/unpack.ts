@@ -3,12 +3,12 @@
  * side by side; a slow end slows the download down. Verified only when the last byte has come, so the folder must be a throw-away
  * one until then: the caller removes it if this throws.
  */
-import { Writable, type Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../base/errors.js';
 import type { ImageSource } from '../spec.js';
 import { detect, headBytes, isTar, nameForeign, type Packing } from './format.js';
+import { feed } from './feed.js';
 import { readHead, type Headed } from './head.js';
 import { unacceptable } from './image-error.js';
 import { jailed } from './jail.js';
@@ -155,8 +155,8 @@ async function flow({ source, headed, packing, stored, work, maxBytes, signal, p
     if (tarVerdict(end).ok) await Promise.race([Promise.allSettled([...parts, unpacker?.ended]), sleep(afterArchiveMs, undefined, { ref: false })]);
     stop.abort();
   }).catch(() => undefined);
-  if (unpacker) parts.push(feed(storedBytes(), unpacker, stopped));
-  parts.push(feed(archiveBytes(unpacker, unpacker ? unpacker.stdout : storedBytes(), archive), tar, stopped));
+  if (unpacker) parts.push(feed(storedBytes(), unpacker, { signal: stopped, afterFailure: 'read on' }));
+  parts.push(feed(archiveBytes(unpacker, unpacker ? unpacker.stdout : storedBytes(), archive), tar, { signal: stopped, afterFailure: 'read on' }));
   try {
     await Promise.all(parts.map((part) => part.catch((error: unknown) => {
       if (!stopped.aborted) failure = { error };
@@ -213,31 +213,6 @@ async function* archiveBytes(unpacker: PipedProcess | undefined, bytes: AsyncIte
 async function listen(tar: PipedProcess, work: TarWork): Promise<void> {
   for await (const chunk of tar.stdout) work.take(chunk as Buffer);
 }
-
-/**
- * Writes `bytes` into a process's standard input. Its early end is no error here, its exit code tells why; what is left is then read
- * to the end and dropped, because whoever writes it would die of a closed pipe: tar ends at the archive's end mark, padding follows.
- */
-async function feed(bytes: AsyncIterable<Buffer>, into: PipedProcess, signal: AbortSignal): Promise<void> {
-  const stdin = into.stdin;
-  const taken = (done: (error?: Error) => void) => (error?: NodeJS.ErrnoException | null): void => {
-    done(error && !inputClosed.has(error.code ?? '') ? error : undefined);
-  };
-  const sink = new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      if (stdin.writable) stdin.write(chunk, taken(done));
-      else done();
-    },
-    final(done) {
-      if (stdin.writable) stdin.end(taken(done));
-      else done();
-    },
-  });
-  await pipeline(bytes, sink, { signal });
-}
-
-/** What a write says when the process has closed its input. */
-const inputClosed: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
 
 function lastLine({ code, signal, stderr }: ProcessEnd): string {
   return stderr.trim().split('\n').at(-1)?.trim().slice(0, 300) || (code === undefined ? `ended by ${signal ?? 'a signal'}` : `exit code ${code}`);

@@ -15,22 +15,17 @@ import { HaulierError } from '../../base/errors.js';
 import { run } from '../../base/run.js';
 import { usernsImage, utsImage } from '../checkpoint/criu-image.js';
 import { makeCheckpointFolders, writeMeta, type CheckpointPaths } from '../checkpoint/images.js';
-import { readHostFacts } from '../checkpoint/facts.js';
 import type { HostParts } from '../parts.js';
 import type { ContainerSpec } from '../spec.js';
 import { layerIdmap } from '../storage/disk.js';
 import { mountsUnder } from '../storage/mounts.js';
 import type { ImageMemory } from '../storage-port.js';
-import { requireFit, requireMemory } from './manifest.js';
 
 /** True for the files that each container has of its own. */
 export const isOwn = (name: string): boolean => /^(utsns|userns)-/.test(name);
 
-/** Gives a new container the memory of its image. @throws MEMORY_IMAGE_MISFIT, IMAGE_TOO_LARGE */
-export async function giveMemory(parts: HostParts, spec: ContainerSpec, paths: CheckpointPaths, memory: ImageMemory): Promise<void> {
-  const { manifest } = memory;
-  requireMemory(manifest, spec.limits);
-  requireFit(manifest, await readHostFacts(parts.options));
+/** Gives a new container the memory of its image. */
+export async function giveMemory(paths: CheckpointPaths, { manifest }: ImageMemory): Promise<void> {
   await makeCheckpointFolders(paths);
   await writeMeta(paths, { ...manifest.checkpoint, startedAt: undefined, from: { instance: manifest.instance, addresses: manifest.addresses } });
 }

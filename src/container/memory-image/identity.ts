@@ -10,7 +10,7 @@ import type { CheckpointOrigin } from '../checkpoint/images.js';
 import { criuConfig } from '../checkpoint/criu-options.js';
 import { writeGuestFiles } from '../guest-files.js';
 import { removeInside, resolveInside, writeInside } from '../guest-tree.js';
-import { restoreOnlyRemoval } from '../network/restore-only.js';
+import { knobsBack, restoreOnlyRemoval } from '../network/restore-only.js';
 import type { HostParts } from '../parts.js';
 import type { ContainerSpec } from '../spec.js';
 
@@ -33,7 +33,9 @@ export async function becomeItself(parts: HostParts, spec: ContainerSpec, pid: n
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
     ['take away the addresses of the restore', async () => {
       const lines = restoreOnlyRemoval(spec.vifs, from.addresses);
-      if (lines.length > 0) await run('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', '-force', '-batch', '-'], { input: lines.map((line) => `${line}\n`).join(''), okCodes: [0, 1] });
+      const inside = `--net=/proc/${pid}/ns/net`;
+      if (lines.length > 0) await run('nsenter', [inside, 'ip', '-force', '-batch', '-'], { input: lines.map((line) => `${line}\n`).join(''), okCodes: [0, 1] });
+      await run('nsenter', [inside, 'sh', '-c', knobsBack, 'sh', ...spec.vifs.map(({ guestDevice }) => guestDevice)]);
     }],
     ['write its criu options', () => writeAtomic(store.paths(spec.id).criuConfig, criuConfig)],
     ['write its files', async () => {

@@ -1,6 +1,6 @@
 /** Batch files for `hook.sh`: how a container's interfaces come into its namespace, and what they carry there. */
 import { join } from 'node:path';
-import { writeAtomic } from '../../base/atomic.js';
+import { replaceFile } from '../../base/atomic.js';
 import { packageRoot } from '../../base/package-root.js';
 import type { VifSpec } from '../spec.js';
 import { mtuOf, parkedDevice } from './veth.js';
@@ -19,8 +19,21 @@ const firstIndex = 100;
 
 const isIPv6 = (address: string): boolean => address.includes(':');
 
-/** Contents of the files `move`, `inside` and `quiet`. @param last lines of `inside` for a restore alone */
-export function hookFiles(vifs: readonly VifSpec[], mtu: number, last: readonly string[] = []): { readonly move: string; readonly inside: string; readonly quiet: string } {
+/** A setting of the container's network namespace: a path below /proc/sys/net, and its value. */
+export type NetworkKnob = readonly [path: string, value: string];
+
+/** What a restore needs beside the container's own network. */
+export interface HookExtra {
+  /** `ip -batch` lines, done last. */
+  readonly lines: readonly string[];
+  /** Set before any address is there. */
+  readonly knobs: readonly NetworkKnob[];
+}
+
+const nothingMore: HookExtra = { lines: [], knobs: [] };
+
+/** Contents of the files `move`, `inside` and `knobs`. No duplicate address detection: the addresses come from neutron, and a restored socket cannot wait for it. */
+export function hookFiles(vifs: readonly VifSpec[], mtu: number, extra: HookExtra = nothingMore): { readonly move: string; readonly inside: string; readonly knobs: string } {
   const move = vifs.map((vif, index) => `link set dev ${parkedDevice(vif)} netns @PID@ name ${vif.guestDevice} index ${firstIndex + index}`);
   const inside = ['link set dev lo up'];
   vifs.forEach((vif, index) => {
@@ -35,10 +48,11 @@ export function hookFiles(vifs: readonly VifSpec[], mtu: number, last: readonly 
     }
   });
   const text = (lines: readonly string[]): string => lines.map((line) => line + '\n').join('');
-  return { move: text(move), inside: text([...inside, ...last]), quiet: text(vifs.map((vif) => vif.guestDevice)) };
+  const knobs: readonly NetworkKnob[] = [...vifs.map(({ guestDevice }) => [`ipv6/conf/${guestDevice}/accept_dad`, '0'] as const), ...extra.knobs];
+  return { move: text(move), inside: text([...inside, ...extra.lines]), knobs: text(knobs.map(([path, value]) => `${path} ${value}`)) };
 }
 
 /** Writes them into `folder`. */
-export async function writeHookFiles(folder: string, vifs: readonly VifSpec[], mtu: number, last: readonly string[] = []): Promise<void> {
-  for (const [name, text] of Object.entries(hookFiles(vifs, mtu, last))) await writeAtomic(join(folder, name), text);
+export async function writeHookFiles(folder: string, vifs: readonly VifSpec[], mtu: number, extra?: HookExtra): Promise<void> {
+  for (const [name, text] of Object.entries(hookFiles(vifs, mtu, extra))) await replaceFile(join(folder, name), text);
 }

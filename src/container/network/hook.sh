@@ -3,8 +3,8 @@
 #
 # The runtime runs it (createRuntime) when it has made the container's namespaces, before PID 1 starts; and again at a restore,
 # before criu brings the sockets back. FOLDER holds two files of `ip -batch` lines: `move` puts the waiting guest ends into the
-# network namespace of @PID@, `inside` gives them addresses and routes there. `quiet` lists devices that skip duplicate address
-# detection: their addresses come from neutron, and a restored socket cannot wait for it.
+# network namespace of @PID@, `inside` gives them addresses and routes there. Before that the settings in `knobs` are made there: lines
+# of a path below /proc/sys/net and a value; one that this kernel does not have is passed over.
 set -eu
 
 fail() {
@@ -14,7 +14,7 @@ fail() {
 
 [ $# = 1 ] || fail "usage: hook.sh FOLDER"
 folder=$1
-for file in move inside quiet; do
+for file in move inside knobs; do
   [ -r "$folder/$file" ] || fail "$folder/$file is missing"
 done
 
@@ -26,7 +26,7 @@ problem=$(sed "s/@PID@/$pid/" "$folder/move" | ip -batch - 2>&1) || fail "cannot
 
 # shellcheck disable=SC2016 # expanded by the inner shell
 problem=$(nsenter --net="/proc/$pid/ns/net" sh -c '
-  while read -r device; do
-    [ ! -e "/proc/sys/net/ipv6/conf/$device" ] || echo 0 >"/proc/sys/net/ipv6/conf/$device/accept_dad"
-  done <"$1/quiet"
+  while read -r path value; do
+    [ ! -e "/proc/sys/net/$path" ] || echo "$value" >"/proc/sys/net/$path"
+  done <"$1/knobs"
   exec ip -batch "$1/inside"' sh "$folder" 2>&1) || fail "cannot configure the interfaces: $problem"

@@ -92,7 +92,7 @@ export class Runc {
     return (JSON.parse(stdout || 'null') as RuncState[] | null) ?? [];
   }
 
-  /** Throws the runtime's record away, for one that it cannot read itself. The caller has unmounted what is below it. */
+  /** Throws the runtime's record away, of one that has ended or that it cannot read itself. The caller has unmounted what is below it. */
   async forget(id: string): Promise<void> {
     await rm(join(this.root, id), { recursive: true, force: true });
   }

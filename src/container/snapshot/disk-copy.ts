@@ -28,6 +28,9 @@ import { asDiskFull } from '../image/image-error.js';
 import { mountsUnder, unmountAll } from '../storage/mounts.js';
 import { lowerOptions, rootFsPaths, type RootFsPaths } from '../storage/root-fs.js';
 
+/** Fault points of the copy, in order; the first one only of a guest that writes. */
+export const diskCopyFaultPoints = ['snapshot.frozen', 'snapshot.copied', 'snapshot.mounted'] as const;
+
 const snapshotFolder = 'snapshot';
 /** A copy that takes this long is stuck, or larger than a snapshot may freeze a guest for. */
 const copyTimeoutMs = 300_000;

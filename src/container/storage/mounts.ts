@@ -70,6 +70,12 @@ export async function unmountAll(path: string, log: Log): Promise<void> {
   }
 }
 
+/** `unmountAll` of several, in this order, by one process where none is busy. */
+export async function unmountEach(paths: readonly string[], log: Log): Promise<void> {
+  if (paths.length > 1) await run('umount', ['--no-canonicalize', '--', ...paths], { timeoutMs: 120_000 }).catch(() => undefined); // below it is seen what is left
+  for (const path of paths) await unmountAll(path, log);
+}
+
 async function mountsAt(path: string): Promise<number> {
   return (await listMounts()).filter((mount) => mount.path === path).length;
 }

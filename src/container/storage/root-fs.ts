@@ -22,7 +22,10 @@ import { run } from '../../base/run.js';
 import { together } from '../../base/together.js';
 import type { ImageStore } from '../image/image-store.js';
 import { baseIdmap, makeDisk, mountDisk, upperFolder, workFolder } from './disk.js';
-import { listMounts, mountsUnder, unmountAll, type Mount } from './mounts.js';
+import { listMounts, mountsUnder, unmountAll, unmountEach, type Mount } from './mounts.js';
+
+/** Fault points of a root file system's making and mounting, in order. */
+export const rootFsFaultPoints = ['rootfs.prepared', 'rootfs.layers-mounted', 'rootfs.mounted'] as const;
 
 /** Paths of one instance's root file system. */
 export interface RootFsPaths {
@@ -54,6 +57,8 @@ function lowersOf(paths: RootFsPaths, layers: number): string[] {
 export function lowerOptions(trees: readonly string[]): string {
   return trees.length === 1 ? `lowerdir=${trees[0]}` : trees.toReversed().map((tree) => `lowerdir+=${tree}`).join(',');
 }
+
+const flushTimeoutMs = 600_000;
 
 /** What is mounted of an instance. `part`: some of it, as after a failure. */
 export type RootFsState = 'mounted' | 'part' | 'unmounted';
@@ -153,7 +158,13 @@ export class RootFs {
     const own = [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer];
     const mounts = await mountsUnder(instanceDir);
     // also whatever somebody mounted inside, deepest first
-    for (const mount of mounts) if (own.some((path) => mount.path === path || mount.path.startsWith(`${path}/`))) await unmountAll(mount.path, this.#log);
+    await unmountEach(mounts.map(({ path }) => path).filter((path) => own.some((point) => path === point || path.startsWith(`${point}/`))), this.#log);
+  }
+
+  /** Puts on the host's disk what is still in memory of the instance's own: its unmount has little left to do then. Nothing if it is not mounted. */
+  async flush(instanceDir: string): Promise<void> {
+    const { layer } = rootFsPaths(instanceDir);
+    if (find(await listMounts(), layer)) await run('sync', ['--file-system', layer], { timeoutMs: flushTimeoutMs });
   }
 
   /** Unmounts and removes all of it, the guest's data too; leaves the instance folder and what is not of this class. Idempotent. */

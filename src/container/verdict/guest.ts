@@ -1,6 +1,9 @@
 /** A container's processes as the host sees them in /proc, read once for all reasons of a verdict. Nothing is stopped for it. */
-import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { statSync, type Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { setImmediate as breathe } from 'node:timers/promises';
 import { readMounts, type GuestMount } from './mounts.js';
+import { linkOf, namesIn, textOf } from '../kernel-files.js';
 import { readSockets, type GuestSockets } from './sockets.js';
 
 /** One open file. */
@@ -56,13 +59,22 @@ export const named = (process: Pick<GuestProcess, 'insidePid' | 'name'>): string
 
 const field = (text: string, name: string): string => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1] ?? '';
 
+/** Of the open file itself, through the kernel's link: no path is resolved. A file of a file system is asked for on the side, it may hang. */
+async function statOf(path: string, link: string): Promise<Stats | undefined> {
+  if (link.startsWith('/')) return await stat(path).catch(() => undefined);
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
 async function readFileEntry(pid: number, fd: string): Promise<GuestFile | undefined> {
   const path = `/proc/${pid}/fd/${fd}`;
-  const [link, info, what] = await Promise.all([
-    readlink(path).catch(() => undefined), readFile(`/proc/${pid}/fdinfo/${fd}`, 'utf8').catch(() => ''),
-    stat(path).catch(() => undefined), // through the link of the kernel: the open file itself, no path is resolved
-  ]);
+  const link = linkOf(path);
   if (link === undefined) return undefined;
+  const info = textOf(`/proc/${pid}/fdinfo/${fd}`);
+  const what = await statOf(path, link);
   const rdev = what?.rdev ?? 0;
   return {
     fd: Number(fd), link, info,
@@ -74,25 +86,32 @@ async function readFileEntry(pid: number, fd: string): Promise<GuestFile | undef
   };
 }
 
-async function readProcess(pid: number): Promise<GuestProcess | undefined> {
-  try {
-    const [status, fds, namespaces] = await Promise.all([
-      readFile(`/proc/${pid}/status`, 'utf8'), readdir(`/proc/${pid}/fd`),
-      Promise.all(namespaceKinds.map(async (kind) => [kind, await readlink(`/proc/${pid}/ns/${kind}`).catch(() => '')] as const)),
-    ]);
-    const files = await Promise.all(fds.map((fd) => readFileEntry(pid, fd)));
-    return {
-      pid,
-      name: field(status, 'Name'),
-      insidePid: Number(field(status, 'NSpid').split(/\s+/)[1] ?? pid),
-      parent: Number(field(status, 'PPid')),
-      tracer: Number(field(status, 'TracerPid')),
-      namespaces: Object.fromEntries(namespaces),
-      files: files.filter((file) => file !== undefined),
-    };
-  } catch {
-    return undefined; // it ended in between
+/** Files read before others get a turn. */
+const filesAtOnce = 256;
+
+async function readFiles(pid: number, fds: readonly string[]): Promise<GuestFile[]> {
+  const found: GuestFile[] = [];
+  for (let from = 0; from < fds.length; from += filesAtOnce) {
+    if (from > 0) await breathe();
+    const files = await Promise.all(fds.slice(from, from + filesAtOnce).map((fd) => readFileEntry(pid, fd)));
+    found.push(...files.filter((file) => file !== undefined));
   }
+  return found;
+}
+
+/** @returns undefined if it ended in between */
+async function readProcess(pid: number): Promise<GuestProcess | undefined> {
+  const [status, fds] = [textOf(`/proc/${pid}/status`), namesIn(`/proc/${pid}/fd`)];
+  if (status === '' || !fds) return undefined;
+  return {
+    pid,
+    name: field(status, 'Name'),
+    insidePid: Number(field(status, 'NSpid').split(/\s+/)[1] ?? pid),
+    parent: Number(field(status, 'PPid')),
+    tracer: Number(field(status, 'TracerPid')),
+    namespaces: Object.fromEntries(namespaceKinds.map((kind) => [kind, linkOf(`/proc/${pid}/ns/${kind}`) ?? ''])),
+    files: await readFiles(pid, fds),
+  };
 }
 
 /** A device number of stat(2), as the kernel itself writes it in fdinfo. */
@@ -104,19 +123,23 @@ const kernelDevice = (device: number): number => {
 
 /** Reads it. @returns undefined if its PID 1 is gone */
 export async function readGuest(initPid: number, pids: readonly number[], ownDevices: readonly string[]): Promise<Guest | undefined> {
-  const processes = (await Promise.all(pids.map(readProcess))).filter((process) => process !== undefined);
+  const processes: GuestProcess[] = [];
+  for (const pid of pids) {
+    const process = await readProcess(pid);
+    if (process) processes.push(process);
+  }
   const init = processes.find((process) => process.pid === initPid);
   if (!init) return undefined;
   const mounts = new Map<string, readonly GuestMount[]>();
   for (const { pid, namespaces } of processes) {
     const namespace = namespaces['mnt'] ?? '';
-    if ((mounts.get(namespace)?.length ?? 0) === 0) mounts.set(namespace, await readMounts(pid)); // none: that process ended in between
+    if ((mounts.get(namespace)?.length ?? 0) === 0) mounts.set(namespace, readMounts(pid)); // none: that process ended in between
   }
   // the longest-lived process of each network namespace: PID 1 comes first
   const networks = new Map([...processes].reverse().concat(init).map(({ pid, namespaces }) => [namespaces['net'] ?? '', pid]));
-  const text = await readFile(`/proc/${initPid}/net/dev`, 'utf8').catch(() => '');
+  const text = textOf(`/proc/${initPid}/net/dev`);
   const devices = [...text.matchAll(/^\s*([^:\s]+):/gm)].map((match) => match[1] as string);
   const root = await stat(`/proc/${initPid}/root`).catch(() => undefined);
   if (!root) return undefined;
-  return { init, processes, root: { inode: root.ino, device: kernelDevice(root.dev) }, mounts, sockets: await readSockets([...networks.values()]), devices, ownDevices };
+  return { init, processes, root: { inode: root.ino, device: kernelDevice(root.dev) }, mounts, sockets: readSockets([...networks.values()]), devices, ownDevices };
 }

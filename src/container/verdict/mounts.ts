@@ -1,5 +1,5 @@
 /** The mounts that a process sees. */
-import { readFile } from 'node:fs/promises';
+import { textOf } from '../kernel-files.js';
 
 /** One line of `/proc/PID/mountinfo` (proc(5)). */
 export interface GuestMount {
@@ -25,6 +25,6 @@ export function parseMounts(text: string): GuestMount[] {
 }
 
 /** Mounts that the process sees; none if it is gone. */
-export async function readMounts(pid: number): Promise<GuestMount[]> {
-  return parseMounts(await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''));
+export function readMounts(pid: number): GuestMount[] {
+  return parseMounts(textOf(`/proc/${pid}/mountinfo`));
 }

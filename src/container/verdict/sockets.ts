@@ -1,5 +1,5 @@
 /** The sockets of a container's network namespaces, by inode. */
-import { readFile } from 'node:fs/promises';
+import { textOf } from '../kernel-files.js';
 
 /** What is known of one socket. */
 export interface GuestSocket {
@@ -46,12 +46,33 @@ export function parseTable(name: string, text: string): ReadonlyMap<number, Gues
   return found;
 }
 
+/**
+ * True if the counters of a namespace (`/proc/PID/net/sockstat`, or `sockstat6`) say that no socket of that kind is in use. TCP's tables
+ * take the kernel some milliseconds even if they are empty: it looks through the connections of the whole host.
+ */
+export function noneInUse(sockstat: string, row: string): boolean {
+  return new RegExp(`^${row}: inuse 0\\b`, 'm').test(sockstat);
+}
+
+const listens = '0A';
+
+/** The text of one of TCP's tables; empty if the namespace of the process has no such socket. */
+function tcpTable(pid: number, name: 'tcp' | 'tcp6'): string {
+  const [file, row] = name === 'tcp' ? ['sockstat', 'TCP'] : ['sockstat6', 'TCP6'];
+  return noneInUse(textOf(`/proc/${pid}/net/${file}`), row) ? '' : textOf(`/proc/${pid}/net/${name}`);
+}
+
+/** True if a process in that process's network namespace has a TCP socket open that does more than listen. */
+export function hasConnections(pid: number): boolean {
+  return (['tcp', 'tcp6'] as const).some((name) => [...parseTable(name, tcpTable(pid, name)).values()].some(({ state }) => state !== listens));
+}
+
 /** @param pids one process of each network namespace */
-export async function readSockets(pids: readonly number[]): Promise<GuestSockets> {
+export function readSockets(pids: readonly number[]): GuestSockets {
   const all = new Map<number, GuestSocket>();
   for (const pid of pids) {
     for (const name of Object.keys(tables)) {
-      const text = await readFile(`/proc/${pid}/net/${name}`, 'utf8').catch(() => '');
+      const text = name === 'tcp' || name === 'tcp6' ? tcpTable(pid, name) : textOf(`/proc/${pid}/net/${name}`);
       for (const [inode, socket] of parseTable(name, text)) all.set(inode, socket);
     }
   }

@@ -61,7 +61,7 @@ export async function verdictOf(parts: Pick<HostParts, 'store' | 'cgroups' | 'op
   const [running, spec] = await Promise.all([parts.store.running(id), parts.store.readSpec(id)]);
   if (!running || !spec) return undefined;
   const [guest, problem] = await Promise.all([
-    readGuest(running.pid, await cgroupPids(parts.cgroups, cgroupsPath(parts, id)), spec.vifs.map(({ guestDevice }) => guestDevice)),
+    readGuest(running.pid, cgroupPids(parts.cgroups, cgroupsPath(parts, id)), spec.vifs.map(({ guestDevice }) => guestDevice)),
     criuProblem(parts.options),
   ]);
   if (!guest) return undefined;

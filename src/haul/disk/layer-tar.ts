@@ -3,14 +3,14 @@
  * in a jail where there is nothing but the layer, so that no link leads to a file of the host.
  */
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { chmod, lchown, open, rename } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
-import { addAbortSignal, Readable, type Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { HaulierError } from '../../base/errors.js';
 import { saysDiskFull } from '../../container/image/image-error.js';
+import { feed } from '../../container/image/feed.js';
 import { jailed } from '../../container/image/jail.js';
 import { startPiped, type PipedProcess } from '../../container/image/piped-process.js';
 import type { Entry } from './manifest.js';
@@ -60,39 +60,12 @@ export async function packNames(folder: string, entries: readonly Entry[], into:
   }
 }
 
-/**
- * Lets a stream flow into a process, to the stream's own end, which alone says that it came whole. A tar that has read the archive's
- * end closes its input at once, maybe before that; one that failed does so too, and its exit code, which the caller asks for, tells why.
- */
-export async function feed(from: Readable, into: PipedProcess, signal?: AbortSignal): Promise<void> {
-  if (signal) addAbortSignal(signal, from);
-  const { stdin } = into;
-  try {
-    for await (const chunk of from) {
-      if (stdin.destroyed) {
-        if ((await into.ended).code !== 0) return;
-      } else if (!stdin.write(chunk)) await room(stdin);
-    }
-  } catch (error) {
-    throw signal?.aborted ? signal.reason : error;
-  }
-  stdin.end();
-}
-
-/** Resolves when more can be written, or never more. */
-async function room(stdin: Writable): Promise<void> {
-  const settled = new AbortController(); // takes the other listener away
-  const { signal } = settled;
-  await Promise.race([once(stdin, 'drain', { signal }), once(stdin, 'close', { signal })]).catch(() => undefined);
-  settled.abort();
-}
-
 /** Takes an archive of `packNames` into `folder`. */
 export async function unpackNames(folder: string, from: Readable, stillness: Stillness, signal?: AbortSignal): Promise<void> {
   const tar = startPiped(jailed(extractCommand, { folder: { path: folder, writable: true }, capabilities: writer }));
   tar.stdout.resume();
   try {
-    await feed(from, tar, signal);
+    await feed(from, tar, { signal, afterFailure: 'stop' });
     await done(tar, 'tar', stillness === 'moving' ? [0, 2] : [0]);
   } finally {
     tar.kill();

@@ -8,7 +8,7 @@ import { HaulierError } from '../../base/errors.js';
 import { olderConsole } from '../../container/console.js';
 import { jailed } from '../../container/image/jail.js';
 import { startPiped } from '../../container/image/piped-process.js';
-import { feed } from './layer-tar.js';
+import { feed } from '../../container/image/feed.js';
 import type { HaulChannel } from '../wire/channel.js';
 
 const console = 'console.log';
@@ -40,7 +40,7 @@ export async function receiveOwnFiles(channel: HaulChannel, folder: string, sign
   const tar = startPiped(jailed(['tar', '--extract', '--file=-', '--no-same-owner', '--preserve-permissions'], { folder: { path: folder, writable: true }, capabilities: ['CAP_DAC_OVERRIDE', 'CAP_FOWNER'] }));
   try {
     void buffer(tar.stdout).catch(() => undefined);
-    await feed(from, tar, signal);
+    await feed(from, tar, { signal, afterFailure: 'stop' });
     const { code, stderr } = await tar.ended;
     if (code !== 0) throw new HaulierError('COMMAND_FAILED', { command: 'tar', outcome: `exit code ${code}`, stderr });
   } finally {

@@ -22,6 +22,9 @@ import { receiveOwnFiles } from './own-files.js';
 import { rebaseCheckpoint } from './rebase.js';
 import { receiveRounds } from './rounds.js';
 
+/** Fault points of an arrival, in order. */
+export const diskHaulFaultPoints = ['haul.disk.written', 'haul.disk.landed'] as const;
+
 const prefix = '_in-';
 
 /** A container that is coming. */

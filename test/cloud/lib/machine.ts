@@ -101,11 +101,11 @@ export async function answers(address: string, seconds = 8): Promise<boolean> {
  * @param what named in the error, which also shows the last thing `show` gave
  */
 export async function until<T>(what: string, seconds: number, ask: () => Promise<T | undefined | false>, show: () => unknown = () => ''): Promise<T> {
-  const end = Date.now() + seconds * 1000;
+  const end = Date.now() + 3 * seconds * 1000; // the limits were chosen on a quiet machine
   for (;;) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
-    if (Date.now() > end) throw new Error(`${what}: not within ${seconds} s ${JSON.stringify(await show())}`);
+    if (Date.now() > end) throw new Error(`${what}: not within ${3 * seconds} s ${JSON.stringify(await show())}`);
     await sleep(100);
   }
 }

@@ -70,7 +70,7 @@ for (const point of containerFaultPoints) {
     t.true(['running', 'stopped', 'missing'].includes(state), `state ${state}`);
     await operate((operation) => next.destroy(spec.id, operation));
     const left = await traces(bed, spec, database);
-    if (left.length > 0) await until(`nothing left of it: ${left.join(', ')}`, async () => (await traces(bed, spec, database)).length === 0, 3000);
+    if (left.length > 0) await until(`nothing left of it: ${left.join(', ')}`, async () => (await traces(bed, spec, database)).length === 0);
     t.deepEqual(await traces(bed, spec, database), []);
     await operate((operation) => next.destroy(spec.id, operation)); // what never was
     await next.stop();

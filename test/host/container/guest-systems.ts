@@ -88,7 +88,7 @@ interface Running {
 }
 
 async function processesOf(bed: Bed, id: string): Promise<Running[]> {
-  const pids = await cgroupPids(await readCgroupLayout(), join(bed.options.cgroupParent, id));
+  const pids = cgroupPids(await readCgroupLayout(), join(bed.options.cgroupParent, id));
   const found = await Promise.all(pids.map(async (pid) => {
     try {
       const [status, command, stat_] = await Promise.all(['status', 'cmdline', 'stat'].map((name) => readFile(`/proc/${pid}/${name}`, 'utf8')));

@@ -194,7 +194,7 @@ export async function inside(bed: Bed, id: string, ...command: string[]): Promis
 }
 
 /** Waits until `check` gives something true. */
-export async function until<T>(what: string, check: () => Promise<T> | T, timeoutMs = 10_000): Promise<NonNullable<T>> {
+export async function until<T>(what: string, check: () => Promise<T> | T, timeoutMs = 60_000): Promise<NonNullable<T>> {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const value = await check();

@@ -1,7 +1,7 @@
 /** Snapshots with memory that are altered, cut off, or of another host are refused by name, and leave nothing; those that cannot be taken leave the guest as it was. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream, existsSync } from 'node:fs';
-import { chmod, copyFile, mkdtemp, open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdtemp, open, readdir, readFile, rename, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import anyTest, { type ExecutionContext, type TestFn } from 'ava';
@@ -14,7 +14,7 @@ import { RecordReader, writeRecords } from '../../../src/container/memory-image/
 import { seal, sealHeadBytes, unsealed } from '../../../src/container/memory-image/seal.js';
 import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
 import { mountsUnder } from '../../../src/container/storage/mounts.js';
-import { criuProblem } from './checkpoint-kit.js';
+import { criuProblem, withCriu, wrapper } from './checkpoint-kit.js';
 import { inside, log, operate, until } from './harness.js';
 import { bootFrom, counted, countsOn, fileOf, imageFile, memoryBed, memorySnapshot, portSpec, type MemoryBed } from './memory-kit.js';
 
@@ -162,6 +162,36 @@ real('a flavor that is too small: refused, nothing is left', async (t) => {
   const spec = portSpec(bed, image);
   await t.throwsAsync(operate((operation) => bed.host.create({ ...spec, limits: { ...spec.limits, memoryMiB: 4 } }, operation)), { name: 'IMAGE_TOO_LARGE', message: /take \d+ MiB of memory, the flavor has 4/ });
   t.false(existsSync(join(bed.options.instancesPath, spec.id)));
+});
+
+real('asked before anything else is ended, all that a boot would refuse is refused, and nothing is touched', async (t) => {
+  const { bed, image, source } = t.context;
+  await operate((operation) => bed.host.ensureImage(image, operation));
+  const { pid } = await bed.host.view(source.id);
+  const spec = { ...source, imageId: image.id };
+  await bed.host.check(spec);
+  const criu = await wrapper('exec $real "$@"', '[ "$1" != --version ] || { echo "Version: 3.19"; exit 0; }');
+  await withCriu(bed, criu, async (host) => {
+    await t.throwsAsync(host.check(spec), { name: 'MEMORY_IMAGE_MISFIT', message: /3\.19/ });
+    await t.throwsAsync(operate((operation) => host.create(portSpec(bed, image), operation)), { name: 'MEMORY_IMAGE_MISFIT' });
+  });
+  const folder = join(bed.options.instancesPath, '_base', (await base(bed)).find((name) => name.startsWith(image.id)) ?? '');
+  const pages = (await readdir(join(folder, 'checkpoint'))).find((name) => name.startsWith('pages-')) ?? '';
+  const refusals: readonly (readonly [Partial<ContainerSpec>, string, RegExp])[] = [
+    [{ limits: { ...spec.limits, memoryMiB: 4 } }, 'IMAGE_TOO_LARGE', /the flavor has 4/],
+    [{ imageId: randomUUID() }, 'IMAGE_NOT_FOUND', /./],
+    [{ imageId: bed.image.id, templates: [randomUUID()] }, 'IMAGE_NOT_FOUND', /./],
+    [{ vifs: spec.vifs.map((vif) => ({ ...vif, mac: 'no' })) }, 'VIF_PLUG_FAILED', /MAC/],
+  ];
+  for (const [change, name, message] of refusals) await t.throwsAsync(bed.host.check({ ...spec, ...change }), { name, message });
+  await rename(join(folder, 'checkpoint', pages), join(folder, 'taken'));
+  await t.throwsAsync(bed.host.check(spec), { name: 'STATE_DAMAGED', message: /is missing/ });
+  await rename(join(folder, 'taken'), join(folder, 'checkpoint', pages));
+  await rename(join(folder, 'rootfs'), join(folder, 'taken'));
+  await t.throwsAsync(bed.host.check(spec), { name: 'STATE_DAMAGED', message: /the tree of this image is gone/ });
+  await rename(join(folder, 'taken'), join(folder, 'rootfs'));
+  await bed.host.check(spec);
+  await goesOn(t, bed, source.id, pid);
 });
 
 real('a disk that is full while it is unpacked', async (t) => {

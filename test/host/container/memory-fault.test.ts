@@ -10,6 +10,8 @@ import { isFrozen, readCgroupLayout } from '../../../src/container/cgroup.js';
 import { checkpointFaultPoints } from '../../../src/container/checkpoint/steps.js';
 import { memoryBootFaultPoints } from '../../../src/container/steps.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
+import { imageFaultPoints } from '../../../src/container/image/image-store.js';
+import { diskCopyFaultPoints } from '../../../src/container/snapshot/disk-copy.js';
 import { memoryFaultPoints } from '../../../src/container/snapshot/memory.js';
 import { mountsUnder } from '../../../src/container/storage/mounts.js';
 import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
@@ -48,7 +50,7 @@ async function killed(t: { regex(text: string, pattern: RegExp): void }, bed: Me
   }
 }
 
-for (const point of [...memoryFaultPoints, 'snapshot.frozen', 'snapshot.copied', 'snapshot.mounted']) {
+for (const point of [...memoryFaultPoints, ...diskCopyFaultPoints]) {
   real(`a snapshot, killed at ${point}`, async (t) => {
     const { bed, source } = t.context;
     // a guest that writes: so its disk is copied frozen, too
@@ -83,7 +85,7 @@ real('a snapshot of a paused guest, killed in its dump: it stays paused', async 
 });
 
 const resumes = checkpointFaultPoints.filter((point) => point.startsWith('container.resume.') && point !== 'container.resume.pages'); // never lazily: several share the images
-const bootPoints = ['image.download', 'image.memory', 'image.unpacked', 'image.renamed', ...memoryBootFaultPoints, 'container.create.record', 'container.create.done', ...resumes];
+const bootPoints = [...imageFaultPoints, ...memoryBootFaultPoints, 'container.create.record', 'container.create.done', ...resumes];
 
 for (const point of bootPoints) {
   real(`a boot, killed at ${point}`, async (t) => {

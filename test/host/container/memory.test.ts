@@ -122,6 +122,9 @@ anywhere6 = bound(I6, T, '::', 7006)
 old = [bound(I4, T, '${own}', 7001), bound(I4, U, '${own}', 7002), bound(I6, T, '${six}', 7003), bound(I6, U, '${six}', 7004)]
 asking = socket.socket(I4, U); asking.connect(('10.90.0.1', 53))
 far = socket.socket(I4, U); far.bind(('${own}', 0)); far.connect(('10.90.0.77', 53))
+far6 = socket.socket(I6, U); far6.bind(('${six}', 0)); far6.connect(('fd00:90:0::77', 53))
+local = [line.split() for line in open('/proc/net/if_inet6') if line.split()[3] == '20'][0]
+near6 = socket.socket(I6, U); near6.bind((':'.join(local[0][i:i + 4] for i in range(0, 32, 4)), 546, 0, int(local[1], 16)))
 connected = socket.create_connection(('10.90.0.1', 7100))
 said = 'open'
 open('/run/up', 'w').close()

@@ -8,7 +8,7 @@ import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
-import { criuProblem, leftOvers } from './checkpoint-kit.js';
+import { counted as countedOn, criuProblem, leftOvers, withCriu, wrapper } from './checkpoint-kit.js';
 import { inside, log, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
 
 const problem = await criuProblem();
@@ -149,12 +149,30 @@ real('what can be done with a suspended container', async (t) => {
   await t.throwsAsync(resume(host, spec.id), { name: 'INSTANCE_STATE' });
   await t.throwsAsync(suspend(host, spec.id), { name: 'INSTANCE_STATE' });
   await operate((operation) => host.startContainer(spec.id, operation));
-  await operate((operation) => host.pause(spec.id, operation));
-  await t.throwsAsync(suspend(host, spec.id), { name: 'INSTANCE_STATE' });
-  await operate((operation) => host.unpause(spec.id, operation));
   await suspend(host, spec.id);
   await operate((operation) => host.destroy(spec.id, operation));
   t.false(existsSync(join(bed.options.instancesPath, spec.id)));
+});
+
+real('a paused one is taken as it stands; a resume lets it run', async (t) => {
+  const { bed } = t.context;
+  const { host } = bed;
+  const spec = await boot(bed);
+  await operate((operation) => host.pause(spec.id, operation));
+  const at = await countedOn(host, spec.id);
+  t.true(at > 0);
+  await withCriu(bed, await wrapper('exit 1'), async (broken) => {
+    await t.throwsAsync(suspend(broken, spec.id), { name: 'SUSPEND_FAILED' });
+    t.is((await broken.view(spec.id)).state, 'paused', 'a failure leaves it paused');
+    t.is(await countedOn(broken, spec.id), at);
+  });
+  await suspend(host, spec.id);
+  t.is((await host.view(spec.id)).state, 'suspended');
+  t.deepEqual(await leftOvers(bed, spec), []);
+  await resume(host, spec.id);
+  t.is((await host.view(spec.id)).state, 'running');
+  await until('it counts on', async () => (await countedOn(host, spec.id)) > at);
+  await operate((operation) => host.destroy(spec.id, operation));
 });
 
 real('a console that no process has open works after it, every time', async (t) => {

@@ -92,7 +92,7 @@ for (const { name, start, no, after, inApps } of all) {
     await operate((operation) => host.startContainer(spec.id, operation));
     await until('the guest is up', async () => (await host.consoleLog(spec.id, undefined)).includes('guest is up'));
     await inside(bed, spec.id, 'sh', '-c', `(${start}) </dev/null >/run/out 2>&1 & true`);
-    await until('the workload is ready', () => inside(bed, spec.id, 'sh', '-c', 'cat /run/ready >/dev/null && echo ready; true'), 10_000).catch(async (error: unknown) => {
+    await until('the workload is ready', () => inside(bed, spec.id, 'sh', '-c', 'cat /run/ready >/dev/null && echo ready; true')).catch(async (error: unknown) => {
       throw new Error(`${String(error)}: ${await inside(bed, spec.id, 'cat', '/run/out')}`);
     });
     await sleep(100);

@@ -75,7 +75,20 @@ test('refusals leave the server as it is at the dead host', async (t) => {
   }
 });
 
-for (const step of ['containers.ensureImage', 'containers.create', 'containers.run', 'Instance.save active/null']) {
+for (const step of ['containers.ensureImage', 'containers.check']) {
+  test(`a refusal of the image at ${step} leaves the server as it is at the dead host, its ports there, and nothing here`, async (t) => {
+    const it = await TwoHosts.begin();
+    it.w.steps.clear();
+    it.w.steps.fail(step, new HaulierError('MEMORY_IMAGE_MISFIT', { image: 'i', reason: 'another CPU' }));
+    await t.throwsAsync(evacuate(it), { code: 'MEMORY_IMAGE_MISFIT' });
+    t.deepEqual([seen(it), it.bound, it.disks], [['active', null, host, host, 'failed'], [host], { [host]: ['running 1'], [other]: [] }]);
+    t.false(otherNode in it.w.placement.allocations.get(uuid)!);
+    await evacuate(it);
+    t.deepEqual(seen(it), ['active', null, other, other, 'done']);
+  });
+}
+
+for (const step of ['containers.create', 'containers.run', 'Instance.save active/null']) {
   test(`a failure at ${step} leaves an error at the dead host and nothing here; it can be tried again`, async (t) => {
     const it = await TwoHosts.begin();
     it.w.steps.fail(step, new HaulierError('DISK_FULL', { path: '/x', reason: 'full' }));

@@ -188,6 +188,7 @@ export class FakeNova implements RpcClient {
       case 'Migration.save':
         Object.assign(this.migrations.find((item) => item['id'] === data['id']) ?? {}, changed);
         return [{ updated_at: '2026-11-22T02:01:31Z', obj_what_changed: [] }, null];
+      case 'ConsoleAuthToken.authorize': return [{ id: 1, tls_port: null, token: 'the-token', expires: 1795313541, created_at: '2026-11-22T02:02:21Z', updated_at: null, obj_what_changed: [] }, 'the-token'];
       case 'BlockDeviceMapping.destroy': return [{ deleted: true, obj_what_changed: [] }, null];
       case 'InstanceGroup.get_hosts': {
         const members = ((data['members'] ?? []) as string[]).filter((member) => !((kwargs['exclude'] ?? []) as string[]).includes(member));

@@ -2,6 +2,7 @@
  * Fakes of the rooms below: containers, placement, neutron. They record each call in `Steps`, keep what was made, and can fail or
  * stand still at any call. They are for order, races and faults; that the real ones work is shown by the host and cloud tests.
  */
+import type { SerialDoor } from '../../../src/container/serial-consoles.js';
 import { Readable } from 'node:stream';
 import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
@@ -174,6 +175,7 @@ export class FakeContainers implements ContainerHost {
   found: Abilities = { criu: '4.2.1', kernel: '6.18', problem: undefined, features: Object.fromEntries(featureTable.map(({ name }) => [name, name !== 'mem_dirty_track'])) as Abilities['features'] };
   async abilities(): Promise<Abilities> { await this.steps.pass('containers.abilities'); return this.found; }
   async announce(id: string): Promise<void> { await this.steps.pass(`containers.announce ${id}`); }
+  async check(): Promise<void> { await this.steps.pass('containers.check'); }
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {
     if (this.made.has(spec.id)) throw new HaulierError('INSTANCE_STATE', { instance: spec.id, state: 'ready', action: 'create' });
     operation.undo('create', () => this.destroy(spec.id));
@@ -252,6 +254,8 @@ export class FakeContainers implements ContainerHost {
   async stats(): Promise<ContainerStats> {
     return { cpuNs: 5, memoryBytes: 3 << 20, memoryLimitBytes: 64 << 20, pids: 2, uptimeSeconds: 1, disk: { readBytes: 1, writeBytes: 2, readOps: 3, writeOps: 4 }, nics: [] };
   }
+  serial: SerialDoor | undefined;
+  async openConsole(): Promise<never> { throw new Error('not used'); }
   async consoleLog(_id: string, lines: number | undefined): Promise<string> { return `lög ${lines ?? 'all'}\n`; }
   onExit(listener: (exit: ContainerExit) => void): void { this.listeners.push(listener); }
   async resources(): Promise<HostResources> {

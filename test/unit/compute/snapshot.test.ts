@@ -154,11 +154,34 @@ for (const [state, steps] of [['running', ['key', 'suspend', 'snapshot false wit
     await shelveInstance(it.compute, call);
     const end = it.done.indexOf('end');
     t.deepEqual(it.done.slice(0, steps.length), steps);
-    t.is(it.done.includes('stop'), state === 'paused');
-    if (state === 'paused') t.true(it.done.indexOf('stop') > end);
+    t.false(it.done.includes('stop'));
+    if (state === 'paused') t.deepEqual([it.done.indexOf('suspend') > end, it.done.at(-1), it.state], [true, 'suspend', 'suspended'], 'to disk when it is on record that it is shelved');
     t.is(call.instance.get('vm_state'), 'shelved');
   });
 }
+
+test('shelve of a paused server: without memory it ends after its image is whole; a failure leaves it paused; a dump that fails after it does too', async (t) => {
+  const paused = (image: Record<string, string>): { readonly it: World; readonly call: InstanceCall } => {
+    const it = world();
+    Object.assign(it, { image, state: 'paused' });
+    const call = it.call();
+    call.instance.load('task_state', 'shelving');
+    return { it, call };
+  };
+  const whole = paused({});
+  await shelveInstance(whole.it.compute, whole.call);
+  t.true(whole.it.done.indexOf('stop') > whole.it.done.indexOf('end'));
+  for (const image of [{}, { 'haulier:memory': 'true' }] as Record<string, string>[]) {
+    const failing = paused(image);
+    Object.assign(failing.it, { failAt: 'describe', failWith: new HaulierError('REST_UNREACHABLE', { service: 'glance', reason: 'gone' }) });
+    await t.throwsAsync(shelveInstance(failing.it.compute, failing.call), { code: 'REST_UNREACHABLE' });
+    t.deepEqual([failing.it.state, failing.it.done.at(-1)], ['paused', 'delete image']);
+  }
+  const undumped = paused({ 'haulier:memory': 'true' });
+  Object.assign(undumped.it, { failAt: 'suspend', failWith: new HaulierError('SUSPEND_FAILED', { reason: 'no' }) });
+  await shelveInstance(undumped.it.compute, undumped.call);
+  t.deepEqual([undumped.it.state, undumped.call.instance.get('vm_state'), undumped.it.done.includes('delete image')], ['paused', 'shelved', false]);
+});
 
 test('shelve with memory that fails: the guest is resumed; without, it is started', async (t) => {
   for (const [image, again] of [[{ 'haulier:memory': 'true' }, 'resume'], [{}, 'start']] as const) {

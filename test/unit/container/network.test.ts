@@ -24,7 +24,7 @@ test('names fit into an interface name', (t) => {
 test('hook files', (t) => {
   const files = hookFiles([vif], 1500);
   t.is(files.move, 'link set dev hgu0c6b8b53-7a netns @PID@ name eth0 index 100\n');
-  t.is(files.quiet, 'eth0\n');
+  t.is(files.knobs, 'ipv6/conf/eth0/accept_dad 0\n');
   t.deepEqual(files.inside.trim().split('\n'), [
     'link set dev lo up',
     'link set dev eth0 addrgenmode eui64',
@@ -34,7 +34,7 @@ test('hook files', (t) => {
     'route replace 0.0.0.0/0 via 10.0.0.1 dev eth0 onlink metric 100',
     'route replace 10.9.0.0/16 dev eth0',
   ]);
-  t.deepEqual(hookFiles([], 1500), { move: '', inside: 'link set dev lo up\n', quiet: '' });
+  t.deepEqual(hookFiles([], 1500), { move: '', inside: 'link set dev lo up\n', knobs: '' });
 });
 
 test('an OVS port is one transaction with the ids that neutron looks for', (t) => {

@@ -2,23 +2,27 @@
 import test from 'ava';
 import { usernsImage, utsImage } from '../../../src/container/checkpoint/criu-image.js';
 import { imageCriuConfig, imageRuntimeOptions } from '../../../src/container/checkpoint/criu-options.js';
-import { restoreOnly, restoreOnlyRemoval } from '../../../src/container/network/restore-only.js';
+import { hookFiles } from '../../../src/container/network/hook-files.js';
+import { restoreOnly, restoreOnlyKnobs, restoreOnlyRemoval } from '../../../src/container/network/restore-only.js';
 import type { VifSpec } from '../../../src/container/spec.js';
 
-const vif = { guestDevice: 'eth0', addresses: [{ address: '10.0.0.9', prefixLength: 24 }] } as unknown as VifSpec;
+const vif = { guestDevice: 'eth0', hostDevice: 'tapabc', id: 'abc', mac: 'fa:16:3e:00:00:01', mtu: undefined, routes: [], addresses: [{ address: '10.0.0.9', prefixLength: 24 }] } as unknown as VifSpec;
 
-test('former addresses come before the restore and go after it', (t) => {
-  const former = [{ address: '10.0.0.5', scope: 'global' }, { address: 'fd00::5', scope: 'global' }, { address: 'fe80::1', scope: 'link' }, { address: '10.0.0.9', scope: 'global' }];
+test('former addresses come before the restore, in silence, and go after it', (t) => {
+  const former = [{ address: '10.0.0.5' }, { address: 'fd00::5' }, { address: 'fe80::1' }, { address: '169.254.3.3' }, { address: '10.0.0.9' }];
   t.deepEqual(restoreOnly([vif], former), [
-    'address replace 10.0.0.5/32 dev lo', 'address replace fd00::5/128 dev lo nodad', 'address replace fe80::1/64 dev eth0 nodad',
+    'address replace 10.0.0.5/32 dev lo scope host', 'address replace 169.254.3.3/32 dev lo scope host',
     'route replace 0.0.0.0/0 dev lo metric 4294967290', 'route replace ::/0 dev lo metric 4294967290',
   ]);
   t.deepEqual(restoreOnlyRemoval([vif], former), [
     'route delete ::/0 dev lo metric 4294967290', 'route delete 0.0.0.0/0 dev lo metric 4294967290',
-    'address delete fe80::1/64 dev eth0', 'address delete fd00::5/128 dev lo', 'address delete 10.0.0.5/32 dev lo',
+    'address delete 169.254.3.3/32 dev lo', 'address delete 10.0.0.5/32 dev lo',
   ]);
-  t.deepEqual(restoreOnly([vif], [{ address: '10.0.0.9', scope: 'global' }]), []);
-  t.deepEqual(restoreOnly([], [{ address: 'fe80::1', scope: 'link' }]), ['route replace ::/0 dev lo metric 4294967290'].slice(1));
+  t.deepEqual(restoreOnlyKnobs([vif], former), [['ipv6/ip_nonlocal_bind', '1'], ['ipv4/conf/eth0/arp_ignore', '3'], ['ipv4/conf/eth0/arp_announce', '2']]);
+  const own = [{ address: '10.0.0.9' }];
+  t.deepEqual([restoreOnly([vif], own), restoreOnlyKnobs([vif], own)], [[], [['ipv6/ip_nonlocal_bind', '1']]]);
+  t.deepEqual(restoreOnly([], [{ address: 'fe80::1' }]), ['route replace ::/0 dev lo metric 4294967290']);
+  t.is(hookFiles([vif], 1500, { lines: [], knobs: restoreOnlyKnobs([vif], former) }).knobs, 'ipv6/conf/eth0/accept_dad 0\nipv6/ip_nonlocal_bind 1\nipv4/conf/eth0/arp_ignore 3\nipv4/conf/eth0/arp_announce 2\n');
 });
 
 test('criu\'s images of host name and id range, byte for byte as criu writes them', (t) => {
