@@ -90,6 +90,10 @@ export class LocalStorage implements ContainerStorage {
     return { tree, record: this.#images.recordOf(tree) };
   }
 
+  mountAhead(id: string, idBase: number): Promise<void> {
+    return this.#rootFs.mountAhead(this.#store.paths(id).folder, idBase);
+  }
+
   mount(id: string, idBase: number): Promise<string> {
     return this.#rootFs.mount(this.#store.paths(id).folder, idBase);
   }

@@ -10,8 +10,8 @@ import { KeyedLock } from '../base/lock.js';
 import { bootId, isAlive, type ProcessId } from './process.js';
 import type { ContainerSpec } from './spec.js';
 
-/** How far a container's making or unmaking has come. All but `ready` are found only after a crash. `departing`: it stands frozen, and another host decides who has it. */
-export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'dumping' | 'departing' | 'removing';
+/** How far a container's making or unmaking has come. All but `ready` are found only after a crash. `departing`: it stands frozen, and another host decides who has it. `arriving`: it is coming from another host, which still has it. */
+export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'dumping' | 'departing' | 'arriving' | 'removing';
 
 /** How PID 1 ended. */
 export interface ExitRecord {

@@ -37,6 +37,8 @@ export interface ContainerStorage {
   prepareIn(folder: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
   /** The tree that an instance was made from, and what is known of it. @throws IMAGE_NOT_FOUND */
   base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }>;
+  /** Mounts what of it can be mounted while its own files are still being written; `mount` does the rest. */
+  mountAhead(id: string, idBase: number): Promise<void>;
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;
   unmount(id: string): Promise<void>;

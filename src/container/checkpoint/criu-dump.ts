@@ -14,7 +14,6 @@ import { openPrograms } from './exe-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
 import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
-import { chooseNetworkLock } from './network-lock.js';
 import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
 
@@ -59,21 +58,30 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
 
 /**
  * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them.
- * @param options.sealed its ports are closed too, and stay so until it is gone or let go
+ * Whether it locks the network is the caller's choice, made before (network-lock.ts).
+ * @param more options of the runtime
  * @throws SUSPEND_FAILED, the signal's reason
  */
-export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, options: { readonly sealed?: boolean } = {}): Promise<void> {
-  await chooseNetworkLock(parts, id, options.sealed ?? false);
-  try {
-    const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
-    await whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
-  } catch (error) {
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<void> {
+  const args = [...dumpOptions(paths), ...more];
+  await dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
+}
+
+/** The runtime's options for a dump that leaves the container where it is. */
+export function dumpOptions(paths: Pick<CheckpointPaths, 'images' | 'work'>): string[] {
+  return [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
+}
+
+/** What is the same for every dump: criu's own words if it fails, mended images if it does not. @throws SUSPEND_FAILED, the signal's reason */
+export async function dumping<T>(paths: CheckpointPaths, work: Promise<T>): Promise<T> {
+  const result = await work.catch(async (error: unknown) => {
     if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
     const killed = breaksOff(await readFile(paths.dumpLog, 'utf8').catch(() => ''));
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])), killed }, { cause: error });
-  }
+  });
   await keepConsole(paths.images);
   await openPrograms(paths.images);
+  return result;
 }
 
 /** The record of a dump that is done. */

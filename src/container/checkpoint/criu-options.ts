@@ -26,6 +26,9 @@ export const criuConfigWith = (networkLock: 'nftables' | 'skip'): string => `net
 /** The usual one. */
 export const criuConfig = criuConfigWith('nftables');
 
+/** The same for one that is hauled: its ports are mute at both ends until it runs, so that criu has nothing to lock (20 ms at each end). */
+export const haulCriuConfig = criuConfigWith('skip');
+
 /**
  * The same for a container that resumes from an image. Its connections cannot live: the peers have forgotten them, or were never
  * its own. Restored closed, a program sees them end. On a host with cgroup v2 alone the runtime does not tell criu that the
