@@ -11,16 +11,17 @@ import type { ImageSource } from '../../../src/container/spec.js';
 import { dockerArchive, ociArchive } from '../storage/container-images.js';
 import { handmadeTar, type Entry } from '../storage/helper.js';
 import { criuProblem } from './checkpoint-kit.js';
-import { hostProblem, inside, makeBed, makeSpec, operate, until, type Bed } from './harness.js';
+import { hostProblem, inside, makeSpec, operate, until, type Bed } from './harness.js';
+import { memoryBed, memorySnapshot, type MemoryBed } from './memory-kit.js';
 
 const problem = hostProblem() ?? (findCommand('catatonit') === 'catatonit' ? 'no catatonit' : undefined);
 const noCriu = problem ?? (await criuProblem());
-const test = anyTest as TestFn<{ bed: Bed }>;
+const test = anyTest as TestFn<{ bed: MemoryBed }>;
 const real = problem === undefined ? test.serial : test.skip;
 const frozen = noCriu === undefined ? test.serial : test.skip;
 for (const [what, why] of [['application', problem], ['application, suspended', noCriu]]) if (why !== undefined) process.stderr.write(`SKIPPED test/host/container/${what}: ${why}\n`);
 
-test.before(async (t) => { if (problem === undefined) t.context.bed = await makeBed(); });
+test.before(async (t) => { if (problem === undefined) t.context.bed = await memoryBed('brqhtapp'); });
 test.afterEach.always(async (t) => {
   for (const view of (await t.context.bed?.host.list()) ?? []) await operate((operation) => t.context.bed.host.destroy(view.id, operation));
 });
@@ -132,6 +133,23 @@ frozen('it is suspended and resumed, and goes on where it stood; its signals and
   t.is((await console_(bed, id)).match(/who /g)?.length, 1, 'it was not started again');
   await operate((operation) => bed.host.stopContainer(id, { timeoutMs: 60_000, retryMs: 30_000 }, operation));
   t.like(await bed.host.view(id), { state: 'stopped', exitCode: 3 });
+});
+
+frozen('a server from its snapshot with memory goes on where it stood, and is an application itself', async (t) => {
+  const { bed } = t.context;
+  const id = await boot(bed, await appImage(config));
+  await counts(bed, id, 5);
+  const { image, snapshot } = await memorySnapshot(bed, id);
+  await counts(bed, id, await count(bed, id));
+  t.like(snapshot.application, { user: 'web' });
+  const clone = await boot(bed, { ...image, application: snapshot.application as NonNullable<typeof snapshot.application> }, { hostname: 'clone' });
+  const resumed = await count(bed, clone);
+  t.true(resumed >= 5);
+  await counts(bed, clone, resumed);
+  await operate((operation) => bed.host.stopContainer(clone, { timeoutMs: 60_000, retryMs: 30_000 }, operation));
+  t.like(await bed.host.view(clone), { state: 'stopped', exitCode: 3 });
+  await operate((operation) => bed.host.startContainer(clone, operation));
+  await says(bed, clone, /who 1001:1002:1002 1004 in/);
 });
 
 real('its snapshot says what it runs, and an image with that runs it too', async (t) => {

@@ -1,6 +1,6 @@
 import test from 'ava';
 import { readdirSync, readlinkSync, statSync } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isHaulierError } from '../../../src/base/errors.js';
 import { run } from '../../../src/base/run.js';
@@ -205,9 +205,16 @@ host('a disk is never overwritten, a tree in use never removed', (t) => withImag
   t.is(await b.rootFs.state(dir), 'mounted');
   t.regex(readlinkSync(join(dir, 'base')), /^\.\.\/_base\/img-[0-9a-f]{16}\/rootfs$/);
   t.deepEqual([...(await b.images.uses()).values()], [1]);
-  t.deepEqual(await b.images.removeUnused(0), []);
+  const { path } = b.images;
+  const longAgo = new Date(Date.now() - 86_400_000);
+  const makeOld = (): Promise<void> => utimes(join(path, b.images.record('img').key), longAgo, longAgo);
+  await makeOld();
+  t.deepEqual(await b.images.removeUnused(3_600_000), [], 'in use');
   await b.rootFs.remove(dir);
-  t.deepEqual(await b.images.removeUnused(60_000), []);
+  t.deepEqual(await b.images.removeUnused(3_600_000), [], 'a day old, but in use until now');
+  await makeOld();
+  t.true(await b.images.ensure(source('img', guest), operation()));
+  t.deepEqual(await b.images.removeUnused(3_600_000), [], 'somebody has just asked for it');
   t.deepEqual(await b.images.removeUnused(0), ['img']);
   t.deepEqual(b.images.list(), []);
   t.deepEqual(await b.leftovers(), []);

@@ -71,6 +71,7 @@ host('layers add, replace and take away, each over the one before; the guest may
   t.deepEqual([...await b.images.uses()].map(([key, count]) => `${key.split('-')[0]} ${count}`).sort(), ['first 3', 'img 4', 'second 1']);
   t.deepEqual(await b.images.removeUnused(0), []);
   await b.rootFs.remove(both.dir);
+  t.deepEqual(await b.images.removeUnused(3_600_000), [], 'its age counts from its last use');
   t.deepEqual(await b.images.removeUnused(0), ['second'], 'only what nobody uses');
   for (const name of ['one', 'three', 'plain']) await b.rootFs.remove(join(b.dir, name));
   t.deepEqual(readdirSync(dir), []);

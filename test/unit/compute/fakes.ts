@@ -144,12 +144,7 @@ export class FakeContainers implements ContainerHost {
     return had;
   }
   async images(): Promise<readonly string[]> { return [...this.cached]; }
-  /** For how long images had to be unused, each time. */
-  readonly aged: number[] = [];
-  async removeUnusedImages(idleMs: number): Promise<readonly string[]> {
-    this.aged.push(idleMs);
-    return [];
-  }
+  async removeUnusedImages(_idleMs: number): Promise<readonly string[]> { return []; }
   async requireSnapshotKey(): Promise<void> { await this.steps.pass('containers.requireSnapshotKey'); }
   /** Images for which a snapshot with memory was asked. */
   readonly memoryFor: string[] = [];

@@ -78,3 +78,13 @@ test('system calls: no name twice, none both allowed and refused, conditions cov
   t.true(seccompProfile('arm64').architectures.includes('SCMP_ARCH_AARCH64'));
   t.true(seccompProfile('x64').syscalls[0]?.names.includes('arch_prctl'));
 });
+
+test('an application: its user without capabilities, its words and folder, its init read-only', (t) => {
+  const application = { args: ['/run/haulier/catatonit', '--', 'serve'], env: { PATH: '/bin', A: 'image' }, uid: 5, gid: 6, additionalGids: [7], cwd: '/srv', initFolder: '/i/init' };
+  const { process, mounts } = ociConfig(spec, { ...inputs, application });
+  t.deepEqual([process.args, process.cwd, process.user], [application.args, '/srv', { uid: 5, gid: 6, additionalGids: [7] }]);
+  t.deepEqual([...process.env].sort(), ['A=b', 'HOSTNAME=web', 'PATH=/bin', 'TERM=linux', 'container=oci']);
+  t.deepEqual([process.capabilities.effective, process.capabilities.permitted, process.capabilities.bounding], [[], [], containerCapabilities]);
+  t.deepEqual(mounts.find(({ destination }) => destination === '/run/haulier'), { destination: '/run/haulier', type: 'bind', source: '/i/init', options: ['bind', 'ro', 'nosuid', 'nodev'] });
+  t.deepEqual(ociConfig(spec, { ...inputs, application: { ...application, uid: 0 } }).process.capabilities.effective, containerCapabilities);
+});
