@@ -1,22 +1,26 @@
 /** What a suspend and a snapshot with memory share: whether criu may try, its dump of a container that stands frozen, and the record of it. */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import { together } from '../../base/together.js';
-import { cgroupPids } from '../cgroup.js';
+import { cgroupPids, isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { verdictOf } from '../verdict/verdict.js';
 import type { GuestGroups } from './cgroup-groups.js';
 import { keepConsole } from './console-image.js';
 import { runtimeCriuOptions } from './criu-options.js';
-import { breaksOff, wordsOf } from './criu-log.js';
+import { breaksOff, saysUnseizable, wordsOf } from './criu-log.js';
 import { openPrograms } from './exe-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
+import { freeze } from './freezer.js';
 import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
 import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
 
+/** For a disk to answer, before a dump is tried again. */
+const againMs = 250;
 /** Beside the memory: criu's other files, and air for everybody else on that disk. */
 const spareBytes = 32 * 1024 * 1024;
 
@@ -56,8 +60,28 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them. @throws SUSPEND_FAILED, the signal's reason */
+/**
+ * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them. A dump that
+ * failed only because a process waited for a disk just then is tried once more: criu had not begun to look into any.
+ * @throws SUSPEND_FAILED, the signal's reason
+ */
 export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
+  const before = new Set(await readdir(paths.images));
+  try {
+    await dumpOnce(parts, id, paths, parent);
+  } catch (error) {
+    if (!isHaulierError(error, 'SUSPEND_FAILED') || !saysUnseizable(await readFile(paths.dumpLog, 'utf8').catch(() => ''))) throw error;
+    parts.log.warn({ err: error, instance: id }, 'a process waited for a disk while criu wanted to hold it: trying once more');
+    await sleep(againMs, undefined, { signal: parent });
+    await Promise.all((await readdir(paths.images)).filter((name) => !before.has(name)).map((name) => rm(join(paths.images, name), { force: true })));
+    if (!(await isFrozen(parts.cgroups, cgroupsPath(parts, id)))) await freeze(parts, id, parent);
+    await dumpOnce(parts, id, paths, parent);
+  }
+  await keepConsole(paths.images);
+  await openPrograms(paths.images);
+}
+
+async function dumpOnce(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
   try {
     const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
     await whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
@@ -66,8 +90,6 @@ export async function criuDump(parts: HostParts, id: string, paths: CheckpointPa
     const killed = breaksOff(await readFile(paths.dumpLog, 'utf8').catch(() => ''));
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])), killed }, { cause: error });
   }
-  await keepConsole(paths.images);
-  await openPrograms(paths.images);
 }
 
 /** The record of a dump that is done. */
