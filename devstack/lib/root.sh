@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# root.sh: makes the two root file systems (host: forky, control: trixie) with debootstrap and apt.
+# root.sh: makes the root file systems (host: forky, control and vm: trixie) with debootstrap and apt.
 #
 # A root is made beside its place and renamed when complete; a stamp file with the hash of its recipe says that it is.
 # A half-made one is thrown away. Packages are kept in $WORK/cache, so a rebuild downloads nothing twice.
@@ -11,8 +11,8 @@ root_packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$DEVSTACK/packages/$1
 root_suite() {
   case $1 in
     host) echo forky ;;
-    control) echo trixie ;;
-    *) die "no such root: $1 (host or control)" ;;
+    control | vm) echo trixie ;;
+    *) die "no such root: $1 (host, control or vm)" ;;
   esac
 }
 

@@ -1,6 +1,6 @@
 /** Files that are either whole or not there: written beside, synced, renamed. */
 import { randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { HaulierError, messageOf } from './errors.js';
 
@@ -29,6 +29,18 @@ export async function writeAtomic(path: string, data: string | Buffer, mode = 0o
   await handle.close();
   await rename(temporary, path);
   await syncDirectory(dirname(path));
+}
+
+/** Writes `data` to `path` so that a reader sees all or nothing of it, without waiting for the disk: for what is made anew after a crash. Mode 0600 unless told. */
+export async function replaceFile(path: string, data: string, mode = 0o600): Promise<void> {
+  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+  try {
+    await writeFile(temporary, data, { mode, flag: 'wx' });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
 }
 
 /** `writeAtomic` of JSON. */

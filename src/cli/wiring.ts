@@ -41,6 +41,8 @@ export function containerOptions(config: Config): ContainerHostOptions {
     subidRanges: haulier.subid_ranges,
     defaultRootGiB: haulier.default_root_gb,
     imageMaxBytes: haulier.image_max_bytes,
+    imageMaxEntries: haulier.image_max_entries,
+    imageTimeoutSeconds: haulier.image_timeout,
     consoleLogBytes: haulier.console_log_bytes,
     networkMtu: os_vif_ovs.network_device_mtu,
     serial: serialPorts(config),
@@ -66,6 +68,7 @@ export function haulSettings(config: Config): HaulSettings {
   return {
     host: DEFAULT.host, ca: haulier.haul_ca, cert: haulier.haul_cert, key: haulier.haul_key,
     address: haulier.haul_address, port: haulier.haul_port, bandwidthMiB: haulier.haul_bandwidth,
+    policy: { mode: haulier.haul_mode, permitPostCopy: haulier.haul_permit_post_copy },
   };
 }
 
@@ -106,7 +109,7 @@ export function openstackOptions(config: Config): OpenstackOptions {
 
 /** Settings of the compute room. */
 export function computeSettings(loaded: LoadedConfig): ComputeSettings {
-  const { DEFAULT, haulier, filter_scheduler, workarounds, api, neutron } = loaded.config;
+  const { DEFAULT, haulier, filter_scheduler, workarounds, api, neutron, image_cache, compute, libvirt } = loaded.config;
   return {
     host: DEFAULT.host,
     hypervisorHostname: haulier.hypervisor_hostname,
@@ -116,6 +119,7 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     configDirs: loaded.files.map(dirname),
     instanceNameTemplate: DEFAULT.instance_name_template,
     reportInterval: DEFAULT.report_interval,
+    serviceDownTime: DEFAULT.service_down_time,
     updateResourcesInterval: DEFAULT.update_resources_interval,
     syncPowerStateInterval: DEFAULT.sync_power_state_interval,
     healInfoCacheInterval: DEFAULT.heal_instance_info_cache_interval,
@@ -140,6 +144,10 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     vifPluggingIsFatal: DEFAULT.vif_plugging_is_fatal,
     maxConcurrentBuilds: DEFAULT.max_concurrent_builds,
     maxConcurrentSnapshots: DEFAULT.max_concurrent_snapshots,
+    maxConcurrentLiveMigrations: DEFAULT.max_concurrent_live_migrations,
+    liveMigrationWaitForVifPlug: compute.live_migration_wait_for_vif_plug,
+    liveMigrationCompletionTimeout: libvirt.live_migration_completion_timeout,
+    liveMigrationTimeoutAction: libvirt.live_migration_timeout_action,
     shelvedOffloadTime: DEFAULT.shelved_offload_time,
     shelvedPollInterval: DEFAULT.shelved_poll_interval,
     resizeConfirmWindow: DEFAULT.resize_confirm_window,
@@ -148,6 +156,9 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     trackInstanceChanges: filter_scheduler.track_instance_changes,
     disableGroupPolicyCheck: workarounds.disable_group_policy_check_upcall,
     disableServiceVersionCheck: workarounds.disable_compute_service_check_for_ffu,
+    imageCacheInterval: image_cache.manager_interval,
+    removeUnusedImages: image_cache.remove_unused_base_images,
+    removeUnusedImagesSeconds: image_cache.remove_unused_original_minimum_age_seconds,
     pidsLimit: haulier.pids_limit,
     serialBaseUrl: loaded.config.serial_console.base_url,
     consoleTokenTtl: loaded.config.consoleauth.token_ttl,

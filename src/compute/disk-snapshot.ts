@@ -1,5 +1,6 @@
 /** A server's disk, and its memory where that is wanted, becomes an image: what snapshot, backup and shelve share (contract C.6, G.3). */
 import type { Compute, InstanceCall } from './compute.js';
+import { applicationProperties } from './image-source.js';
 import { isNova } from './failure-report.js';
 import { memoryFor, memoryProperties } from './memory-wish.js';
 import { serviceScope, userScope } from './scope.js';
@@ -49,6 +50,7 @@ export async function uploadSnapshot(compute: Compute, call: InstanceCall, image
     const templates = (await compute.containers.spec(call.uuid))?.templates ?? [];
     await compute.glance.updateImage(scope, imageId, {
       ...snapshotProperties(instance), ...snapshotTemplateProperties(instance, templates), ...memoryProperties(instance, wanted !== undefined, snapshot.memory),
+      ...applicationProperties(snapshot.application),
     });
     faultPoint('snapshot.described');
     instance.set('task_state', states.uploading);

@@ -2,6 +2,7 @@
 import type { Compute } from './compute.js';
 import { userScope } from './scope.js';
 import { HaulierError } from '../base/errors.js';
+import { parseApplication, type ApplicationConfig } from '../container/application/config.js';
 import type { ImageSource } from '../container/spec.js';
 import type { WireContext } from '../messaging/types.js';
 
@@ -14,6 +15,37 @@ export const templateProperty = 'haulier:template';
 /** Whether an image with these properties is a template: a layer for others. */
 export function isTemplate(properties: unknown): boolean {
   return typeof properties === 'object' && properties !== null && String((properties as Record<string, unknown>)[templateProperty]).toLowerCase() === 'true';
+}
+
+/**
+ * Property of an image with what its servers run, as JSON: a snapshot of an application container has it, since its tree alone does not
+ * say. It counts more than what an archive's own configuration says.
+ */
+export const applicationProperty = 'haulier:application';
+
+/** @throws IMAGE_UNACCEPTABLE if it is nonsense */
+function applicationIn(id: string, properties: unknown): ApplicationConfig | undefined {
+  const said = typeof properties === 'object' && properties !== null ? (properties as Record<string, unknown>)[applicationProperty] : undefined;
+  if (typeof said !== 'string' || said === '') return undefined;
+  try {
+    return parseApplication(JSON.parse(said));
+  } catch (error) {
+    throw new HaulierError('IMAGE_UNACCEPTABLE', { image: id, reason: `its property ${applicationProperty} ${error instanceof SyntaxError ? 'is no JSON' : (error as Error).message}` }, { cause: error });
+  }
+}
+
+/** What a snapshot's image says of the application in it; of a system nothing. */
+export function applicationProperties(application: ApplicationConfig | undefined): Record<string, string> {
+  return application ? { [applicationProperty]: JSON.stringify(application) } : {};
+}
+
+/** Images younger than this are never taken away: a server that is being made may be about to need one. */
+const leastAgeSeconds = 300;
+
+/** run_image_cache_manager_pass: images that nobody has used for the configured time go. */
+export async function ageImages(compute: Compute): Promise<void> {
+  const removed = await compute.containers.removeUnusedImages(1000 * Math.max(leastAgeSeconds, compute.settings.removeUnusedImagesSeconds));
+  if (removed.length > 0) compute.log.info({ images: removed }, 'unused images removed from the cache');
 }
 
 /**
@@ -33,6 +65,7 @@ export function imageSource(compute: Compute, context: WireContext, image: Reado
   const algorithm = text(image['os_hash_algo']);
   const value = text(image['os_hash_value']);
   const md5 = text(image['checksum']);
+  const application = applicationIn(id, image['properties']);
   return {
     id,
     size,
@@ -40,6 +73,7 @@ export function imageSource(compute: Compute, context: WireContext, image: Reado
     diskFormat: text(image['disk_format']) ?? '',
     containerFormat: text(image['container_format']) ?? '',
     ...(isTemplate(image['properties']) ? { layer: true } : {}),
+    ...(application ? { application } : {}),
     open: (signal) => compute.glance.download(userScope(context, signal), id),
   };
 }

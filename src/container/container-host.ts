@@ -35,6 +35,8 @@ export interface ContainerHost {
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
   /** Images in the cache. */
   images(): Promise<readonly string[]>;
+  /** Removes the images and templates that no container of this host has had for `idleMs`. @returns their ids */
+  removeUnusedImages(idleMs: number): Promise<readonly string[]>;
 
   /** Plugs one port's host side early, before the container exists; idempotent. Undo with `unplug`. */
   plug(instance: string, vif: VifSpec, operation: Operation): Promise<void>;
@@ -151,6 +153,8 @@ export interface ContainerHostOptions {
   readonly subidRanges: number;
   readonly defaultRootGiB: number;
   readonly imageMaxBytes: number;
+  readonly imageMaxEntries: number;
+  readonly imageTimeoutSeconds: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
   /** Where serial consoles are offered; undefined: nowhere. */

@@ -111,3 +111,19 @@ export async function makeFolderInside(root: string, names: readonly string[], o
     }
   }
 }
+
+/**
+ * Opens the plain file at `names` below `root` for reading; no step on the way and not the file itself may be a link.
+ * @throws ELOOP, ENOTDIR, ENOENT where the tree has another shape; an error of its own where it is no plain file
+ */
+export async function openInside(root: string, names: readonly string[]): Promise<FileHandle> {
+  const parent = await openFolder(root, names.slice(0, -1));
+  try {
+    const file = await open(`/proc/self/fd/${parent.fd}/${names.at(-1) ?? '.'}`, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    if ((await file.stat()).isFile()) return file;
+    await file.close();
+    throw new Error(`${names.join('/')} is no plain file`);
+  } finally {
+    await parent.close();
+  }
+}

@@ -9,7 +9,6 @@ import { keepConsole, readConsole } from './console.js';
 import { openConsole, type ConsoleLine } from './console-line.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
 import { suspendContainer } from './checkpoint/dump.js';
-import { PageKeeper } from './checkpoint/page-keeper.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
@@ -51,7 +50,6 @@ export class LocalContainerHost implements ContainerHost {
   #parts: HostParts | undefined;
   #abilities: Promise<Abilities> | undefined;
   #ends: Ends | undefined;
-  #pages: PageKeeper | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
@@ -80,18 +78,17 @@ export class LocalContainerHost implements ContainerHost {
     this.#parts = parts;
     const found = await reconcile(parts);
     this.#log.info({ running: found.running.length, halfMade: found.halfMade, damaged: found.damaged }, 'containers found');
-    this.#pages = new PageKeeper(parts);
     const ends = new Ends(parts, (exit) => this.#emit(exit));
     for (const id of found.running) {
       await ends.watch(id);
-      this.#pages.follow(id);
+      parts.pages.follow(id);
     }
     this.#ends = ends;
     await ends.start();
   }
 
   async stop(): Promise<void> {
-    await this.#pages?.stop();
+    await this.#parts?.pages.stop();
     this.serial?.closeAll();
     for (const id of this.#quiesced.keys()) await this.unquiesce(id);
     this.#ends?.stop();
@@ -102,12 +99,18 @@ export class LocalContainerHost implements ContainerHost {
     return (this.#abilities ??= probeAbilities(this.#options));
   }
 
-  ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
-    return this.#storage.ensureImage(source, operation);
+  async ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
+    const cached = await this.#storage.ensureImage(source, operation);
+    this.tally.image(cached);
+    return cached;
   }
 
   images(): Promise<readonly string[]> {
     return this.#storage.images();
+  }
+
+  removeUnusedImages(idleMs: number): Promise<readonly string[]> {
+    return this.#storage.removeUnusedImages(idleMs);
   }
 
   async plug(instance: string, vif: VifSpec, operation: Operation): Promise<void> {
@@ -167,7 +170,7 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
-    if (memoryFor !== undefined) await this.#pages?.settled(id, operation.signal);
+    if (memoryFor !== undefined) await this.parts.pages.settled(id, operation.signal);
     return await snapshotContainer(this.parts, id, operation, memoryFor);
   }
 
@@ -176,7 +179,7 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
-    await this.#pages?.settled(id, operation.signal);
+    await this.parts.pages.settled(id, operation.signal);
     this.#watched.leave(id);
     try {
       const meta = await this.tally.time('suspend', () => suspendContainer(this.parts, id, operation, wantedBy));
@@ -194,13 +197,13 @@ export class LocalContainerHost implements ContainerHost {
     await this.#watched.files.clear(id);
     const resumed = await this.tally.time('resume', () => resumeContainer(this.parts, id, operation, ready));
     if (resumed) operation.log.info({ criu: resumed.stats, lazy: resumed.lazy }, 'resumed');
-    this.#pages?.follow(id);
+    this.parts.pages.follow(id);
     await this.#watched.watchOn(id);
     void this.announce(id);
   }
 
   async crashDump(id: string, operation: Operation): Promise<string> {
-    await this.#pages?.settled(id, operation.signal);
+    await this.parts.pages.settled(id, operation.signal);
     this.#watched.leave(id);
     try {
       return await dumpContainer(this.parts, id, operation);
@@ -293,9 +296,16 @@ export class LocalContainerHost implements ContainerHost {
     return this.#storage.resources();
   }
 
-  /** Looks after a container's PID 1 from now on; for the room above, which restores containers too. */
+  /** Looks after a container's PID 1, and its images, from now on; for the room above, which restores containers too. */
   async watch(id: string): Promise<void> {
+    this.parts.pages.follow(id);
     await this.#watched.watch(id);
+  }
+
+  /** It is another host's now; the room above has removed it. */
+  async left(id: string): Promise<void> {
+    this.#watched.leave(id);
+    await this.#watched.files.clear(id);
   }
 
   async #existing(id: string): Promise<ContainerView> {

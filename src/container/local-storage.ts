@@ -35,7 +35,7 @@ export class LocalStorage implements ContainerStorage {
     this.#options = options;
     this.#store = store;
     this.#log = log;
-    this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, log, memory: { snapshotKey: options.snapshotKey, facts: () => readHostFacts(options) } });
+    this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, maxEntries: options.imageMaxEntries, maxSeconds: options.imageTimeoutSeconds, log, memory: { snapshotKey: options.snapshotKey, facts: () => readHostFacts(options) } });
     this.#rootFs = new RootFs({ images: this.#images, defaultRootGiB: options.defaultRootGiB, log });
   }
 
@@ -55,6 +55,10 @@ export class LocalStorage implements ContainerStorage {
 
   async images(): Promise<readonly string[]> {
     return this.#images.list();
+  }
+
+  removeUnusedImages(idleMs: number): Promise<readonly string[]> {
+    return this.#images.removeUnused(idleMs);
   }
 
   async allocateIds(id: string): Promise<number> {
@@ -84,6 +88,10 @@ export class LocalStorage implements ContainerStorage {
   async base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }> {
     const [tree] = await this.#images.attached(this.#store.paths(id).folder);
     return { tree, record: this.#images.recordOf(tree) };
+  }
+
+  mountAhead(id: string, idBase: number): Promise<void> {
+    return this.#rootFs.mountAhead(this.#store.paths(id).folder, idBase);
   }
 
   mount(id: string, idBase: number): Promise<string> {

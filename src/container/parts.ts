@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 import type { Log } from '../base/log.js';
 import type { CgroupLayout } from './cgroup.js';
+import { PageKeeper } from './checkpoint/page-keeper.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { Ovs } from './network/ovs.js';
 import { Plugger } from './network/plug.js';
@@ -19,6 +20,8 @@ export interface HostParts {
   readonly plugger: Plugger;
   readonly storage: ContainerStorage;
   readonly cgroups: CgroupLayout;
+  /** Looks after memory that is still coming in. */
+  readonly pages: PageKeeper;
   readonly exitFolder: string;
   /** Hard limit of open files that this service may hand on. */
   readonly maxOpenFiles: number;
@@ -26,11 +29,14 @@ export interface HostParts {
 
 /** Makes them. */
 export function makeParts(options: ContainerHostOptions, storage: ContainerStorage, cgroups: CgroupLayout, log: Log): HostParts {
+  const store = new InstanceStore(options.instancesPath, options.runPath);
+  const runc = new Runc(options.runc, join(options.runPath, 'runc'), options.criu);
   return {
     options,
     log,
-    store: new InstanceStore(options.instancesPath, options.runPath),
-    runc: new Runc(options.runc, join(options.runPath, 'runc'), options.criu),
+    store,
+    runc,
+    pages: new PageKeeper({ options, store, log, runc, cgroups }),
     plugger: new Plugger(new Ovs(options.ovsVsctl, options.ovsdbConnection), options.runPath, options.networkMtu),
     storage,
     cgroups,

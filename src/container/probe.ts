@@ -3,7 +3,8 @@ import { mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../base/errors.js';
-import { run } from '../base/run.js';
+import { findCommand, run } from '../base/run.js';
+import { initProgram } from './application/init.js';
 import { featureTable, probeAbilities } from './abilities.js';
 import { readCgroupLayout } from './cgroup.js';
 import { lazyProblem } from './checkpoint/lazy.js';
@@ -155,6 +156,11 @@ const tools: readonly (readonly [string, string])[] = [
   ['bwrap', 'bubblewrap'], ['tar', 'tar'], ['gzip', 'gzip'], ['xz', 'xz-utils'], ['zstd', 'zstd'], ['sync', 'coreutils'], ['perl', 'perl-base'],
 ];
 
+/** Commands of single kinds of images, what each is for, and its Debian package. */
+const imageTools: readonly (readonly [string, string, string])[] = [
+  [initProgram, 'containers that run an application', initProgram], ['qemu-img', 'qcow2 images', 'qemu-utils'], ['fuse2fs', 'disk images with ext2, ext3 or ext4', 'fuse2fs'], ['sqfs2tar', 'SquashFS images', 'squashfs-tools-ng'],
+];
+
 async function probeTools(options: ContainerHostOptions): Promise<ProbeLine[]> {
   const folders = (process.env['PATH'] ?? '').split(':').filter(Boolean);
   const missing = tools.filter(([command]) => !folders.some((folder) => existsSync(join(folder, command))));
@@ -163,6 +169,8 @@ async function probeTools(options: ContainerHostOptions): Promise<ProbeLine[]> {
       what: 'commands', ok: missing.length === 0, detail: missing.length === 0 ? tools.map(([command]) => command).join(', ') : `missing: ${missing.map(([command]) => command).join(', ')}`,
       advice: missing.length === 0 ? '' : `Install ${[...new Set(missing.map(([, name]) => name))].join(', ')}.`,
     },
+    ...imageTools.map(([command, purpose, name]) => lacking(command, findCommand(command) !== command, purpose, `Needed only for ${purpose}: install ${name}.`)),
+    lacking('/dev/fuse', existsSync('/dev/fuse'), 'disk images with ext2, ext3 or ext4', 'Load the kernel module fuse.'),
     await optional('Open vSwitch', 'Needed only for ports of ML2/OVS and OVN: install openvswitch-switch and start it.', async () => {
       const database = options.ovsdbConnection === undefined ? [] : [`--db=${options.ovsdbConnection}`];
       return `${await firstLine(options.ovsVsctl, ['--version'])}, bridges: ${(await run(options.ovsVsctl, ['--timeout=5', ...database, 'list-br'], { timeoutMs })).stdout.trim().split('\n').join(' ') || 'none'}`;

@@ -31,30 +31,34 @@ export async function programOf(pid: number): Promise<string> {
 
 const execTimeoutMs = 10_000;
 
-/** Real-time signals by number: runc knows signals by the names of Go's table, which lacks them. */
-const signalNumbers: Readonly<Record<string, string>> = { 'SIGRTMIN+3': '37' };
+/** Real-time signals by number: runc knows signals by the names of Go's table, which lacks them. SIGRTMIN is 34 for programs of glibc (signal(7)). */
+export function signalWord(name: string): string {
+  const [, edge, distance] = /^(?:SIG)?RT(MIN|MAX)(?:[+-](\d+))?$/.exec(name) ?? [];
+  if (edge === undefined) return name;
+  return `${edge === 'MIN' ? 34 + Number(distance ?? 0) : 64 - Number(distance ?? 0)}`;
+}
 
 /**
- * Asks PID 1 to shut down, again every `retryMs`, until it is gone or `timeoutMs` has passed.
+ * Asks PID 1 to shut down, with the signal that an application's image names, again every `retryMs`, until it is gone or `timeoutMs` has passed.
  * @returns true if it went
  */
 export async function askToShutDown(
   runc: Runc,
   id: string,
   process: ProcessId,
-  timing: { readonly timeoutMs: number; readonly retryMs: number },
+  timing: { readonly timeoutMs: number; readonly retryMs: number; readonly stopSignal?: string | undefined },
   log: Pick<Log, 'warn' | 'debug'>,
   signal?: AbortSignal,
 ): Promise<boolean> {
   const program = await programOf(process.pid);
-  const way = shutdownWay(program);
+  const way = timing.stopSignal === undefined ? shutdownWay(program) : { signal: timing.stopSignal };
   const end = performance.now() + timing.timeoutMs;
   for (;;) {
     const left = end - performance.now();
     if (left <= 0) return await waitGone(process, 0);
     log.debug({ program, way }, 'asking to shut down');
     try {
-      if ('signal' in way) await runc.kill(id, signalNumbers[way.signal] ?? way.signal);
+      if ('signal' in way) await runc.kill(id, signalWord(way.signal));
       else await runc.exec(id, way.command, Math.min(execTimeoutMs, left));
     } catch (error) {
       log.warn({ err: error, program }, `cannot ask ${program} to shut down: ${messageOf(error)}`);

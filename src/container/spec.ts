@@ -3,6 +3,8 @@
  * these once; below that nobody sees a Nova object.
  */
 
+import type { ApplicationConfig } from './application/config.js';
+
 /** Where an image's bytes come from. `compute/` binds it to Glance with the right token. */
 export interface ImageSource {
   /** Glance's image id; the cache's key together with `checksum`. */
@@ -18,6 +20,8 @@ export interface ImageSource {
   readonly repacked?: boolean;
   /** True for a template: a layer to lie over others, no whole tree. */
   readonly layer?: boolean;
+  /** What its servers run, where its properties say so; else what is in it counts. */
+  readonly application?: ApplicationConfig;
   /** Opens the byte stream. Called only where the cache lacks the image. */
   open(signal: AbortSignal): Promise<NodeJS.ReadableStream>;
 }

@@ -2,11 +2,14 @@
 import { existsSync } from 'node:fs';
 import { chmod, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeAtomic, writeJsonAtomic } from '../base/atomic.js';
+import { replaceFile } from '../base/atomic.js';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { together } from '../base/together.js';
 import { untilAborted } from '../base/together.js';
+import type { ApplicationConfig } from './application/config.js';
+import { placeInit } from './application/init.js';
+import { applicationOf, applicationProcess } from './application/process.js';
 import { delegateCgroups, removeCgroups } from './cgroup.js';
 import { criuConfig, imageCriuConfig } from './checkpoint/criu-options.js';
 import type { CheckpointOrigin } from './checkpoint/images.js';
@@ -60,14 +63,15 @@ async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceSta
   };
   beginStep(operation, 'container.start.mount');
   const [rootfs] = await together(storage.mount(spec.id, state.idBase), plugAll());
-  await requireInit(spec, rootfs);
+  const application = await applicationOf(parts, spec.id);
+  if (!application) await requireInit(spec, rootfs);
   if (!state.guestFiles) {
     await writeGuestFiles(spec, rootfs, state.idBase, operation.log);
     await store.update(spec.id, { guestFiles: true });
   }
 
   beginStep(operation, 'container.start.bundle');
-  await writeBundle(parts, spec, state.idBase, rootfs);
+  await writeBundle(parts, spec, state.idBase, rootfs, { application });
   await removeCgroups(parts.cgroups, cgroupsPath(parts, spec.id));
   await rotateConsole(paths.console, parts.options.consoleLogBytes);
   await rm(join(parts.exitFolder, spec.id), { force: true });
@@ -116,18 +120,23 @@ async function requireInit(spec: ContainerSpec, rootfs: string): Promise<void> {
 }
 
 /**
- * Writes `config.json`, the hook's batch files and systemd's drop-in; all anew at every start.
- * @param from it resumes from the memory of that container
+ * Writes `config.json`, the hook's batch files and systemd's drop-in; all anew at every start, so nobody waits for the disk.
+ * @param about.restored its processes come from memory, maybe that of another container
+ * @throws IMAGE_UNACCEPTABLE if it has not what it is to run
  */
-export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase: number, rootfs: string, from?: CheckpointOrigin): Promise<void> {
+export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase: number, rootfs: string, about: { readonly application: ApplicationConfig | undefined; readonly restored?: { readonly from: CheckpointOrigin | undefined } }): Promise<void> {
   const paths = parts.store.paths(spec.id);
+  const { application, restored } = about;
+  const from = restored?.from;
   await parts.store.makeFolders(spec.id);
+  if (application) await placeInit(parts.options.instancesPath, paths.init, restored !== undefined);
+  const first = application ? { ...(await applicationProcess(spec.imageId, application, rootfs, idBase, restored === undefined)), initFolder: paths.init } : undefined;
   const dropIn = join(paths.systemdConf, '50-haulier.conf');
   await Promise.all([
     writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu, from && { lines: restoreOnly(spec.vifs, from.addresses), knobs: restoreOnlyKnobs(spec.vifs, from.addresses) }),
-    writeAtomic(paths.criuConfig, from ? imageCriuConfig(parts.cgroups, cgroupsPath(parts, spec.id)) : criuConfig),
-    writeAtomic(dropIn, systemdConf, 0o644).then(() => chmod(dropIn, 0o644)),
-    writeJsonAtomic(paths.config, ociConfig(spec, {
+    replaceFile(paths.criuConfig, from ? imageCriuConfig(parts.cgroups, cgroupsPath(parts, spec.id)) : criuConfig),
+    replaceFile(dropIn, systemdConf, 0o644).then(() => chmod(dropIn, 0o644)),
+    replaceFile(paths.config, JSON.stringify(ociConfig(spec, {
       idBase,
       rootfs,
       cgroupsPath: cgroupsPath(parts, spec.id),
@@ -136,9 +145,10 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
       arch: process.arch,
       maxOpenFiles: parts.maxOpenFiles,
       systemdConfFolder: paths.systemdConf,
+      ...(first ? { application: first } : {}),
       criuConfig: paths.criuConfig,
       hook: { script: hookScript, folder: paths.network },
-    })),
+    }), undefined, 1) + '\n'),
   ]);
 }
 

@@ -10,8 +10,8 @@ import { KeyedLock } from '../base/lock.js';
 import { bootId, isAlive, type ProcessId } from './process.js';
 import type { ContainerSpec } from './spec.js';
 
-/** How far a container's making or unmaking has come. All but `ready` are found only after a crash. `departing`: it stands frozen, and another host decides who has it. */
-export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'dumping' | 'departing' | 'removing';
+/** How far a container's making or unmaking has come. All but `ready` are found only after a crash. `departing`: it stands frozen, and another host decides who has it. `arriving`: it is coming from another host, which still has it. */
+export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'dumping' | 'departing' | 'arriving' | 'removing';
 
 /** How PID 1 ended. */
 export interface ExitRecord {
@@ -61,6 +61,8 @@ export interface InstancePaths {
   readonly network: string;
   /** systemd's drop-in, bound into the container. */
   readonly systemdConf: string;
+  /** An application's tiny init, bound into the container. */
+  readonly init: string;
   /** criu's options for this container, read by the runtime at checkpoint and restore (annotation `org.criu.config`). */
   readonly criuConfig: string;
   readonly console: string;
@@ -90,6 +92,7 @@ export class InstanceStore {
       config: join(folder, 'bundle', 'config.json'),
       network: join(folder, 'net'),
       systemdConf: join(folder, 'systemd'),
+      init: join(folder, 'init'),
       criuConfig: join(folder, 'criu.conf'),
       console: join(folder, 'console.log'),
       run,

@@ -9,6 +9,8 @@ import { removeRuntime } from './cleanup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
 import { isAlive, waitGone, type ProcessId } from './process.js';
 import type { ExitWatcher } from './runtime/exits.js';
+import { defaultStopSignal, isOwnInit } from './application/config.js';
+import { applicationOf } from './application/process.js';
 import { askToShutDown } from './shutdown.js';
 import { beginStep, cleanupStep } from './steps.js';
 
@@ -51,7 +53,7 @@ async function end(parts: HostParts, id: string, process: ProcessId, timing: { r
   if (timing.timeoutMs > 0) {
     beginStep(operation, 'container.stop.ask');
     if (await frozen()) await parts.runc.resume(id);
-    if (await askToShutDown(parts.runc, id, process, timing, operation.log, operation.signal)) return;
+    if (await askToShutDown(parts.runc, id, process, { ...timing, stopSignal: await stopSignal(parts, id) }, operation.log, operation.signal)) return;
     operation.log.info({ timeoutMs: timing.timeoutMs }, 'did not shut down in time, killing it');
   }
   cleanupStep(operation, 'container.stop.kill');
@@ -59,6 +61,12 @@ async function end(parts: HostParts, id: string, process: ProcessId, timing: { r
   await parts.runc.kill(id, 'KILL'); // the end of PID 1 ends its whole PID namespace
   if (isAlive(process) && (await frozen())) await parts.runc.resume(id).catch(() => undefined);
   if (!(await waitGone(process, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'kill the container', reason: `process ${process.pid} survives SIGKILL` });
+}
+
+/** The signal that an application wants; undefined for a system, which is asked in its init's own way, and where its image is gone. */
+async function stopSignal(parts: HostParts, id: string): Promise<string | undefined> {
+  const application = await applicationOf(parts, id).catch(() => undefined);
+  return application && !(isOwnInit(application) && application.stopSignal === defaultStopSignal) ? application.stopSignal : undefined;
 }
 
 /** conmon writes the exit file a moment after PID 1's end. */

@@ -20,6 +20,8 @@ export interface ContainerStorage {
   /** @returns true if the image was in the cache already */
   ensureImage(source: ImageSource, operation: Operation): Promise<boolean>;
   images(): Promise<readonly string[]>;
+  /** Removes images that nobody has had for so long. @returns their ids */
+  removeUnusedImages(idleMs: number): Promise<readonly string[]>;
   /** A range of host ids for this instance, the same one if it has one. @returns its first id */
   allocateIds(id: string): Promise<number>;
   releaseIds(id: string): Promise<void>;
@@ -35,6 +37,8 @@ export interface ContainerStorage {
   prepareIn(folder: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
   /** The tree that an instance was made from, and what is known of it. @throws IMAGE_NOT_FOUND */
   base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }>;
+  /** Mounts what of it can be mounted while its own files are still being written; `mount` does the rest. */
+  mountAhead(id: string, idBase: number): Promise<void>;
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;
   unmount(id: string): Promise<void>;

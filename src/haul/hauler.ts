@@ -1,17 +1,21 @@
 /** The door of this room: one host's hauls, out and in, from the service's start to its end. */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { Operation } from '../base/operation.js';
 import type { HostFacts } from '../container/checkpoint/facts.js';
 import type { HostParts } from '../container/parts.js';
+import type { ContainerSpec } from '../container/spec.js';
 import { openHaul, type Peer } from './client.js';
 import { discardArrivals, type ReceiveOptions } from './disk/receive.js';
 import { LiveDestination } from './live/destination.js';
-import { IncomingHaul, runSource, settleDestination, settleSource } from './live/protocol.js';
+import { IncomingHaul, runSource, settleDestination, settleSource, type SourcePhase } from './live/protocol.js';
 import { HaulRecords, type HaulRecord } from './live/record.js';
 import { LiveSource } from './live/source.js';
 import { settledStep } from './live/steps.js';
+import { HaulTracker } from './live/tracker.js';
+import type { HaulOptions, HaulResult } from './progress.js';
 import { HaulServer, type InquiryHandler } from './server.js';
 import type { HaulSettings } from './settings.js';
 import { newToken, sameToken } from './token.js';
@@ -19,12 +23,16 @@ import type { HaulChannel } from './wire/channel.js';
 
 /** How often a destination that was away is told again that a haul is settled. */
 const tellMs = 15_000;
+/** The longest that the service's end waits for memory of containers that run already. */
+const owedMs = 60_000;
 
 /** A live haul that is announced to this host. */
 export interface ExpectedLiveHaul extends ReceiveOptions {
   /** The host that it comes from. */
   readonly peer: Peer;
   readonly ttlMs: number;
+  /** Told once how it ended, if it began: with the container as it runs here now, or with what stopped it. Must not throw. */
+  readonly onEnd?: (end: { readonly arrived: ContainerSpec } | { readonly error: Error }) => void;
 }
 
 /** See above. The container host has been started before. */
@@ -33,6 +41,8 @@ export class Hauler {
   readonly #records: HaulRecords;
   readonly #incoming = new Map<string, IncomingHaul>();
   readonly #stopping = new AbortController();
+  /** Memory that is still coming for containers that run already. */
+  readonly #owed = new Set<Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
 
   /** @param watch looks after a container that has come */
@@ -43,7 +53,7 @@ export class Hauler {
   }
 
   /**
-   * Ends what an earlier life of the service began, then listens. Hauls whose fate another host has to tell are asked for in the
+   * Ends what an earlier life of the service began; `listen` comes after it. Hauls whose fate another host has to tell are asked for in the
    * background: their containers stand frozen until then.
    * @returns instances of which that is so, each with the end of the asking
    */
@@ -60,13 +70,27 @@ export class Hauler {
     }
     this.#timer = setInterval(() => void this.#tellSettled(), tellMs);
     this.#timer.unref();
-    if (this.settings.ca ?? this.settings.cert ?? this.settings.key) await this.server.listen();
     return open;
   }
 
-  /** Ends the listener and all questions. Hauls that are decided or undecided go on at the next start. */
+  /** Listens. @throws HAUL_OFF without certificates, the system's error if the address is taken */
+  async listen(): Promise<void> {
+    await this.server.listen();
+  }
+
+  /** How far this host's record of a haul away from it has come; undefined if none is under way. */
+  async phase(instance: string): Promise<SourcePhase | undefined> {
+    const mine = (await this.#records.all()).flatMap((record) => (record.role === 'source' && record.instance === instance ? [record.phase] : []));
+    return mine.find((phase) => phase !== 'gone'); // that one is over; it may have come back since
+  }
+
+  /**
+   * Ends the listener and all questions. Hauls that are decided or undecided go on at the next start; only a container that runs before
+   * its memory is there cannot wait for that: it is waited for, for a minute.
+   */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    await Promise.race([Promise.allSettled(this.#owed), sleep(owedMs, undefined, { ref: false })]);
     this.#stopping.abort(new HaulierError('CANCELLED', { what: 'a haul', reason: 'the service stops' }));
     await this.server.close();
   }
@@ -78,18 +102,28 @@ export class Hauler {
 
   /**
    * Hauls a running container to the peer, which expects it. Returns when it runs there and nothing of it is left here.
+   * @param operation its signal aborts the haul, until the source has offered the container (it may run there from then on); later it does nothing
    * @throws whatever stopped it: it goes on here. CANCELLED if the service stops while the outcome is open
    */
-  async haul(instance: string, peer: Peer, token: string, operation: Operation): Promise<void> {
+  async haul(instance: string, peer: Peer, token: string, operation: Operation, options: HaulOptions = {}): Promise<HaulResult> {
     const haul = { version: 1, role: 'source', haul: randomUUID(), instance, peer, secret: newToken() } as const;
-    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation);
-    const channel = await openHaul(this.settings, peer, { token, instance }, {}, operation.signal);
-    source.connect(channel);
+    const tracker = new HaulTracker(options);
+    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation, tracker, options);
+    tracker.start();
     try {
-      await runSource(source, source);
-    } catch (error) {
-      throw channel.abort(error as Error);
+      const channel = await openHaul(this.settings, peer, { token, instance }, { rate: this.server.rate }, operation.signal);
+      source.connect(channel);
+      try {
+        await runSource(source, source);
+      } catch (error) {
+        throw channel.abort(error as Error);
+      }
+    } finally {
+      tracker.stop();
     }
+    const { result } = tracker;
+    operation.log.info({ ...result, peer: peer.host }, `hauled to ${peer.host}`);
+    return result;
   }
 
   /** Destinations that could not be told yet that nothing is asked any more. */
@@ -104,10 +138,10 @@ export class Hauler {
       this.log.warn({ instance: record.instance, haul: record.haul, role: record.role, phase: record.phase }, 'a haul was cut short: ending it');
       if (record.role === 'source') {
         const { phase, ...haul } = record;
-        await settleSource(new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal }, haul, operation), phase);
+        await settleSource(new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation), phase);
       } else {
         const { phase, ...haul } = record;
-        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, watch: this.watch }, haul, operation, phase), phase);
+        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch }, haul, operation, phase), phase);
       }
     });
   }
@@ -117,19 +151,34 @@ export class Hauler {
       const { haul, secret, facts } = await channel.receive(['begin'], operation.signal);
       const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret) } as const;
       if (this.#incoming.has(record.haul) || (await this.#records.read(record.haul, 'destination'))) throw new HaulierError('HAUL_PROTOCOL', { reason: 'a haul begins twice' });
-      const port = new LiveDestination({ parts: this.parts, records: this.#records, watch: this.watch }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
+      const port = new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
       const incoming = new IncomingHaul(port, (error) => channel.abort(error), () => {
         settledStep(operation, 'haul.destination.running');
         if (!channel.signal.aborted) channel.send({ type: 'running' });
       });
       this.#incoming.set(record.haul, incoming);
       try {
-        await incoming.result;
+        const outcome = await incoming.result;
+        await this.#untilPaid(port.finish());
+        if (outcome === 'committed' && port.spec) expected.onEnd?.({ arrived: port.spec });
+      } catch (error) {
+        expected.onEnd?.({ error: error as Error });
+        throw error;
       } finally {
         this.#incoming.delete(record.haul);
       }
     });
   }
+
+  /** The service does not end before it, if it can help it. */
+  readonly #untilPaid = async (work: Promise<void>): Promise<void> => {
+    this.#owed.add(work);
+    try {
+      await work;
+    } finally {
+      this.#owed.delete(work);
+    }
+  };
 
   readonly #answer: InquiryHandler = async (channel, { haul, secret }, isPeer) => {
     const { type } = await channel.receive(['ask', 'settled']);

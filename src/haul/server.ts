@@ -34,12 +34,13 @@ const maxConnections = 128;
 export class HaulServer {
   readonly #book = new TokenBook<ExpectedHaul>();
   readonly #open = new Set<TLSSocket>();
-  readonly #rate: RateLimit;
+  /** What all connections share, also those that this host opens. */
+  readonly rate: RateLimit;
   #server: Server | undefined;
   #onInquiry: InquiryHandler | undefined;
 
   constructor(private readonly settings: HaulSettings, private readonly log: Log, private readonly channelOptions: ChannelOptions = {}) {
-    this.#rate = new RateLimit(settings.bandwidthMiB * 1024 * 1024);
+    this.rate = new RateLimit(settings.bandwidthMiB * 1024 * 1024);
   }
 
   /** Listens. @throws HAUL_OFF without certificates, the system's error if the address is taken */
@@ -101,7 +102,7 @@ export class HaulServer {
     let run: () => Promise<void>;
     try {
       await greetClient(socket);
-      channel = new HaulChannel(socket, 'server', { rate: this.#rate, ...this.channelOptions });
+      channel = new HaulChannel(socket, 'server', { rate: this.rate, ...this.channelOptions });
       const hello = await channel.receive(['haul', 'inquiry']);
       run = hello.type === 'haul' ? this.#haul(channel, socket, String(hello['token']), String(hello['instance'])) : this.#inquiry(channel, socket, String(hello['haul']), String(hello['secret']));
     } finally {

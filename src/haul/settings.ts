@@ -1,3 +1,5 @@
+import type { HaulPolicy } from './memory/mode.js';
+
 /** How this room is set up; filled from the option table. */
 export interface HaulSettings {
   /** Name of this host: its certificate carries it, and other hosts know it by it. */
@@ -11,4 +13,6 @@ export interface HaulSettings {
   readonly port: number;
   /** MiB per second that this host sends at most, all hauls together; 0: no limit. */
   readonly bandwidthMiB: number;
+  /** How the memory of running containers moves. */
+  readonly policy: HaulPolicy;
 }

@@ -15,6 +15,7 @@ import { makeGroups } from '../../src/container/checkpoint/cgroup-groups.js';
 import { checkpointPaths, makeCheckpointFolders, ownImages, removeCheckpoint, syncImages } from '../../src/container/checkpoint/images.js';
 import { parseDumpStats, parseRestoreStats, readStatsFile } from '../../src/container/checkpoint/stats.js';
 import { freeze } from '../../src/container/checkpoint/freezer.js';
+import { chooseNetworkLock } from '../../src/container/checkpoint/network-lock.js';
 import { lazyProblem } from '../../src/container/checkpoint/lazy.js';
 import { removeRuntime } from '../../src/container/cleanup.js';
 import { LocalContainerHost } from '../../src/container/local-container-host.js';
@@ -74,6 +75,7 @@ async function bareRound(bed: Bed, id: string, into: Bare): Promise<void> {
   const process_ = identify(running.pid);
   await timed(into.dump, async () => {
     await freeze(parts, id);
+    await chooseNetworkLock(parts, id, true);
     await parts.runc.checkpoint(id, [...runtimeCriuOptions, '--image-path', paths.images, '--work-path', paths.work]);
     if (process_) await waitGone(process_, 10_000);
   });

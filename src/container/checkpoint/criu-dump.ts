@@ -61,35 +61,43 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
 }
 
 /**
- * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them. A dump that
- * failed only because a process waited for a disk just then is tried once more: criu had not begun to look into any.
+ * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them.
+ * Whether it locks the network is the caller's choice, made before (network-lock.ts). A dump that failed only because a process waited
+ * for a disk just then is tried once more: criu had not begun to look into any.
+ * @param more options of the runtime
  * @throws SUSPEND_FAILED, the signal's reason
  */
-export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<void> {
+  const args = [...dumpOptions(paths), ...more];
+  const once = (): Promise<void> => dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
   const before = new Set(await readdir(paths.images));
   try {
-    await dumpOnce(parts, id, paths, parent);
+    await once();
   } catch (error) {
     if (!isHaulierError(error, 'SUSPEND_FAILED') || !saysUnseizable(await readFile(paths.dumpLog, 'utf8').catch(() => ''))) throw error;
     parts.log.warn({ err: error, instance: id }, 'a process waited for a disk while criu wanted to hold it: trying once more');
     await sleep(againMs, undefined, { signal: parent });
     await Promise.all((await readdir(paths.images)).filter((name) => !before.has(name)).map((name) => rm(join(paths.images, name), { force: true })));
     if (!(await isFrozen(parts.cgroups, cgroupsPath(parts, id)))) await freeze(parts, id, parent);
-    await dumpOnce(parts, id, paths, parent);
+    await once();
   }
-  await keepConsole(paths.images);
-  await openPrograms(paths.images);
 }
 
-async function dumpOnce(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal): Promise<void> {
-  try {
-    const args = [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
-    await whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder }));
-  } catch (error) {
+/** The runtime's options for a dump that leaves the container where it is. */
+export function dumpOptions(paths: Pick<CheckpointPaths, 'images' | 'work'>): string[] {
+  return [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
+}
+
+/** What is the same for every dump: criu's own words if it fails, mended images if it does not. @throws SUSPEND_FAILED, the signal's reason */
+export async function dumping<T>(paths: CheckpointPaths, work: Promise<T>): Promise<T> {
+  const result = await work.catch(async (error: unknown) => {
     if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
     const killed = breaksOff(await readFile(paths.dumpLog, 'utf8').catch(() => ''));
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])), killed }, { cause: error });
-  }
+  });
+  await keepConsole(paths.images);
+  await openPrograms(paths.images);
+  return result;
 }
 
 /** The record of a dump that is done. */

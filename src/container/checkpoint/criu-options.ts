@@ -18,10 +18,16 @@ const ghostLimit = '1G';
 
 /**
  * criu's configuration file of a container (annotation `org.criu.config`): what the runtime has no flag for.
- * nftables: criu's default runs iptables, which is slower and not on every host. A haul that locks the network itself writes `skip`.
+ * nftables: criu's default runs iptables, which is slower and not on every host. `skip`: see network-lock.ts.
  * Not `link-remap`: criu takes its temporary names away again at the end of a dump that leaves the container in place.
  */
-export const criuConfig = `network-lock nftables\nghost-limit ${ghostLimit}\n`;
+export const criuConfigWith = (networkLock: 'nftables' | 'skip'): string => `network-lock ${networkLock}\nghost-limit ${ghostLimit}\n`;
+
+/** The usual one. */
+export const criuConfig = criuConfigWith('nftables');
+
+/** The same for one that is hauled: its ports are mute at both ends until it runs, so that criu has nothing to lock (20 ms at each end). */
+export const haulCriuConfig = criuConfigWith('skip');
 
 /**
  * The same for a container that resumes from an image. Its connections cannot live: the peers have forgotten them, or were never

@@ -1,7 +1,8 @@
 /**
  * Suspends a container: its processes go to disk, its memory is free, nothing of it runs.
  *
- *   freeze, close its ports -> criu writes the images and lets the container stand there, frozen -> images synced, meta.json written
+ *   freeze, close its ports -> criu writes the images and lets the container stand there, frozen; meanwhile its disk is flushed
+ *   -> images synced, meta.json written
  *   -> processes killed before any of them can move, runtime, ports and tree taken away -> recorded
  *
  * meta.json is the commit: before it, any failure and any crash ends with the container going on as if nothing had been; after it the
@@ -24,6 +25,7 @@ import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, syncMeanwhile, writeMeta, type CheckpointMeta } from './images.js';
 import { settle } from './in-flight.js';
 import { namedProcesses, withLosses, type NamedProcess } from './losses.js';
+import { chooseNetworkLock } from './network-lock.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
 
 /**
@@ -81,12 +83,17 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   stoodStill.push(...namedProcesses(parts, id));
   const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
   beginStep(operation, 'container.suspend.dump');
-  const flushed = parts.storage.flush(id).catch((error: unknown) => operation.log.warn({ err: error }, messageOf(error))); // what is left then is the unmount's
+  await chooseNetworkLock(parts, id, true);
+  const flushed = parts.storage.flush(id).then(() => undefined, unflushed);
   await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal)); // they must be on the disk before it goes
   beginStep(operation, 'container.suspend.dumped');
-  const [meta] = await together(describeDump(paths, { host, groups, startedAt: state.startedAt }), syncImages(paths), flushed);
+  const [meta, , problem] = await together(describeDump(paths, { host, groups, startedAt: state.startedAt }), syncImages(paths), flushed);
+  if (problem) throw problem;
   return meta;
 }
+
+/** What the guest wrote must be as durable as its memory, which counts on it: after a crash of the host it would meet an older file system. */
+const unflushed = (error: unknown): HaulierError => new HaulierError('SUSPEND_FAILED', { reason: `its disk cannot be written out: ${messageOf(error)}` }, { cause: error });
 
 /** How long criu may take to end after `error`, milliseconds. */
 export function patienceAfter(error: unknown): number {

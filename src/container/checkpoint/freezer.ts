@@ -49,7 +49,7 @@ function notFrozen(reason: string): HaulierError {
 }
 
 /** Lets it go on. */
-export async function thaw(parts: HostParts, id: string): Promise<void> {
+export async function thaw(parts: Pick<HostParts, 'options' | 'cgroups' | 'runc'>, id: string): Promise<void> {
   const path = cgroupsPath(parts, id);
   if (!(await isFrozen(parts.cgroups, path))) return;
   const { file, thawed } = freezerSwitch(parts.cgroups, path);

@@ -4,7 +4,7 @@
  *   work/      criu's logs and statistics
  *   meta.json  what it is; written last, after all files are on the disk: with it the checkpoint is whole, without it it is rubbish
  */
-import { chmod, chown, mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, readdir, realpath, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
@@ -63,16 +63,23 @@ export async function freeBytes(folder: string): Promise<number> {
   return bavail * bsize;
 }
 
+/** criu's link to the images of the round before (pre-dumps of a haul): no file of its own. */
+export const parentLink = 'parent';
+
+async function imageNames(paths: Pick<CheckpointPaths, 'images'>): Promise<string[]> {
+  return (await readdir(paths.images)).filter((name) => name !== parentLink).sort();
+}
+
 /** criu's files by name and size. */
 export async function imageFiles(paths: Pick<CheckpointPaths, 'images'>): Promise<Record<string, number>> {
-  const names = (await readdir(paths.images)).sort();
+  const names = await imageNames(paths);
   return Object.fromEntries(await Promise.all(names.map(async (name) => [name, (await stat(join(paths.images, name))).size] as const)));
 }
 
 /** Puts every file on the disk. Their folder's own entry follows with meta.json, which is in the same one. @throws DISK_FULL */
 export async function syncImages(paths: CheckpointPaths): Promise<void> {
   try {
-    await Promise.all((await readdir(paths.images)).map((name) => syncFile(join(paths.images, name))));
+    await Promise.all((await imageNames(paths)).map((name) => syncFile(join(paths.images, name))));
     await syncDirectory(paths.images);
   } catch (error) {
     throw notWritten(error, paths);
@@ -142,12 +149,14 @@ export async function checkFiles(paths: Pick<CheckpointPaths, 'images'>, meta: P
  * Hands the images to the root of the container's user namespace, as whom criu reads some of them, and leaves them readable for the
  * host's root group: criu's first process reads one (timens) when it is in that namespace but maybe not yet mapped, as host gid 0.
  */
-export async function ownImages(paths: CheckpointPaths, idBase: number): Promise<void> {
-  await Promise.all((await readdir(paths.images)).map(async (name) => {
+export async function ownImages(paths: Pick<CheckpointPaths, 'images'>, idBase: number): Promise<void> {
+  await Promise.all((await imageNames(paths)).map(async (name) => {
     const path = join(paths.images, name);
     await chown(path, idBase, 0);
     await chmod(path, 0o640);
   }));
   await chown(paths.images, idBase, 0);
   await chmod(paths.images, 0o750);
+  const parent = await realpath(join(paths.images, parentLink)).catch(() => undefined);
+  if (parent) await ownImages({ images: parent }, idBase);
 }

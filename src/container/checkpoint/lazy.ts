@@ -6,6 +6,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { run } from '../../base/run.js';
+import type { FeatureName } from '../abilities.js';
 import type { ContainerHostOptions } from '../container-host.js';
 import { runtimeEnvironment } from '../runtime/runc.js';
 
@@ -14,13 +15,36 @@ const worthBytes = 64 * 1024 * 1024;
 const checkTimeoutMs = 20_000;
 const known = new Map<string, Promise<boolean>>();
 
-/** Why no resume can be lazy on this host; undefined if it can. The answer of criu is asked for once. */
-export async function lazyProblem({ criu }: Pick<ContainerHostOptions, 'criu'>): Promise<string | undefined> {
+/** Why no resume can be lazy on this host; undefined if it can. */
+export async function lazyProblem(options: Pick<ContainerHostOptions, 'criu'>): Promise<string | undefined> {
   const allowed = await readFile('/proc/sys/vm/unprivileged_userfaultfd', 'utf8').catch(() => '');
   if (allowed.trim() !== '1') return 'vm.unprivileged_userfaultfd is not 1';
-  const able = known.get(criu) ?? run(criu, ['check', '--feature', 'uffd-noncoop'], { timeoutMs: checkTimeoutMs, env: runtimeEnvironment(criu) }).then(() => true, () => false);
-  known.set(criu, able);
-  return (await able) ? undefined : 'criu or the kernel lacks uffd-noncoop';
+  return (await hasFeature(options, 'uffd-noncoop')) ? undefined : 'criu or the kernel lacks uffd-noncoop';
+}
+
+/** Largest pipe that criu's page server wants: one that it does not get it does not notice, and fails later. */
+const pipeBytes = 16 * 1024 * 1024;
+const sysResource = 1n << 24n;
+
+/** Why no dump can leave the memory where it is on this host (`criuLazyDump`); undefined if it can. */
+export async function lazyDumpProblem(options: Pick<ContainerHostOptions, 'criu'>): Promise<string | undefined> {
+  const [status, largest] = await Promise.all([readFile('/proc/self/status', 'utf8'), readFile('/proc/sys/fs/pipe-max-size', 'utf8')]);
+  const capabilities = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
+  if ((capabilities & sysResource) === 0n && Number(largest) < pipeBytes) return `fs.pipe-max-size is below ${pipeBytes}`;
+  return (await hasFeature(options, 'uffd-noncoop')) ? undefined : 'criu or the kernel lacks uffd-noncoop';
+}
+
+/** Why memory cannot be copied ahead of a freeze on this host; undefined if it can. */
+export async function trackingProblem(options: Pick<ContainerHostOptions, 'criu'>): Promise<string | undefined> {
+  return (await hasFeature(options, 'mem_dirty_track')) ? undefined : 'the kernel has no dirty tracking (CONFIG_MEM_SOFT_DIRTY)';
+}
+
+/** The answer of criu is asked for once. */
+async function hasFeature({ criu }: Pick<ContainerHostOptions, 'criu'>, feature: FeatureName): Promise<boolean> {
+  const key = `${feature} ${criu}`;
+  const able = known.get(key) ?? run(criu, ['check', '--feature', feature], { timeoutMs: checkTimeoutMs, env: runtimeEnvironment(criu) }).then(() => true, () => false);
+  known.set(key, able);
+  return await able;
 }
 
 /** True if a checkpoint of that size is resumed lazily here. */

@@ -3,10 +3,10 @@
  * It is known by a pid file in the checkpoint's work folder and by a mark in its environment, so that any service finds it.
  */
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
 import { packageRoot } from '../../base/package-root.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
@@ -17,6 +17,8 @@ import type { CheckpointPaths } from './paths.js';
 const script = join(packageRoot, 'src/container/checkpoint/page-daemon.sh');
 /** Name of the mark; its value is the checkpoint's folder. */
 const pagesMark = 'HAULIER_PAGES';
+/** File in the work folder: its pages come from elsewhere. */
+const remoteMark = 'pages.remote';
 const readyTimeoutMs = 10_000;
 const killWaitMs = 5000;
 
@@ -33,19 +35,25 @@ export function servesPages(pid: number, folder: string): boolean {
 
 /** Forgets an earlier one, which has ended. */
 export async function forgetPageDaemon({ work }: Pick<CheckpointPaths, 'work'>): Promise<void> {
-  for (const name of ['pages.pid', 'pages.exit', 'lazy-pages.socket']) await rm(join(work, name), { force: true });
+  for (const name of ['pages.pid', 'pages.exit', 'lazy-pages.socket', remoteMark]) await rm(join(work, name), { force: true });
 }
 
-/** Starts one and waits until it listens. It ends by itself when all pages are in. @throws RESUME_FAILED */
-export async function startPageDaemon(parts: HostParts, id: string, paths: CheckpointPaths): Promise<void> {
+/** Takes the daemon's end of the connection on which it asks for pages that are not in the images (criu's page server protocol). */
+export type PageSource = (daemon: Duplex) => void;
+
+/** Starts one and waits until it listens. It ends by itself when all pages are in. @param elsewhere where pages come from that are not in the images @throws RESUME_FAILED */
+export async function startPageDaemon(parts: HostParts, id: string, paths: CheckpointPaths, elsewhere?: PageSource): Promise<void> {
   const { file, frozen } = freezerSwitch(parts.cgroups, cgroupsPath(parts, id));
-  const child = spawn(script, [paths.work, file, frozen, parts.options.criu, 'lazy-pages', '--images-dir', paths.images, '--work-dir', paths.work, '-o', 'pages.log', '--status-fd', '3'], {
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+  if (elsewhere) await writeFile(join(paths.work, remoteMark), '');
+  const from = elsewhere ? ['--page-server', '--ps-socket', '4'] : [];
+  const child = spawn(script, [paths.work, file, frozen, parts.options.criu, 'lazy-pages', '--images-dir', paths.images, '--work-dir', paths.work, '-o', 'pages.log', '--status-fd', '3', ...from], {
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe', elsewhere ? 'pipe' : 'ignore'],
     env: { ...parts.runc.environment, [pagesMark]: paths.folder },
     detached: true,
   });
   child.unref();
   const status = child.stdio[3] as Readable;
+  elsewhere?.(child.stdio[4] as Duplex);
   try {
     await listening(child, status);
   } catch (error) {
@@ -83,6 +91,16 @@ export async function pageDaemonExit({ work }: Pick<CheckpointPaths, 'work'>): P
 /** True if the last restore from these images was a lazy one. */
 export async function wasLazy({ work }: Pick<CheckpointPaths, 'work'>): Promise<boolean> {
   return await readFile(join(work, 'pages.pid')).then(() => true, () => false);
+}
+
+/**
+ * True if a container that was restored lazily will never have all of its memory.
+ * @param cut the service that its pages came through is gone, and if they came from elsewhere nothing more comes
+ */
+export async function lostPages(paths: Folders, cut: boolean): Promise<boolean> {
+  if (!(await wasLazy(paths)) || (await pageDaemonExit(paths)) === 0) return false;
+  if (cut && existsSync(join(paths.work, remoteMark))) await endPageDaemon(paths);
+  return (await pageDaemon(paths)) === undefined && (await pageDaemonExit(paths)) !== 0;
 }
 
 /** Tells it that the container is about to be ended: whatever becomes of the daemon from now on is no accident. */

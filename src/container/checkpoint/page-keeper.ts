@@ -21,7 +21,7 @@ export class PageKeeper {
   readonly #following = new Map<string, Promise<void>>();
   #stopped = false;
 
-  constructor(private readonly parts: HostParts) {}
+  constructor(private readonly parts: Pick<HostParts, 'options' | 'store' | 'log' | 'runc' | 'cgroups'>) {}
 
   /** Follows the images of a container that runs until they are gone. Returns at once; never throws. */
   follow(id: string): void {

@@ -17,7 +17,7 @@ async function written(paths: CheckpointPaths): Promise<number> {
 }
 
 /** Runs `work` and aborts its signal when nothing was written for a while. @throws SUSPEND_FAILED then, and what `work` throws */
-export async function whileProgressing(paths: CheckpointPaths, parent: AbortSignal, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+export async function whileProgressing<T>(paths: CheckpointPaths, parent: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const halted = new AbortController();
   let last = -1;
   let since = performance.now();
@@ -27,7 +27,7 @@ export async function whileProgressing(paths: CheckpointPaths, parent: AbortSign
     last = bytes;
   }), lookMs);
   try {
-    await work(AbortSignal.any([parent, halted.signal]));
+    return await work(AbortSignal.any([parent, halted.signal]));
   } finally {
     clearInterval(timer);
   }

@@ -18,6 +18,7 @@ import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
 import type { ContainerSpec } from '../spec.js';
+import { applicationOf } from '../application/process.js';
 import { monitorOptions, writeBundle } from '../start.js';
 import { removeCgroups } from '../cgroup.js';
 import { beginStep, cleanupStep } from '../steps.js';
@@ -30,16 +31,16 @@ import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, typ
 import { rootFsPaths } from '../storage/root-fs.js';
 import { criuMark, settle } from './in-flight.js';
 import { resumesLazily } from './lazy.js';
-import { endPageDaemon, forgetPageDaemon, startPageDaemon } from './page-daemon.js';
+import { endPageDaemon, forgetPageDaemon, startPageDaemon, type PageSource } from './page-daemon.js';
 import { parseRestoreStats, readStatsFile, type RestoreStats } from './stats.js';
 
 const settleMs = 5000;
 
 /** The runtime makes it in the tree before a restore, although /sys covers it then. */
-const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
+export const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
 
 /** A criu that dies in the middle leaves its half-made processes waiting for ever, and the runtime with them. */
-const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
+export const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
 
 /** How it went. */
 export interface Resumed {
@@ -52,10 +53,11 @@ export interface Resumed {
 /**
  * From its return on the images are the past; whoever calls this takes them away (see `PageKeeper`).
  * @param ready awaited before the restore: the ports are wired
+ * @param elsewhere where the memory is that is not in the images: then it comes lazily, or not at all
  * @returns undefined if it runs already
  * @throws INSTANCE_NOT_FOUND, INSTANCE_STATE, STATE_DAMAGED; RESUME_FAILED and whatever plugging throws: it stays suspended
  */
-export async function resumeContainer(parts: HostParts, id: string, operation: Operation, ready: Readiness | undefined): Promise<Resumed | undefined> {
+export async function resumeContainer(parts: HostParts, id: string, operation: Operation, ready: Readiness | undefined, elsewhere?: PageSource): Promise<Resumed | undefined> {
   const { store } = parts;
   if (typeof ready === 'object') ready.catch(() => undefined); // awaited below, maybe long after it failed
   const [spec, state] = await Promise.all([store.readSpec(id), store.readState(id)]);
@@ -69,15 +71,15 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
     beginStep(operation, 'container.resume.record');
     await store.update(id, { phase: 'resuming' });
     try {
-      return await restore(parts, spec, { idBase: state.idBase, meta, paths, lazy }, operation, ready);
+      return await restore(parts, spec, { idBase: state.idBase, meta, paths, lazy, elsewhere }, operation, ready);
     } catch (error) {
       await stayOrEnd(parts, spec, paths);
       throw error;
     }
   };
-  let lazy = !meta.from && (await resumesLazily(parts.options, meta.bytes));
+  let lazy = elsewhere !== undefined || (!meta.from && await resumesLazily(parts.options, meta.bytes));
   const pid = await attempt(lazy).catch(async (error: unknown) => {
-    if (!lazy || !isHaulierError(error, 'RESUME_FAILED') || (await store.readState(id))?.wanted !== 'suspended') throw error;
+    if (!lazy || elsewhere || !isHaulierError(error, 'RESUME_FAILED') || (await store.readState(id))?.wanted !== 'suspended') throw error;
     operation.log.warn({ err: error }, `reading all memory first, because that failed: ${error.message}`);
     lazy = false;
     return await attempt(false);
@@ -113,6 +115,7 @@ interface Restore {
   readonly meta: CheckpointMeta;
   readonly paths: CheckpointPaths;
   readonly lazy: boolean;
+  readonly elsewhere: PageSource | undefined;
 }
 
 /** @returns host pid of PID 1 */
@@ -134,7 +137,7 @@ async function restore(parts: HostParts, spec: ContainerSpec, what: Restore, ope
 }
 
 /** All that the restore needs, side by side. */
-async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, paths, lazy }: Restore, operation: Operation): Promise<void> {
+async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, paths, lazy, elsewhere }: Restore, operation: Operation): Promise<void> {
   const { id } = spec;
   const group = cgroupsPath(parts, id);
   beginStep(operation, 'container.resume.mount');
@@ -143,7 +146,7 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
     const rootfs = await parts.storage.mount(id, idBase);
     await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
     beginStep(operation, 'container.resume.bundle');
-    await writeBundle(parts, spec, idBase, rootfs, meta.from);
+    await writeBundle(parts, spec, idBase, rootfs, { application: await applicationOf(parts, id), restored: { from: meta.from } });
     if (!meta.from) return;
     await showImages(parts, spec, idBase, paths);
     await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
@@ -156,7 +159,7 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
     for (const path of [join(parts.exitFolder, id), paths.restoreLog]) await rm(path, { force: true });
     await forgetPageDaemon(paths);
     if (lazy) beginStep(operation, 'container.resume.pages');
-    await together(meta.from ? Promise.resolve() : ownImages(paths, idBase), lazy ? startPageDaemon(parts, id, paths) : Promise.resolve());
+    await together(meta.from ? Promise.resolve() : ownImages(paths, idBase), lazy ? startPageDaemon(parts, id, paths, elsewhere) : Promise.resolve());
   };
   const groups = async (): Promise<void> => {
     beginStep(operation, 'container.resume.groups');

@@ -1,10 +1,13 @@
-/** What an image's first bytes say it is. Nothing but a tar archive, plain or compressed, is ever handed to a tool. */
+/** What an image's first bytes say it is. Nothing that is not known by them is ever handed to a tool. */
 
 /** How an image is packed. */
 export type Packing = 'tar' | 'gzip' | 'xz' | 'zstd';
 
-/** What the first bytes are: a packing that Haulier takes, or the name of something that it does not. */
-export type Detected = { readonly packing: Packing } | { readonly foreign: string };
+/** A file that holds a file system, or several. */
+export type DiskKind = 'squashfs' | 'qcow2' | 'ext' | 'xfs' | 'gpt' | 'mbr';
+
+/** What the first bytes are: a packing or a disk that Haulier takes, or the name of something that it does not. */
+export type Detected = { readonly packing: Packing } | { readonly disk: DiskKind; readonly foreign: string } | { readonly foreign: string };
 
 /** Bytes that `detect` and `isTar` want to see (an ISO's mark is the deepest, at 32769); fewer only where the file is shorter. */
 export const headBytes = 32_774;
@@ -20,10 +23,19 @@ const packings: readonly (Magic & { readonly name: Packing })[] = [
   { name: 'zstd', at: 0, bytes: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]) },
 ];
 
+/** In the order in which they are looked for: a boot sector may stand before a file system, and a protective one before a GPT. */
+const disks: readonly (Magic & { readonly kind: DiskKind })[] = [
+  { ...magic('a QCOW2 disk image', 0, 'QFI\xfb'), kind: 'qcow2' },
+  { ...magic('a SquashFS image', 0, 'hsqs'), kind: 'squashfs' },
+  { ...magic('an ext2/3/4 file system image', 1080, '\x53\xef'), kind: 'ext' },
+  { ...magic('an XFS file system image', 0, 'XFSB'), kind: 'xfs' },
+  { ...magic('a partitioned disk image (GPT)', 512, 'EFI PART'), kind: 'gpt' },
+  { ...magic('a partitioned disk image (MBR)', 510, '\x55\xaa'), kind: 'mbr' },
+];
+
 /** Formats that people upload by mistake, so that the refusal can name them. */
 const foreigners: readonly Magic[] = [
   magic('a sealed snapshot with memory', 0, '\x89HAULMEM'),
-  magic('a QCOW2 disk image', 0, 'QFI\xfb'),
   magic('a QED disk image', 0, 'QED\0'),
   magic('a VMDK disk image', 0, 'KDMV'),
   magic('a VMDK disk image', 0, '# Disk DescriptorFile'),
@@ -31,13 +43,8 @@ const foreigners: readonly Magic[] = [
   magic('a VHD disk image', 0, 'conectix'),
   magic('a VDI disk image', 0x40, '\x7f\x10\xda\xbe'),
   magic('a LUKS volume', 0, 'LUKS\xba\xbe'),
-  magic('a SquashFS image', 0, 'hsqs'),
   magic('an EROFS image', 1024, '\xe2\xe1\xf5\xe0'),
-  magic('an ext2/3/4 file system image', 1080, '\x53\xef'),
-  magic('an XFS file system image', 0, 'XFSB'),
   magic('an ISO 9660 image', 32_769, 'CD001'),
-  magic('a partitioned disk image (GPT)', 512, 'EFI PART'),
-  magic('a partitioned disk image (MBR)', 510, '\x55\xaa'),
   magic('a zip archive', 0, 'PK\x03\x04'),
   magic('a 7z archive', 0, '7z\xbc\xaf\x27\x1c'),
   magic('a bzip2 file', 0, 'BZh'),
@@ -72,7 +79,7 @@ export function isTar(head: Buffer): boolean {
 /** Names what is no tar archive: `a QCOW2 disk image`, `empty`, `of an unknown format (begins with 00112233)`. */
 export function nameForeign(head: Buffer): string {
   if (head.length === 0) return 'empty';
-  const known = foreigners.find((format) => has(head, format));
+  const known = [...foreigners, ...disks].find((format) => has(head, format));
   if (known) return known.name;
   const packed = packings.find((format) => has(head, format));
   if (packed) return `${packed.name} data`;
@@ -85,5 +92,7 @@ export function detect(head: Buffer): Detected {
   const packed = packings.find((format) => has(head, format));
   if (packed) return { packing: packed.name };
   if (isTar(head)) return { packing: 'tar' };
+  const disk = foreigners.some((format) => has(head, format)) ? undefined : disks.find((format) => has(head, format));
+  if (disk) return { disk: disk.kind, foreign: disk.name };
   return { foreign: nameForeign(head) };
 }

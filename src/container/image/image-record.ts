@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import { readJson, writeJsonAtomic } from '../../base/atomic.js';
 import type { ImageSource } from '../spec.js';
-import type { Unpacked } from './unpack.js';
+import type { ApplicationConfig } from '../application/config.js';
+import type { UnpackedAny } from './unpack-any.js';
 
 /** One image of the cache. */
 export interface ImageRecord {
@@ -20,6 +21,8 @@ export interface ImageRecord {
   readonly unpackedAt: string;
   /** True for a snapshot with memory: `checkpoint/` and `memory.json` are beside the tree. */
   readonly memory?: boolean;
+  /** What its servers run; undefined: the init system in it. */
+  readonly application?: ApplicationConfig;
 }
 
 const idPattern = /^[0-9a-zA-Z][0-9a-zA-Z_.-]{0,127}$/;
@@ -33,10 +36,11 @@ export function cacheKey(source: Pick<ImageSource, 'id' | 'checksum' | 'layer'>)
 }
 
 /** Writes the record into a cache entry's folder. */
-export async function writeRecord(folder: string, source: ImageSource, key: string, unpacked: Unpacked & { readonly memory: boolean }): Promise<void> {
+export async function writeRecord(folder: string, source: ImageSource, key: string, unpacked: UnpackedAny): Promise<void> {
   const record: ImageRecord = {
     id: source.id, key, ...(source.layer ? { layer: true } : {}), checksum: source.checksum, packing: unpacked.packing, storedBytes: unpacked.storedBytes,
     unpackedBytes: unpacked.bytes, entries: unpacked.entries, unpackedAt: new Date().toISOString(), memory: unpacked.memory,
+    ...(unpacked.application ? { application: unpacked.application } : {}),
   };
   await writeJsonAtomic(join(folder, 'image.json'), record);
 }

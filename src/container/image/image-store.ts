@@ -24,6 +24,7 @@ import { checkpointFolder, manifestFile, type MemoryOpener } from '../memory-ima
 import { checkFiles } from '../checkpoint/images.js';
 import { parseManifest } from '../memory-image/manifest.js';
 import type { ImageMemory } from '../storage-port.js';
+import { removeTree } from './remove-tree.js';
 import { unpackAny } from './unpack-any.js';
 import { applyWhiteouts } from './whiteouts.js';
 
@@ -34,6 +35,8 @@ export interface ImageStoreOptions {
   readonly maxBytes: number;
   /** Most entries an image may have; 2 million by default. */
   readonly maxEntries?: number;
+  /** Longest time that download and unpacking of an image may take, seconds; a day by default. */
+  readonly maxSeconds?: number;
   /** For snapshots with memory. */
   readonly memory: MemoryOpener;
   readonly log: Log;
@@ -87,10 +90,12 @@ export class ImageStore {
     const key = cacheKey(source);
     if (key === undefined) throw unacceptable(source.id, 'its id or checksum is not of a usable form');
     operation.step('image');
-    if (this.#images.has(key)) {
-      await this.#touch(key);
-      return true;
-    }
+    // under the lock: it may be about to age out
+    const here = await this.#lock.hold(key, async () => {
+      if (this.#images.has(key)) await this.#touch(key);
+      return this.#images.has(key);
+    });
+    if (here) return true;
     await this.#downloads.join(key, operation.signal, (share) => { operation.progress = share; }, async (signal, progress) => {
       if (this.#images.has(key)) return;
       const began = performance.now();
@@ -104,13 +109,15 @@ export class ImageStore {
   async #download(source: ImageSource, key: string, signal: AbortSignal, progress: (share: number) => void): Promise<ImageRecord> {
     const temporary = join(this.path, `${temporaryPrefix}${key}-${randomBytes(4).toString('hex')}`);
     const rootfs = join(temporary, 'rootfs');
+    const maxSeconds = this.#options.maxSeconds ?? 86_400;
+    const late = AbortSignal.timeout(maxSeconds * 1000);
     if (!source.checksum) this.#options.log.warn({ image: source.id }, 'image has no checksum: its bytes cannot be verified');
     try {
       await mkdir(temporary, { mode: 0o700 });
       await mkdir(rootfs, { mode: 0o755 });
       faultPoint('image.download');
       const limits = { maxBytes: this.#options.maxBytes, maxEntries: this.#options.maxEntries ?? 2_000_000 };
-      const unpacked = await unpackAny(source, temporary, this.#options.memory, limits, signal, (bytes) => { if (source.size) progress(Math.min(1, bytes / source.size)); });
+      const unpacked = await unpackAny(source, temporary, this.#options.memory, limits, AbortSignal.any([signal, late]), (bytes) => { if (source.size) progress(Math.min(1, bytes / source.size)); });
       if (source.layer && unpacked.memory) throw unacceptable(source.id, 'a template cannot be a snapshot with memory');
       // the archive's own `./` entry may have said anything; an overlay shows the upper folder's attributes for `/` anyway
       await chown(rootfs, 0, 0);
@@ -132,6 +139,7 @@ export class ImageStore {
       return record;
     } catch (error) {
       await removeTree(temporary).catch((problem: unknown) => this.#options.log.error({ err: problem }, `cannot remove ${temporary}`));
+      if (late.aborted && !signal.aborted) throw unacceptable(source.id, `its download and unpacking took more than ${maxSeconds} s`);
       throw asDiskFull(error, this.path);
     }
   }
@@ -248,7 +256,8 @@ export class ImageStore {
   }
 
   /**
-   * Removes the images that no instance was made from and that nobody asked for within the last `idleMs` milliseconds.
+   * Removes the images and templates that no instance has and that nobody asked for within the last `idleMs` milliseconds. The time
+   * counts from the last call that found it in use, as Nova's (nova/virt/libvirt/imagecache.py).
    * @returns their ids
    */
   async removeUnused(idleMs: number): Promise<readonly string[]> {
@@ -256,7 +265,7 @@ export class ImageStore {
     for (const record of this.records()) {
       await this.#lock.hold(record.key, async () => {
         const folder = join(this.path, record.key);
-        if (((await this.uses()).get(record.key) ?? 0) > 0) return;
+        if (((await this.uses()).get(record.key) ?? 0) > 0) return await this.#touch(record.key);
         const touched = (await lstat(folder)).mtimeMs;
         if (Date.now() - touched < idleMs) return;
         this.#images.delete(record.key);
@@ -273,11 +282,6 @@ export class ImageStore {
     const now = new Date();
     await utimes(join(this.path, key), now, now);
   }
-}
-
-/** Removes a tree that may be hostile: rm walks by descriptors, follows no link and crosses no mount. */
-async function removeTree(path: string): Promise<void> {
-  await run('rm', ['-rf', '--one-file-system', '--', path], { timeoutMs: 600_000 });
 }
 
 function ignoreMissing(error: NodeJS.ErrnoException): void {

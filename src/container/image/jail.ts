@@ -2,6 +2,9 @@
  * The jail in which tools read hostile bytes: bubblewrap with no network, its own PID, IPC and UTS namespaces, an empty root that
  * holds only the host's /usr (read-only) and at most one folder, no /proc, no /dev, no_new_privs, and only the capabilities named.
  * A tool in it that is taken over can harm that folder and nothing else; it dies with the service.
+ *
+ * A tool that serves a file system by FUSE has to mount it. It gets a user namespace, in which it may (ids 0 to 65535 are the host's,
+ * so that owners are seen as they are), the device, and an empty folder `/tree`; on the host it has no capability.
  */
 import { lstatSync, readlinkSync } from 'node:fs';
 
@@ -13,10 +16,16 @@ export interface JailOptions {
   readonly capabilities?: readonly string[];
   /** Largest file it may write, bytes (RLIMIT_FSIZE). */
   readonly maxFileBytes?: number;
+  /** It mounts a FUSE file system on `/tree`. */
+  readonly fuse?: boolean;
 }
 
 /** Address space of a jailed tool, bytes: more than xz -9 or zstd --long=27 need to unpack, less than hurts a host. */
 const maxMemoryBytes = 2 * 1024 ** 3;
+
+const userNamespace = ['unshare', '--user', '--map-users=0:0:65536', '--map-groups=0:0:65536', '--setuid', '0', '--setgid', '0', '--'] as const;
+const fuseCapabilities = ['CAP_SYS_ADMIN', 'CAP_DAC_READ_SEARCH'];
+const fuseFolders = ['--dir', '/tree', '--dir', '/dev', '--dev-bind', '/dev/fuse', '/dev/fuse'];
 
 /** `/bin`, `/lib`... of a merged-/usr host are symlinks into /usr; on others they are folders. */
 function systemFolders(): string[] {
@@ -31,16 +40,19 @@ function systemFolders(): string[] {
 
 /** The command line that runs `command` in a jail: the first item is the program. */
 export function jailed(command: readonly string[], options: JailOptions = {}): readonly [string, ...string[]] {
-  const folder = options.folder;
-  return [
+  const { folder, fuse = false } = options;
+  const capabilities = [...(options.capabilities ?? []), ...(fuse ? fuseCapabilities : [])];
+  const jail: readonly [string, ...string[]] = [
     'bwrap',
     '--unshare-ipc', '--unshare-pid', '--unshare-net', '--unshare-uts', '--unshare-cgroup-try',
-    '--die-with-parent', '--new-session', '--clearenv', '--setenv', 'PATH', '/usr/bin:/bin', '--setenv', 'LC_ALL', 'C',
-    '--cap-drop', 'ALL', ...(options.capabilities ?? []).flatMap((capability) => ['--cap-add', capability]),
+    '--die-with-parent', '--new-session', '--clearenv', '--setenv', 'PATH', '/usr/bin:/usr/sbin:/bin:/sbin', '--setenv', 'LC_ALL', 'C',
+    '--cap-drop', 'ALL', ...capabilities.flatMap((capability) => ['--cap-add', capability]),
     ...systemFolders(),
+    ...(fuse ? fuseFolders : []),
     ...(folder ? [folder.writable ? '--bind' : '--ro-bind', folder.path, '/target', '--chdir', '/target'] : ['--chdir', '/']),
     '--remount-ro', '/',
     'prlimit', `--as=${maxMemoryBytes}`, '--core=0', ...(options.maxFileBytes === undefined ? [] : [`--fsize=${options.maxFileBytes}`]), '--',
     ...command,
   ];
+  return fuse ? [...userNamespace, ...jail] : jail;
 }

@@ -46,7 +46,12 @@ const endBytes = 1024;
 export class ArchiveMeter {
   #bytes = 0;
   #zerosAtEnd = 0;
-  constructor(private readonly image: string, private readonly maxBytes: number) {}
+  readonly #hash: Hash | undefined;
+
+  /** @param digest an algorithm, where the bytes' digest is wanted */
+  constructor(private readonly image: string, private readonly maxBytes: number, digest?: string) {
+    this.#hash = digest === undefined ? undefined : createHash(digest);
+  }
 
   get bytes(): number {
     return this.#bytes;
@@ -56,9 +61,15 @@ export class ArchiveMeter {
   add(chunk: Buffer): void {
     this.#bytes += chunk.length;
     if (this.#bytes > this.maxBytes) throw unacceptable(this.image, `it unpacks to more than ${this.maxBytes} bytes`);
+    this.#hash?.update(chunk);
     let zeros = 0;
     while (zeros < Math.min(chunk.length, endBytes) && chunk[chunk.length - 1 - zeros] === 0) zeros++;
     this.#zerosAtEnd = zeros === chunk.length ? Math.min(this.#zerosAtEnd + zeros, endBytes) : zeros;
+  }
+
+  /** The digest in hex, now that all has come; undefined if none was wanted. Call once. */
+  digest(): string | undefined {
+    return this.#hash?.digest('hex');
   }
 
   /** True if the archive ended with the two zero blocks of every whole tar archive (POSIX ustar). */

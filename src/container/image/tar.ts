@@ -9,17 +9,54 @@ import type { ProcessEnd } from './piped-process.js';
 /** What it takes to give files their owners, modes and file capabilities. Not MKNOD: device nodes are left out. */
 const capabilities = ['CAP_CHOWN', 'CAP_FOWNER', 'CAP_FSETID', 'CAP_DAC_OVERRIDE', 'CAP_SETFCAP'];
 
+/**
+ * What an archive holds. `tree`: a root file system; `layer`: one layer of it, whose whiteouts are not unpacked; `parts`: files that are
+ * nobody's in particular.
+ */
+export type ArchiveKind = 'tree' | 'layer' | 'parts';
+
+const treeOptions = [
+  '--same-owner', '--preserve-permissions', '--acls', '--xattrs', '--xattrs-include=security.capability', '--xattrs-include=user.*',
+  // the runtime makes /dev; `*` matches `/` too, and only from the name's beginning
+  '--anchored', '--exclude=./dev/*', '--exclude=dev/*', '--exclude=/dev/*',
+];
+
+const optionsOf: Readonly<Record<ArchiveKind, readonly string[]>> = {
+  tree: treeOptions,
+  layer: [...treeOptions, '--no-anchored', '--exclude=.wh.*'],
+  parts: ['--no-same-owner', '--no-same-permissions', '--no-acls', '--no-xattrs'],
+};
+
 /** The command line that unpacks an archive from its standard input into `folder`, one listing line an entry on standard output. */
-export function tarExtract(folder: string, maxFileBytes: number): readonly [string, ...string[]] {
+export function tarExtract(folder: string, maxFileBytes: number, kind: ArchiveKind = 'tree'): readonly [string, ...string[]] {
   return jailed(
-    ['tar', '--extract', '--file=-', '--verbose', '--quoting-style=escape',
-      '--numeric-owner', '--same-owner', '--preserve-permissions', '--delay-directory-restore',
-      '--acls', '--xattrs', '--xattrs-include=security.capability', '--xattrs-include=user.*',
-      // the runtime makes /dev; `*` matches `/` too, and only from the name's beginning
-      '--anchored', '--exclude=./dev/*', '--exclude=dev/*', '--exclude=/dev/*',
+    ['tar', '--extract', '--file=-', '--verbose', '--quoting-style=escape', '--numeric-owner', '--delay-directory-restore', ...optionsOf[kind],
       '--warning=no-timestamp', '--warning=no-unknown-keyword'],
-    { folder: { path: folder, writable: true }, capabilities, maxFileBytes },
+    { folder: { path: folder, writable: true }, capabilities: kind === 'parts' ? ['CAP_DAC_OVERRIDE'] : capabilities, maxFileBytes },
   );
+}
+
+/** The command line that lists an archive from its standard input, a line each as `parseListing` takes them. */
+export function tarList(): readonly [string, ...string[]] {
+  return jailed(['tar', '--list', '--file=-', '--verbose', '--quoting-style=escape', '--numeric-owner', '--utc', '--warning=no-timestamp', '--warning=no-unknown-keyword']);
+}
+
+/** One entry of a listing. */
+export interface Listed {
+  /** As `ls -l` begins: `d` folder, `-` file, `l` symbolic link, `h` hard link... */
+  readonly type: string;
+  /** latin1, one character a byte, as it stands in the archive. */
+  readonly name: string;
+}
+
+const escapes: Readonly<Record<string, string>> = { a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' };
+
+/** Reads a line of `tarList`'s output; undefined if it is none. */
+export function parseListing(line: string): Listed | undefined {
+  const [, type = '', rest = ''] = /^(\S)\S* +\d+\/\d+ +[\d,]+ \S+ \S+ (.*)$/.exec(line) ?? [];
+  if (type === '') return undefined;
+  const shown = type === 'l' ? rest.split(' -> ')[0] ?? '' : type === 'h' ? rest.split(' link to ')[0] ?? '' : rest;
+  return { type, name: shown.replace(/\\([0-7]{3}|.)/g, (_, code: string) => (code.length === 3 ? String.fromCharCode(parseInt(code, 8)) : escapes[code] ?? code)) };
 }
 
 /** A device node that tar could not make is one that we do not want. */

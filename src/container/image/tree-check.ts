@@ -1,4 +1,5 @@
 /** A look at an unpacked tree: the things that tar has no option to refuse. */
+import { readdir } from 'node:fs/promises';
 import { unacceptable } from './image-error.js';
 import { jailed } from './jail.js';
 import { startPiped } from './piped-process.js';
@@ -51,4 +52,11 @@ export async function checkTree(image: string, folder: string, maxBytes: number,
     find.kill();
     await find.ended.catch(() => undefined);
   }
+}
+
+/** The name of what a tree is if it is no root file system at all, but an archive of container images. */
+export async function archiveInTree(folder: string): Promise<string | undefined> {
+  const names = new Set(await readdir(folder));
+  if (names.has('oci-layout') && names.has('index.json')) return 'an OCI layout';
+  return names.has('manifest.json') && ['bin', 'usr', 'etc', 'sbin', 'lib'].every((name) => !names.has(name)) ? 'a docker save archive' : undefined;
 }

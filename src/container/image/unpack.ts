@@ -26,9 +26,30 @@ export interface UnpackLimits {
 
 /** What was unpacked. */
 export interface Unpacked extends TreeSize {
-  readonly packing: Packing;
+  readonly packing: string;
   /** Bytes as stored in Glance. */
   readonly storedBytes: number;
+}
+
+/** What tar does with an archive while it comes. */
+export interface TarWork {
+  /** The command line; it reads the archive from its standard input. */
+  readonly command: readonly [string, ...string[]];
+  /** Told tar's standard output. May throw. */
+  take(chunk: Buffer): void;
+  /** Where it writes, for messages. */
+  readonly path: string;
+  /** The unpacked archive's digest is wanted, by this algorithm. */
+  readonly digest?: string;
+}
+
+/** What has flowed through tar. */
+export interface Flowed {
+  readonly packing: Packing;
+  readonly storedBytes: number;
+  /** Bytes of the unpacked archive, and their digest in hex where it was wanted. */
+  readonly archiveBytes: number;
+  readonly digest: string | undefined;
 }
 
 /** How long the rest of the source (padding, a decompressor's end) may take after tar has seen the archive's end. */
@@ -42,12 +63,21 @@ const decompressors: Readonly<Record<Exclude<Packing, 'tar'>, readonly string[]>
 };
 
 /**
- * Unpacks `source` into the empty folder `folder`.
+ * Unpacks `source`, a tarball, into the empty folder `folder`.
  * @param progress told the stored bytes that have come so far
  * @throws IMAGE_UNACCEPTABLE with the reason, DISK_FULL, the source's own error, or the signal's reason
  */
 export async function unpackImage(source: ImageSource, folder: string, limits: UnpackLimits, signal: AbortSignal, progress: (bytes: number) => void): Promise<Unpacked> {
-  checkFormats(source);
+  const entries = new EntryMeter(source.id, limits.maxEntries);
+  const { packing, storedBytes } = await flowThroughTar(source, { command: tarExtract(folder, limits.maxBytes), take: (chunk) => entries.add(chunk), path: folder }, limits.maxBytes, signal, progress);
+  return { ...(await checkTree(source.id, folder, limits.maxBytes, signal)), packing, storedBytes };
+}
+
+/**
+ * Lets `source`, a tarball, flow through tar.
+ * @throws as `unpackImage`
+ */
+export async function flowThroughTar(source: ImageSource, work: TarWork, maxBytes: number, signal: AbortSignal, progress: (bytes: number) => void): Promise<Flowed> {
   signal.throwIfAborted();
   const stored = new StoredMeter(source);
   const stream = await source.open(signal) as Readable;
@@ -59,10 +89,9 @@ export async function unpackImage(source: ImageSource, folder: string, limits: U
     const headed = await readHead(stream, headBytes);
     const detected = detect(headed.head);
     if ('packing' in detected) {
-      const archive = await flow({ source, headed, packing: detected.packing, stored, folder, limits, signal, progress, close });
+      const archive = await flow({ source, headed, packing: detected.packing, stored, work, maxBytes, signal, progress, close });
       if (!archive.whole) throw unacceptable(source.id, 'its archive is cut off: the end-of-archive mark is missing');
-      const size = await checkTree(source.id, folder, limits.maxBytes, signal);
-      return { ...size, packing: detected.packing, storedBytes: stored.bytes };
+      return { packing: detected.packing, storedBytes: stored.bytes, archiveBytes: archive.bytes, digest: archive.digest() };
     }
     const cut = headed.head.length < headBytes && source.size !== undefined && source.size !== headed.head.length;
     throw unacceptable(source.id, cut ? `it ends after ${headed.head.length} of ${source.size} bytes` : refusal(detected.foreign));
@@ -74,13 +103,8 @@ export async function unpackImage(source: ImageSource, folder: string, limits: U
   }
 }
 
-/** @throws IMAGE_UNACCEPTABLE for formats that Haulier has no use for */
-export function checkFormats(source: ImageSource): void {
-  if (source.diskFormat === 'raw' && source.containerFormat === 'bare') return;
-  throw unacceptable(source.id, `its formats are ${source.diskFormat}/${source.containerFormat}; a root file system tarball is raw/bare`);
-}
-
-const refusal = (what: string): string => `it is ${what}; Haulier takes a root file system as tar, tar.gz, tar.xz or tar.zst`;
+/** The words for something that should be a tarball and is not. */
+const refusal = (what: string): string => `it is ${what}, and no tarball (tar, tar.gz, tar.xz or tar.zst)`;
 
 /** What came out of a decompressor is no tar archive. */
 class NoArchive extends Error {
@@ -94,8 +118,8 @@ interface Flow {
   readonly headed: Headed;
   readonly packing: Packing;
   readonly stored: StoredMeter;
-  readonly folder: string;
-  readonly limits: UnpackLimits;
+  readonly work: TarWork;
+  readonly maxBytes: number;
   readonly signal: AbortSignal;
   readonly progress: (bytes: number) => void;
   /** Closes the source. */
@@ -103,9 +127,8 @@ interface Flow {
 }
 
 /** Lets the bytes flow to their end, and explains the first thing that went wrong. All processes are gone when it returns or throws. */
-async function flow({ source, headed, packing, stored, folder, limits, signal, progress, close }: Flow): Promise<ArchiveMeter> {
-  const archive = new ArchiveMeter(source.id, limits.maxBytes);
-  const entries = new EntryMeter(source.id, limits.maxEntries);
+async function flow({ source, headed, packing, stored, work, maxBytes, signal, progress, close }: Flow): Promise<ArchiveMeter> {
+  const archive = new ArchiveMeter(source.id, maxBytes, work.digest);
   const stop = new AbortController();
   const stopped = AbortSignal.any([signal, stop.signal]);
   let sourceEnded = false;
@@ -119,23 +142,23 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
   }
 
   const unpacker = packing === 'tar' ? undefined : startPiped(jailed(decompressors[packing]));
-  const tar = startPiped(tarExtract(folder, limits.maxBytes));
+  const tar = startPiped(work.command);
   const halt = (): void => { close(); unpacker?.kill(); tar.kill(); };
   stopped.addEventListener('abort', halt, { once: true });
   let firstEnded: PipedProcess | undefined;
   for (const process of unpacker ? [unpacker, tar] : [tar]) void process.ended.then(() => { firstEnded ??= process; }, (error: unknown) => stop.abort(error));
   // a source that stalls would never notice that nobody reads it any more
   let failure: { readonly error: unknown } | undefined;
-  const work: Promise<void>[] = [countEntries(tar, entries)];
+  const parts: Promise<void>[] = [listen(tar, work)];
   void tar.ended.then(async (end) => {
     // the archive's end is neither the source's nor the decompressor's: stopped now, their data would look cut off or damaged
-    if (tarVerdict(end).ok) await Promise.race([Promise.allSettled([...work, unpacker?.ended]), sleep(afterArchiveMs, undefined, { ref: false })]);
+    if (tarVerdict(end).ok) await Promise.race([Promise.allSettled([...parts, unpacker?.ended]), sleep(afterArchiveMs, undefined, { ref: false })]);
     stop.abort();
   }).catch(() => undefined);
-  if (unpacker) work.push(feed(storedBytes(), unpacker, { signal: stopped, afterFailure: 'read on' }));
-  work.push(feed(archiveBytes(unpacker, unpacker ? unpacker.stdout : storedBytes(), archive), tar, { signal: stopped, afterFailure: 'read on' }));
+  if (unpacker) parts.push(feed(storedBytes(), unpacker, { signal: stopped, afterFailure: 'read on' }));
+  parts.push(feed(archiveBytes(unpacker, unpacker ? unpacker.stdout : storedBytes(), archive), tar, { signal: stopped, afterFailure: 'read on' }));
   try {
-    await Promise.all(work.map((part) => part.catch((error: unknown) => {
+    await Promise.all(parts.map((part) => part.catch((error: unknown) => {
       if (!stopped.aborted) failure = { error };
       stop.abort(error);
     })));
@@ -151,7 +174,7 @@ async function flow({ source, headed, packing, stored, folder, limits, signal, p
     const damaged = unpackerEnd && unpackerEnd.code !== 0 ? unacceptable(source.id, `its ${packing} data are damaged: ${lastLine(unpackerEnd)}`) : undefined;
     // who fell first pulled the other down
     if (damaged && firstEnded === unpacker) throw damaged;
-    if (!verdict.ok && verdict.diskFull) throw new HaulierError('DISK_FULL', { path: folder, reason: verdict.reason });
+    if (!verdict.ok && verdict.diskFull) throw new HaulierError('DISK_FULL', { path: work.path, reason: verdict.reason });
     if (!verdict.ok) throw unacceptable(source.id, `tar: ${verdict.reason}`);
     if (damaged) throw damaged;
     if (!sourceEnded) throw unacceptable(source.id, 'tar stopped reading before its end');
@@ -187,8 +210,8 @@ async function* archiveBytes(unpacker: PipedProcess | undefined, bytes: AsyncIte
   }
 }
 
-async function countEntries(tar: PipedProcess, entries: EntryMeter): Promise<void> {
-  for await (const chunk of tar.stdout) entries.add(chunk as Buffer);
+async function listen(tar: PipedProcess, work: TarWork): Promise<void> {
+  for await (const chunk of tar.stdout) work.take(chunk as Buffer);
 }
 
 function lastLine({ code, signal, stderr }: ProcessEnd): string {

@@ -6,8 +6,7 @@
  * The tree is hostile. It is read and changed in the jail only; what is made in it comes out of an archive that is written here.
  */
 import { unacceptable } from './image-error.js';
-import { jailed } from './jail.js';
-import { startPiped } from './piped-process.js';
+import { runJailed } from './jailed-run.js';
 import { tarEnd, tarHeader, type TarEntry } from './tar-writer.js';
 
 /** Prefix of a whiteout's name in an archive, and the name of the one that hides a folder's content. */
@@ -23,24 +22,10 @@ interface Item {
 
 const changing = ['CAP_CHOWN', 'CAP_FOWNER', 'CAP_FSETID', 'CAP_DAC_OVERRIDE'];
 
-async function inJail(image: string, command: readonly string[], folder: string, capabilities: readonly string[], input: Buffer | undefined, signal: AbortSignal): Promise<string> {
-  signal.throwIfAborted();
-  const process = startPiped(jailed(command, { folder: { path: folder, writable: capabilities !== reading }, capabilities }));
-  const onAbort = (): void => process.kill();
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    process.stdin.end(input);
-    const chunks: Buffer[] = [];
-    for await (const chunk of process.stdout) chunks.push(chunk as Buffer);
-    const end = await process.ended;
-    signal.throwIfAborted();
-    if (end.code !== 0) throw unacceptable(image, `its whiteouts cannot be applied: ${end.stderr.trim().slice(0, 300)}`);
-    return Buffer.concat(chunks).toString('latin1');
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-    process.kill();
-    await process.ended.catch(() => undefined);
-  }
+async function inJail(image: string, command: readonly string[], path: string, capabilities: readonly string[], input: Buffer | undefined, signal: AbortSignal): Promise<string> {
+  const end = await runJailed(command, { folder: { path, writable: capabilities !== reading }, capabilities }, input, signal);
+  if (end.code !== 0) throw unacceptable(image, `its whiteouts cannot be applied: ${end.stderr.trim().slice(0, 300)}`);
+  return end.stdout;
 }
 
 const reading = ['CAP_DAC_READ_SEARCH'];

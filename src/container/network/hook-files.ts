@@ -1,6 +1,6 @@
 /** Batch files for `hook.sh`: how a container's interfaces come into its namespace, and what they carry there. */
 import { join } from 'node:path';
-import { writeAtomic } from '../../base/atomic.js';
+import { replaceFile } from '../../base/atomic.js';
 import { packageRoot } from '../../base/package-root.js';
 import type { VifSpec } from '../spec.js';
 import { mtuOf, parkedDevice } from './veth.js';
@@ -54,5 +54,5 @@ export function hookFiles(vifs: readonly VifSpec[], mtu: number, extra: HookExtr
 
 /** Writes them into `folder`. */
 export async function writeHookFiles(folder: string, vifs: readonly VifSpec[], mtu: number, extra?: HookExtra): Promise<void> {
-  for (const [name, text] of Object.entries(hookFiles(vifs, mtu, extra))) await writeAtomic(join(folder, name), text);
+  for (const [name, text] of Object.entries(hookFiles(vifs, mtu, extra))) await replaceFile(join(folder, name), text);
 }

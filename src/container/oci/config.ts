@@ -57,7 +57,7 @@ export interface OciConfig {
   readonly process: {
     readonly terminal: boolean;
     readonly consoleSize: { readonly height: number; readonly width: number };
-    readonly user: { readonly uid: number; readonly gid: number };
+    readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids?: readonly number[] };
     readonly args: readonly string[];
     readonly cwd: string;
     readonly env: readonly string[];

@@ -1,4 +1,5 @@
 /** What is mounted into a container. */
+import { initMountPoint } from '../application/init.js';
 import type { OciMount } from './config.js';
 
 /** Host side of a container's mounts. */
@@ -7,14 +8,16 @@ export interface MountInputs {
   readonly pureCgroup2: boolean;
   /** Host folder bound read-only on `/run/systemd/system.conf.d`. */
   readonly systemdConfFolder: string;
+  /** Host folder with the tiny init of an application; undefined for a system. */
+  readonly initFolder: string | undefined;
 }
 
 /**
  * The mounts of a system container, in order.
  *
  * `/sys` is read-only: systemd-udevd stays off then, whose netlink socket criu could not dump. `/run` is a tmpfs as on any
- * machine. The only thing bound from the host is the folder that switches systemd's PSI watches off, which criu cannot carry
- * (criu-and-runtimes.md section 5); a guest without systemd sees an unused folder.
+ * machine. Bound from the host are the folder that switches systemd's PSI watches off, which criu cannot carry
+ * (criu-and-runtimes.md section 5; a guest without systemd sees an unused folder), and an application's tiny init.
  */
 export function ociMounts(inputs: MountInputs): OciMount[] {
   return [
@@ -26,6 +29,7 @@ export function ociMounts(inputs: MountInputs): OciMount[] {
     { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
     { destination: '/sys/fs/cgroup', type: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', source: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', options: ['nosuid', 'noexec', 'nodev', 'rw'] },
     { destination: '/run', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=755'] },
+    ...(inputs.initFolder === undefined ? [] : [{ destination: initMountPoint, type: 'bind', source: inputs.initFolder, options: ['bind', 'ro', 'nosuid', 'nodev'] }]),
     ...['system', 'user'].map((manager) => ({ destination: `/run/systemd/${manager}.conf.d`, type: 'bind', source: inputs.systemdConfFolder, options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] })),
   ];
 }

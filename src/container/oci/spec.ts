@@ -1,4 +1,5 @@
 /** Makes `config.json` of a system container from a `ContainerSpec` and what the host is like. */
+import type { ApplicationProcess } from '../application/process.js';
 import type { ContainerSpec } from '../spec.js';
 import { containerCapabilities } from './capabilities.js';
 import type { OciConfig } from './config.js';
@@ -27,6 +28,8 @@ export interface OciInputs {
   /** Hard limit of open files that this service may hand on. */
   readonly maxOpenFiles: number;
   readonly systemdConfFolder: string;
+  /** What it runs, and the folder of the tiny init; undefined: the init system of its image. */
+  readonly application?: ApplicationProcess & { readonly initFolder: string };
   /** File with criu's options for this container. */
   readonly criuConfig: string;
   /** The network hook: script and folder of its batch files. */
@@ -53,6 +56,25 @@ const environment = {
   SYSTEMD_PROC_CMDLINE: maskedUnits.map((unit) => `systemd.mask=${unit}`).join(' '),
 };
 
+/** What an application expects: little. */
+const applicationEnvironment = { TERM: environment.TERM, container: environment.container };
+
+/** The first process: an init system as root, or what the image's configuration says. */
+function firstProcess(spec: ContainerSpec, application: ApplicationProcess | undefined): Pick<OciConfig['process'], 'user' | 'args' | 'cwd' | 'env' | 'capabilities'> {
+  const variables = application ? { ...applicationEnvironment, HOSTNAME: spec.hostname, ...application.env, ...spec.env } : { ...environment, ...spec.env };
+  const env = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
+  const { uid = 0, gid = 0, additionalGids = [] } = application ?? {};
+  // a user other than root has what its programs' files give it, and no more
+  const held = uid === 0 ? containerCapabilities : [];
+  return {
+    user: { uid, gid, ...(additionalGids.length > 0 ? { additionalGids } : {}) },
+    args: spec.init ?? application?.args ?? [defaultInit],
+    cwd: application?.cwd ?? '/',
+    env,
+    capabilities: { bounding: containerCapabilities, effective: held, permitted: held, inheritable: [], ambient: [] },
+  };
+}
+
 /** Makes the configuration. Pure: equal inputs give equal output. */
 export function ociConfig(spec: ContainerSpec, inputs: OciInputs): OciConfig {
   const mapping = [{ containerID: 0, hostID: inputs.idBase, size: idRangeSize }];
@@ -64,15 +86,11 @@ export function ociConfig(spec: ContainerSpec, inputs: OciInputs): OciConfig {
     process: {
       terminal: true,
       consoleSize: { height: 25, width: 80 },
-      user: { uid: 0, gid: 0 },
-      args: spec.init ?? [defaultInit],
-      cwd: '/',
-      env: Object.entries({ ...environment, ...spec.env }).map(([name, value]) => `${name}=${value}`),
-      capabilities: { bounding: containerCapabilities, effective: containerCapabilities, permitted: containerCapabilities, inheritable: [], ambient: [] },
+      ...firstProcess(spec, inputs.application),
       rlimits: [{ type: 'RLIMIT_NOFILE', hard, soft: Math.min(softOpenFiles, hard) }],
       noNewPrivileges: false, // su and sudo work inside
     },
-    mounts: ociMounts({ pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder }),
+    mounts: ociMounts({ pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder, initFolder: inputs.application?.initFolder }),
     hooks: {
       createRuntime: [{
         path: '/bin/sh',

@@ -10,6 +10,8 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
+import type { ApplicationConfig } from '../application/config.js';
+import { applicationOf } from '../application/process.js';
 import { isFrozen } from '../cgroup.js';
 import type { Still } from './disk-copy.js';
 import { requireDumpable } from '../checkpoint/criu-dump.js';
@@ -45,6 +47,8 @@ export interface DiskSnapshot {
   readonly frozenMs: number;
   /** Undefined: the disk alone. */
   readonly memory: SnapshotMemory | undefined;
+  /** What the container runs; undefined: a system with an init of its own. */
+  readonly application: ApplicationConfig | undefined;
   /** Ends it and takes everything temporary away; must be called in any case. Idempotent. */
   end(): Promise<void>;
 }
@@ -65,11 +69,12 @@ export async function snapshotContainer(parts: HostParts, id: string, operation:
   const state = await parts.store.readState(id);
   if (!state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
   if (state.phase !== 'ready') throw new HaulierError('INSTANCE_STATE', { instance: id, state: state.phase, action: 'snapshot' });
-  if (image !== undefined) return await withMemory(parts, id, state, operation, image, await readKeyRing(parts.options.snapshotKey));
-  return { ...(await ofDisk(parts, id, operation)), memory: undefined };
+  const application = await applicationOf(parts, id);
+  if (image !== undefined) return { ...(await withMemory(parts, id, state, operation, image, await readKeyRing(parts.options.snapshotKey))), application };
+  return { ...(await ofDisk(parts, id, operation)), memory: undefined, application };
 }
 
-async function ofDisk(parts: HostParts, id: string, operation: Operation): Promise<Omit<DiskSnapshot, 'memory'>> {
+async function ofDisk(parts: HostParts, id: string, operation: Operation): Promise<Omit<DiskSnapshot, 'memory' | 'application'>> {
   operation.step('snapshot.copy');
   let frozenMs = 0;
   const archive = await parts.storage.snapshot(id, stillOf(parts, id, operation, (ms) => { frozenMs = ms; }), operation);
@@ -92,7 +97,7 @@ export function stillOf(parts: HostParts, id: string, operation: Operation, told
   return { run, always: false };
 }
 
-async function withMemory(parts: HostParts, id: string, state: InstanceState, operation: Operation, image: string, keys: KeyRing): Promise<DiskSnapshot> {
+async function withMemory(parts: HostParts, id: string, state: InstanceState, operation: Operation, image: string, keys: KeyRing): Promise<Omit<DiskSnapshot, 'application'>> {
   const spec = await parts.store.readSpec(id);
   if (!spec) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
   const running = await parts.store.running(id);

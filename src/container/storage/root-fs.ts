@@ -106,6 +106,17 @@ export class RootFs {
     return paths;
   }
 
+  /** Mounts the trees and the disk, but not the overlay: its upper folder may still be written to. Idempotent. @throws IMAGE_NOT_FOUND, COMMAND_FAILED */
+  async mountAhead(instanceDir: string, idBase: number, signal?: AbortSignal): Promise<void> {
+    const paths = rootFsPaths(instanceDir);
+    const before = await listMounts();
+    const trees = await this.#images.attached(instanceDir);
+    await together(
+      ...lowersOf(paths, trees.length).map(async (lower, index) => (find(before, lower) ? undefined : await run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', trees[index] ?? '', lower], { signal }))),
+      find(before, paths.layer) ? Promise.resolve() : mountDisk(paths.disk, paths.layer, idBase, signal),
+    );
+  }
+
   /**
    * Mounts what is not mounted yet; idempotent, and so also what a service does after its own or its host's restart. The operation's
    * rollback unmounts what this call has mounted; without an operation, this call does it itself when it fails.
@@ -117,19 +128,15 @@ export class RootFs {
     operation?.step('rootfs.mount');
     const paths = rootFsPaths(instanceDir);
     const before = await listMounts();
-    if (isWhole(before, paths, await this.#lowers(instanceDir))) return paths.rootfs;
+    const lowers = await this.#lowers(instanceDir);
+    if (isWhole(before, paths, lowers)) return paths.rootfs;
     const undo = async (): Promise<void> => {
       for (const path of [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer]) if (!find(before, path)) await unmountAll(path, this.#log);
     };
     operation?.undo('root file system mounts', undo);
     try {
-      const trees = await this.#images.attached(instanceDir);
-      const lowers = lowersOf(paths, trees.length);
       const signal = operation?.signal;
-      await together(
-        ...lowers.map(async (lower, index) => (find(before, lower) ? undefined : await run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', trees[index] ?? '', lower], { signal }))),
-        find(before, paths.layer) ? Promise.resolve() : mountDisk(paths.disk, paths.layer, idBase, signal),
-      );
+      await this.mountAhead(instanceDir, idBase, signal);
       faultPoint('rootfs.layers-mounted');
       // xino: without it folders are numbered 1, 2, 3... as on a tmpfs, and criu, which tells inotify's targets apart by their number, takes /run/systemd for "/"
       await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,${lowerOptions(lowers)},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });

@@ -46,12 +46,25 @@ export function parseTable(name: string, text: string): ReadonlyMap<number, Gues
   return found;
 }
 
-/** TCP's tables take the kernel some milliseconds even if they are empty: it looks through the connections of the whole host. */
-const slowTables: Readonly<Record<string, readonly [file: string, row: string]>> = { tcp: ['sockstat', 'TCP'], tcp6: ['sockstat6', 'TCP6'] };
-
-/** True if the counters of a namespace (`/proc/PID/net/sockstat`, or `sockstat6`) say that no socket of that kind is in use. */
+/**
+ * True if the counters of a namespace (`/proc/PID/net/sockstat`, or `sockstat6`) say that no socket of that kind is in use. TCP's tables
+ * take the kernel some milliseconds even if they are empty: it looks through the connections of the whole host.
+ */
 export function noneInUse(sockstat: string, row: string): boolean {
   return new RegExp(`^${row}: inuse 0\\b`, 'm').test(sockstat);
+}
+
+const listens = '0A';
+
+/** The text of one of TCP's tables; empty if the namespace of the process has no such socket. */
+function tcpTable(pid: number, name: 'tcp' | 'tcp6'): string {
+  const [file, row] = name === 'tcp' ? ['sockstat', 'TCP'] : ['sockstat6', 'TCP6'];
+  return noneInUse(textOf(`/proc/${pid}/net/${file}`), row) ? '' : textOf(`/proc/${pid}/net/${name}`);
+}
+
+/** True if a process in that process's network namespace has a TCP socket open that does more than listen. */
+export function hasConnections(pid: number): boolean {
+  return (['tcp', 'tcp6'] as const).some((name) => [...parseTable(name, tcpTable(pid, name)).values()].some(({ state }) => state !== listens));
 }
 
 /** @param pids one process of each network namespace */
@@ -59,9 +72,8 @@ export function readSockets(pids: readonly number[]): GuestSockets {
   const all = new Map<number, GuestSocket>();
   for (const pid of pids) {
     for (const name of Object.keys(tables)) {
-      const slow = slowTables[name];
-      if (slow && noneInUse(textOf(`/proc/${pid}/net/${slow[0]}`), slow[1])) continue;
-      for (const [inode, socket] of parseTable(name, textOf(`/proc/${pid}/net/${name}`))) all.set(inode, socket);
+      const text = name === 'tcp' || name === 'tcp6' ? tcpTable(pid, name) : textOf(`/proc/${pid}/net/${name}`);
+      for (const [inode, socket] of parseTable(name, text)) all.set(inode, socket);
     }
   }
   return all;

@@ -21,10 +21,10 @@ export async function serveBase(channel: HaulChannel, tree: string, signal?: Abo
 
 /** Makes sure that it is here. @throws HAUL_FAILED if this host has another image under that name, and what unpacking throws */
 export async function fetchBase(parts: HostParts, channel: HaulChannel, offer: Offer, operation: Operation): Promise<void> {
-  const { id, key, checksum } = offer.base;
+  const { id, key, checksum, application } = offer.base;
   let asked = false;
   const cached = await parts.storage.ensureImage({
-    id, checksum, size: undefined, diskFormat: 'raw', containerFormat: 'bare', repacked: true,
+    id, checksum, size: undefined, diskFormat: 'raw', containerFormat: 'bare', repacked: true, ...(application ? { application } : {}),
     open: async (signal) => {
       asked = true;
       channel.send({ type: 'base', needed: true });

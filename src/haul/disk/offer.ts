@@ -14,14 +14,14 @@ export interface Offer {
   /** What goes along of its state. */
   readonly state: Pick<InstanceState, 'wanted' | 'suspendedFor' | 'startedAt' | 'exit' | 'guestFiles'>;
   /** The image that it was made from. */
-  readonly base: Pick<ImageRecord, 'id' | 'key' | 'checksum' | 'unpackedBytes'>;
+  readonly base: Pick<ImageRecord, 'id' | 'key' | 'checksum' | 'unpackedBytes' | 'application'>;
 }
 
 /** Makes it. */
 export function makeOffer(spec: ContainerSpec, state: InstanceState, base: ImageRecord): Offer {
   const { wanted, suspendedFor, startedAt, exit, guestFiles } = state;
-  const { id, key, checksum, unpackedBytes } = base;
-  return { version, spec, state: { wanted, suspendedFor, startedAt, exit, guestFiles }, base: { id, key, checksum, unpackedBytes } };
+  const { id, key, checksum, unpackedBytes, application } = base;
+  return { version, spec, state: { wanted, suspendedFor, startedAt, exit, guestFiles }, base: { id, key, checksum, unpackedBytes, ...(application ? { application } : {}) } };
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

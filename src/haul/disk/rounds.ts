@@ -9,6 +9,7 @@
  *
  * After the last round no name may be wrong.
  */
+import { Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { HaulierError } from '../../base/errors.js';
@@ -26,6 +27,14 @@ export interface RoundStats {
   readonly wrong: number;
 }
 
+/** Follows a round: bytes that must go, as far as is known when it begins (holes count in full), and bytes that have gone. */
+export interface RoundMeter {
+  expected(bytes: number): void;
+  sent(bytes: number): void;
+}
+
+/** What tar writes for a name, beside its content. */
+const nameBytes = 1536;
 const syncTimeoutMs = 120_000;
 /** Names in a message of mistakes; a copy with more is begun anew by the next round anyway. */
 const maxMistakes = 2000;
@@ -41,25 +50,32 @@ export class LayerSender {
   constructor(private readonly channel: HaulChannel, private readonly view: string) {}
 
   /** @param last nothing writes to the layer any more @throws HAUL_DAMAGED if the copy is not equal after the last round */
-  async round(last: boolean, signal?: AbortSignal): Promise<RoundStats> {
+  async round(last: boolean, signal?: AbortSignal, meter?: RoundMeter): Promise<RoundStats> {
     const began = performance.now();
-    const sent = this.channel.sentBytes;
+    let bytes = 0;
+    const counted = (): Transform => new Transform({ transform: (chunk: Buffer, _, done) => {
+      meter?.sent(bytes += chunk.length);
+      done(null, chunk);
+    } });
     const from = Date.now() / 1000;
     if (!last) await run('sync', ['--file-system', '--', this.view], { timeoutMs: syncTimeoutMs, signal });
     const { manifest, text } = await scan(this.view);
     const { gone, changed } = difference(this.#before, manifest, this.#wrong);
+    meter?.expected(changed.reduce((sum, { type, size }) => sum + nameBytes + (type === 'f' ? Number(size) : 0), text.length));
     const round = ++this.#round;
     this.channel.send({ type: 'round', round, last });
     await pipeline([Buffer.from(gone.join('\0'))], this.channel.openStream(`gone-${round}`), { signal });
-    const archive = packNames(this.view, changed, this.channel.openStream(`archive-${round}`), last ? 'still' : 'moving', signal);
-    const list = pipeline([text], this.channel.openStream(`list-${round}`, { digest: true }), { signal });
-    for (const part of await Promise.allSettled([archive, list])) if (part.status === 'rejected') throw part.reason;
+    const counter = counted();
+    const through = pipeline(counter, this.channel.openStream(`archive-${round}`), { signal });
+    const archive = packNames(this.view, changed, counter, last ? 'still' : 'moving', signal);
+    const list = pipeline([text], counted(), this.channel.openStream(`list-${round}`, { digest: true }), { signal });
+    for (const part of await Promise.allSettled([archive, through, list])) if (part.status === 'rejected') throw part.reason;
     const answer = await this.channel.receive(['round-done'], signal);
     const wrong = Array.isArray(answer['wrong']) ? answer['wrong'].map(String) : [];
     if (last && wrong.length > 0) throw new HaulierError('HAUL_DAMAGED', { what: 'the file system', reason: `the copy differs in ${String(answer['count'])} names, as ${JSON.stringify(wrong[0])}` });
     this.#before = answer['count'] === wrong.length ? { ...manifest, from } : undefined;
     this.#wrong = new Set(wrong);
-    return { names: changed.length, bytes: this.channel.sentBytes - sent, ms: Math.round(performance.now() - began), wrong: wrong.length };
+    return { names: changed.length, bytes, ms: Math.round(performance.now() - began), wrong: wrong.length };
   }
 }
 

@@ -1,33 +1,44 @@
 /** The host that a running container comes to. */
 import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
+import { together } from '../../base/together.js';
+import { arrivedPid, letRun, mountArrival, prepareArrival, recordArrived, restoreArrival, takeImages } from '../../container/checkpoint/arrival.js';
+import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoint/facts.js';
-import { checkpointPaths, imageFiles, makeCheckpointFolders, writeMeta, type CheckpointMeta } from '../../container/checkpoint/images.js';
-import { resumeContainer } from '../../container/checkpoint/restore.js';
+import { checkFiles, checkpointPaths, makeCheckpointFolders, type CheckpointMeta } from '../../container/checkpoint/images.js';
+import { settle } from '../../container/checkpoint/in-flight.js';
+import { resumesLazily } from '../../container/checkpoint/lazy.js';
+import { lostPages } from '../../container/checkpoint/page-daemon.js';
+import { parseRestoreStats, readStatsFile } from '../../container/checkpoint/stats.js';
 import { destroyContainer } from '../../container/destroy.js';
+import { announce } from '../../container/network/announce.js';
 import type { HostParts } from '../../container/parts.js';
-import type { VifSpec } from '../../container/spec.js';
-import { mountDisk } from '../../container/storage/disk.js';
-import { rootFsPaths } from '../../container/storage/root-fs.js';
+import type { ContainerSpec, VifSpec } from '../../container/spec.js';
 import { closeView, openView, viewPaths } from '../disk/layer-view.js';
 import { receiveOwnFiles } from '../disk/own-files.js';
 import { rebaseImages } from '../disk/rebase.js';
 import { beginArrival, discardArrival, land, type Arrival, type ReceiveOptions } from '../disk/receive.js';
 import { receiveRounds } from '../disk/rounds.js';
+import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { receiveImages } from './memory.js';
+import { memoryAbilities, receiverFor, type MemoryReceiver } from './memory.js';
 import { mutePorts, unmutePorts } from './mute.js';
-import { announce, neighbourLines } from './neighbours.js';
+import { neighbourLines } from './neighbours.js';
 import type { DestinationPhase, DestinationPort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
 import { haulStep, settledStep } from './steps.js';
+
+/** How long a criu that another life of the service started may still take. */
+const settleMs = 60_000;
 
 /** What a destination works with. */
 export interface DestinationContext {
   readonly parts: HostParts;
   readonly records: HaulRecords;
+  readonly settings: HaulSettings;
   /** Looks after a container from now on. */
   readonly watch: (id: string) => Promise<void>;
 }
@@ -35,18 +46,26 @@ export interface DestinationContext {
 /** One haul, seen from its destination; also of one that an earlier life of the service began. */
 export class LiveDestination implements DestinationPort {
   #arrival: Arrival | undefined;
-  #landed: boolean;
+  #landed = false;
+  #pid: number | undefined;
   #meta: CheckpointMeta | undefined;
-  #neighbours: unknown;
+  #memory: MemoryReceiver | undefined;
 
   /** @param from where it comes from; after a crash the phase that is on record: then only `settleDestination` works */
   constructor(private readonly context: DestinationContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, private readonly operation: Operation,
-    private readonly from: { readonly channel: HaulChannel; readonly facts: HostFacts; readonly respec: ReceiveOptions['respec'] } | DestinationPhase) {
-    this.#landed = from === 'restoring' || from === 'committed'; // or was about to
+    private readonly from: { readonly channel: HaulChannel; readonly facts: HostFacts; readonly respec: ReceiveOptions['respec'] } | DestinationPhase) {}
+
+  /** As it is on this host; undefined before it was offered. */
+  get spec(): ContainerSpec | undefined {
+    return this.#arrival?.spec;
+  }
+
+  get #paused(): boolean | undefined {
+    return this.#arrival ? this.#arrival.offer.state.wanted === 'paused' : this.haul.paused;
   }
 
   async record(phase: DestinationPhase): Promise<void> {
-    await this.context.records.write({ ...this.haul, phase });
+    await this.context.records.write({ ...this.haul, phase, ...(this.#paused ? { paused: true } : {}) });
     settledStep(this.operation, `haul.destination.${phase}`);
   }
 
@@ -55,7 +74,7 @@ export class LiveDestination implements DestinationPort {
   }
 
   async receive(): Promise<void> {
-    const { operation, from, context: { parts } } = this;
+    const { operation, from, context: { parts, settings: { policy } } } = this;
     const { instance } = this.haul;
     if (typeof from === 'string') throw new HaulierError('HAUL_LOST', { reason: 'there is no connection' });
     const { channel, facts, respec } = from;
@@ -66,25 +85,42 @@ export class LiveDestination implements DestinationPort {
     const arrival = await beginArrival(parts, channel, { instance, ...(respec ? { respec } : {}) }, operation);
     this.#arrival = arrival;
     await receiveOwnFiles(channel, arrival.folder, signal);
-    const upper = await openView(arrival.folder, signal);
-    const { disk, layer } = rootFsPaths(arrival.folder);
-    await mountDisk(disk, layer, arrival.idBase, signal); // ahead: it is found by the mount of the whole
+    haulStep(operation, 'haul.destination.land');
+    await land(parts, { ...arrival, offer: { ...arrival.offer, state: { ...arrival.offer.state, wanted: 'suspended', suspendedFor: 'user' } } }, 'arriving');
+    this.#landed = true;
     haulStep(operation, 'haul.destination.plug');
-    for (const vif of arrival.spec.vifs) await parts.plugger.plug(instance, vif, false, signal);
+    const { folder } = parts.store.paths(instance);
+    const paths = checkpointPaths({ folder });
+    const [upper] = await together(
+      openView(folder, signal).then(async (view) => {
+        await prepareArrival(parts, arrival.spec, arrival.idBase, signal); // after it: two mounts of one disk share one loop device
+        return view;
+      }),
+      makeCheckpointFolders(paths),
+    );
     await mutePorts(arrival.spec.vifs, signal);
-    const paths = checkpointPaths({ folder: arrival.folder });
-    await makeCheckpointFolders(paths);
     haulStep(operation, 'haul.destination.prepared');
-    channel.send({ type: 'prepared' });
+    channel.send({ type: 'prepared', memory: await memoryAbilities(parts, policy) });
+    const { mode } = await channel.receive(['memory'], signal);
+    const memory = await receiverFor({ parts, instance, channel, operation, policy, paths }, mode);
+    this.#memory = memory;
     haulStep(operation, 'haul.destination.layer');
-    await receiveRounds(channel, upper, viewPaths(arrival.folder).view, signal);
-    const { meta, neighbours } = await channel.receive(['images'], signal);
+    const received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
+    received.catch((error: Error) => channel.abort(error)); // so that the rounds end too
+    await receiveRounds(channel, upper, viewPaths(folder).view, signal);
+    haulStep(operation, 'haul.destination.mount');
+    const [, { meta, neighbours }] = await together(mountArrival(parts, instance, arrival.idBase), channel.receive(['images'], signal), received);
     haulStep(operation, 'haul.destination.memory');
     const said = meta as CheckpointMeta;
-    await receiveImages(channel, paths.images, said?.files, signal);
+    if (typeof said?.files !== 'object') throw new HaulierError('HAUL_PROTOCOL', { reason: 'no record of the dump' });
+    await checkFiles(paths, said);
     await rebaseImages(paths.images, arrival.idBase);
-    this.#meta = { ...said, files: await imageFiles(paths) };
-    this.#neighbours = neighbours;
+    const lines = neighbourLines(neighbours, arrival.spec.vifs);
+    await together(
+      takeImages(parts, instance, arrival.idBase, said.groups),
+      appendFile(join(parts.store.paths(instance).network, 'inside'), lines.map((line) => `${line}\n`).join('')),
+    );
+    this.#meta = said;
     await channel.receive(['restore'], signal);
   }
 
@@ -92,49 +128,77 @@ export class LiveDestination implements DestinationPort {
     const { operation, context: { parts } } = this;
     const [arrival, meta] = [this.#arrival, this.#meta];
     if (!arrival || !meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
-    await writeMeta(checkpointPaths({ folder: arrival.folder }), meta);
-    haulStep(operation, 'haul.destination.land');
-    await land(parts, { ...arrival, offer: { ...arrival.offer, state: { ...arrival.offer.state, wanted: 'suspended', suspendedFor: 'user' } } }, 'ready');
-    this.#landed = true;
     haulStep(operation, 'haul.destination.restore');
-    const stats = await resumeContainer(parts, arrival.spec.id, operation, async () => {
-      const lines = neighbourLines(this.#neighbours, arrival.spec.vifs);
-      await appendFile(join(parts.store.paths(arrival.spec.id).network, 'inside'), lines.map((line) => `${line}\n`).join(''));
-    });
-    operation.log.info({ criu: stats }, 'restored');
+    const elsewhere = this.#memory?.elsewhere;
+    const lazy = elsewhere !== undefined || (await resumesLazily(parts.options, meta.bytes));
+    this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere });
+    if (elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
     settledStep(operation, 'haul.destination.restored');
   }
 
   async runs(): Promise<boolean> {
-    const { store } = this.context.parts;
-    const state = await store.readState(this.haul.instance);
-    return state?.phase === 'ready' && state.wanted === 'running' && (await store.running(this.haul.instance)) !== undefined;
+    const { parts } = this.context;
+    const { instance } = this.haul;
+    const paths = checkpointPaths(parts.store.paths(instance));
+    await settle(paths.folder, settleMs, parts.log);
+    if (await lostPages(paths, true)) return false;
+    this.#pid = await arrivedPid(parts, instance);
+    return this.#pid !== undefined;
+  }
+
+  /** It runs here: takes in what is still owed. Never throws. */
+  async finish(): Promise<void> {
+    await this.#memory?.finish();
   }
 
   async open(): Promise<void> {
     const { operation, context: { parts, watch } } = this;
+    const { instance } = this.haul;
     try {
       settledStep(operation, 'haul.destination.open');
-      const { instance } = this.haul;
-      const spec = await parts.store.readSpec(instance);
+      const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
       await unmutePorts(spec?.vifs ?? [], parts.log);
-      const running = await parts.store.running(instance);
-      if (running) void announce(running.pid, spec?.vifs ?? [], parts.log);
+      if (state?.phase === 'arriving') {
+        const stands = this.#paused === true;
+        const pid = this.#pid ?? (await arrivedPid(parts, instance));
+        if (!(await lostPages(checkpointPaths(parts.store.paths(instance)), this.#memory === undefined))) await letRun(parts, instance, stands); // else it is ended as it stands
+        operation.log.info({ criu: await readStatsFile(join(checkpointPaths(parts.store.paths(instance)).work, 'stats-restore'), parseRestoreStats) }, 'restored');
+        await recordArrived(parts, instance, pid, { startedAt: this.#meta?.startedAt ?? state.startedAt, paused: stands });
+      }
+      void announce(parts, instance);
       await watch(instance);
-      if (spec) await closeView(parts.store.paths(instance).folder, parts.log);
+      if (spec) await this.#tidy(spec);
     } catch (error) {
       parts.log.error({ err: error, instance: this.haul.instance }, `after a haul: ${messageOf(error)}`);
     }
   }
 
+  /** What only the way here needed. */
+  async #tidy(spec: ContainerSpec): Promise<void> {
+    const { parts } = this.context;
+    await writeAtomic(parts.store.paths(spec.id).criuConfig, criuConfig);
+    await closeView(parts.store.paths(spec.id).folder, parts.log);
+  }
+
   async discard(): Promise<void> {
     const { operation, context: { parts } } = this;
     const { instance } = this.haul;
+    await this.#memory?.end();
     const vifs = new Map<string, VifSpec>([...(this.#arrival?.spec.vifs ?? []), ...(await parts.plugger.plugged(instance))].map((vif) => [vif.id, vif]));
-    const landed = this.#landed && (await parts.store.exists(instance));
+    const landed = await this.#hasLanded();
     if (landed) await destroyContainer(parts, instance, operation);
     else if (this.#arrival) await discardArrival(parts, this.#arrival);
     if (!landed && vifs.size > 0) await parts.plugger.unplugAll(instance, [...vifs.values()]);
     await unmutePorts([...vifs.values()], parts.log);
+  }
+
+  /** One that was here before is not ours to take away. */
+  async #hasLanded(): Promise<boolean> {
+    const { store } = this.context.parts;
+    const { instance } = this.haul;
+    if (!(await store.exists(instance))) return false;
+    if (this.#landed || this.from === 'restoring') return true;
+    const phase = (await store.readState(instance))?.phase;
+    return this.from === 'preparing' && (phase === 'arriving' || phase === 'removing');
   }
 }

@@ -1,31 +1,94 @@
-/** criu's images on their way: one stream a file, one after the other; the list of names and sizes is the seal. */
-import { createReadStream, createWriteStream } from 'node:fs';
-import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
+/**
+ * The ways in which memory gets over, behind one small interface at each end. `LiveSource` and `LiveDestination` know no more of them
+ * than this; both ends learn of each other's abilities before anything is frozen (`memory` in the messages `begin` and `prepared`).
+ */
+import type { PageSource } from '../../container/checkpoint/page-daemon.js';
+import type { CheckpointMeta, CheckpointPaths } from '../../container/checkpoint/images.js';
+import type { HostFacts } from '../../container/checkpoint/facts.js';
+import type { GuestGroups } from '../../container/checkpoint/cgroup-groups.js';
+import type { Operation } from '../../base/operation.js';
+import type { HostParts } from '../../container/parts.js';
 import { HaulierError } from '../../base/errors.js';
+import type { HaulMode } from '../progress.js';
 import type { HaulChannel } from '../wire/channel.js';
+import type { HaulTracker } from './tracker.js';
+import { readMemoryAbilities } from '../memory/abilities.js';
+import { chooseMode, readAbilities, type HaulPolicy, type MemoryAbilities } from '../memory/mode.js';
+import { PostCopyReceiver, PostCopySender } from '../memory/post-copy.js';
+import { PreCopyReceiver, PreCopySender } from '../memory/pre-copy.js';
+import { StopAndCopyReceiver, StopAndCopySender } from './memory-stop.js';
 
-const pieceBytes = 1024 * 1024;
-const imageName = /^[\w.-]{1,100}$/;
-const maxFiles = 20_000;
+/** What one haul's memory is moved with, at either end. */
+export interface MemoryContext {
+  readonly parts: HostParts;
+  readonly instance: string;
+  readonly channel: HaulChannel;
+  readonly operation: Operation;
+  readonly policy: HaulPolicy;
+  /** Empty folders when it begins. */
+  readonly paths: CheckpointPaths;
+}
 
-/** Sends the files. @param files names and sizes */
-export async function sendImages(channel: HaulChannel, folder: string, files: Readonly<Record<string, number>>, signal?: AbortSignal): Promise<void> {
-  for (const [name, size] of Object.entries(files)) {
-    await pipeline(createReadStream(join(folder, name), { highWaterMark: pieceBytes }), channel.openStream('image', { name: 'image', file: name, size }), { signal });
+/** More of it at the source. */
+export interface SourceMemoryContext extends MemoryContext {
+  readonly facts: HostFacts;
+  readonly tracker: HaulTracker;
+  /** Aborted when no more rounds are wanted. */
+  readonly force: AbortSignal | undefined;
+}
+
+/** What is known of the container as it stands frozen. */
+export interface FrozenState {
+  readonly groups: Promise<GuestGroups>;
+  readonly startedAt: string | undefined;
+}
+
+/** The source's end of one mode. */
+export interface MemorySender {
+  readonly mode: HaulMode;
+  /** Why this mode, in words. */
+  readonly reason: string;
+  /** While the container runs: whatever goes ahead. Returns when it is time to freeze; soon after `force` was aborted. */
+  rounds(): Promise<void>;
+  /** It stands frozen, its ports closed. Dumps it and sends all that the restore needs. @returns the record of the dump, which the destination gets after it */
+  dump(frozen: FrozenState): Promise<CheckpointMeta>;
+  /** It runs at the destination: sends what is still owed. The frozen copy is killed after this. */
+  finish(): Promise<void>;
+  /** Ends whatever of it still runs on this host, also in the middle of the others. Idempotent, never throws. */
+  end(): Promise<void>;
+}
+
+/** The destination's end. */
+export interface MemoryReceiver {
+  /** Takes in what comes, to the source's end of `dump`. Begun as soon as the destination is prepared. Whether it is whole says the dump's record, which comes after it. */
+  receive(): Promise<void>;
+  /** Where the memory is that is not in the images, if it comes later. */
+  readonly elsewhere: PageSource | undefined;
+  /** It runs here: takes in what is still owed. */
+  finish(): Promise<void>;
+  end(): Promise<void>;
+}
+
+/** This host's abilities, for the other one. */
+export async function memoryAbilities(parts: HostParts, policy: HaulPolicy): Promise<MemoryAbilities> {
+  return await readMemoryAbilities(parts.options, policy);
+}
+
+/** Chooses the mode. @param wanted the caller's wish @param theirs what the destination says of itself */
+export async function senderFor(context: SourceMemoryContext, wanted: HaulMode | undefined, theirs: unknown): Promise<MemorySender> {
+  const plan = chooseMode(context.policy, wanted, await memoryAbilities(context.parts, context.policy), readAbilities(theirs));
+  switch (plan.mode) {
+    case 'stop-and-copy': return new StopAndCopySender(context, plan.reason);
+    case 'pre-copy': return new PreCopySender(context, plan);
+    case 'post-copy': return new PostCopySender(context, plan.reason);
   }
 }
 
-/** Takes them into the empty folder. @throws HAUL_PROTOCOL, HAUL_DAMAGED */
-export async function receiveImages(channel: HaulChannel, folder: string, files: unknown, signal?: AbortSignal): Promise<Record<string, number>> {
-  const wanted = typeof files === 'object' && files !== null ? Object.entries(files) : [];
-  if (wanted.length === 0 || wanted.length > maxFiles) throw new HaulierError('HAUL_PROTOCOL', { reason: 'no list of images' });
-  for (const [name, size] of wanted) {
-    const stream = await channel.acceptStream('image', signal);
-    if (stream.head['file'] !== name || !imageName.test(name) || name.startsWith('.') || stream.head['size'] !== size) throw new HaulierError('HAUL_PROTOCOL', { reason: `image ${JSON.stringify(name)} is not the one that was due` });
-    const file = createWriteStream(join(folder, name), { mode: 0o600, flags: 'wx', highWaterMark: pieceBytes });
-    await pipeline(stream, file, { signal });
-    if (file.bytesWritten !== size) throw new HaulierError('HAUL_DAMAGED', { what: `image ${name}`, reason: `it has ${file.bytesWritten} bytes instead of ${String(size)}` });
-  }
-  return Object.fromEntries(wanted) as Record<string, number>;
+/** The end that fits to the source's choice. @param mode as the source's message `memory` names it @throws HAUL_PROTOCOL if it is none, or not one that this host permits */
+export async function receiverFor(context: MemoryContext, mode: unknown): Promise<MemoryReceiver> {
+  const { takesPages } = await memoryAbilities(context.parts, context.policy);
+  if (mode === 'stop-and-copy') return new StopAndCopyReceiver(context);
+  if (mode === 'pre-copy') return new PreCopyReceiver(context, takesPages === null);
+  if (mode === 'post-copy' && takesPages === null) return new PostCopyReceiver(context);
+  throw new HaulierError('HAUL_PROTOCOL', { reason: `memory by ${JSON.stringify(mode)}, which this host does not do: ${takesPages}` });
 }

@@ -5,7 +5,7 @@
 import { run } from '../../base/run.js';
 import type { Log } from '../../base/log.js';
 import { messageOf } from '../../base/errors.js';
-import { deviceExists } from '../../container/network/ip.js';
+import { deviceExists, ipBatch } from '../../container/network/ip.js';
 import type { VifSpec } from '../../container/spec.js';
 
 /** By its path: under npm another `nft`, a tool of JavaScript packers, comes first in PATH. */
@@ -20,8 +20,17 @@ async function nft(rules: string, signal?: AbortSignal): Promise<void> {
   await run(nftCommand, ['-f', '-'], { input: rules, ...(signal ? { signal } : {}) });
 }
 
+/** A switch that lives in a process of its own takes frames before the kernel's rules see them: its ports lose their link instead. */
+const byLink = ({ plug }: VifSpec): boolean => plug.type === 'ovs' && !plug.hybrid && plug.datapathType === 'netdev';
+
+async function setLinks(vifs: readonly VifSpec[], up: boolean, signal?: AbortSignal): Promise<void> {
+  const lines = vifs.filter((vif) => byLink(vif) && deviceExists(vif.hostDevice)).map(({ hostDevice }) => `link set dev ${hostDevice} ${up ? 'up' : 'down'}`);
+  if (lines.length > 0) await ipBatch(lines, signal);
+}
+
 /** Makes plugged ports mute. Idempotent. */
 export async function mutePorts(vifs: readonly VifSpec[], signal?: AbortSignal): Promise<void> {
+  await setLinks(vifs, false, signal);
   const rules = vifs.filter(({ hostDevice }) => deviceExists(hostDevice)).map((vif) => {
     const chain = (name: string, hook: string): string => `chain ${name} { type filter hook ${hook} device "${vif.hostDevice}" priority ${priority}; policy drop; }\n`;
     return `${withoutTable(vif)}table netdev ${tableOf(vif)} {\n${chain('from', 'ingress')}${chain('to', 'egress')}}\n`;
@@ -32,5 +41,5 @@ export async function mutePorts(vifs: readonly VifSpec[], signal?: AbortSignal):
 /** Lets them speak, or takes away what is left of their rules when they are gone. Idempotent; never throws. */
 export async function unmutePorts(vifs: readonly VifSpec[], log: Log): Promise<void> {
   if (vifs.length === 0) return;
-  await nft(vifs.map(withoutTable).join('')).catch((error: unknown) => log.error({ err: error }, `cannot open the ports of a container that was hauled: ${messageOf(error)}`));
+  await setLinks(vifs, true).then(() => nft(vifs.map(withoutTable).join(''))).catch((error: unknown) => log.error({ err: error }, `cannot open the ports of a container that was hauled: ${messageOf(error)}`));
 }

@@ -1,6 +1,5 @@
 /** What the network knows of a container, and it of the network, so that nobody has to ask first when it has moved. */
 import { run } from '../../base/run.js';
-import type { Log } from '../../base/log.js';
 import type { VifSpec } from '../../container/spec.js';
 
 /** One entry of a neighbour table. */
@@ -30,13 +29,4 @@ export function neighbourLines(neighbours: unknown, vifs: readonly VifSpec[]): s
   return (neighbours as Partial<Neighbour>[]).slice(0, most).flatMap((entry) => (
     typeof entry.device === 'string' && devices.has(entry.device) && address.test(String(entry.address)) && mac.test(String(entry.mac))
       ? [`neigh replace ${entry.address} lladdr ${entry.mac} dev ${entry.device} nud stale`] : []));
-}
-
-/** Tells the network where the container's addresses are now: gratuitous ARP and unsolicited neighbour advertisements. Never throws. */
-export async function announce(pid: number, vifs: readonly VifSpec[], log: Log): Promise<void> {
-  const work = vifs.flatMap((vif) => vif.addresses.map(async ({ address: own }) => {
-    if (own.includes(':')) return; // the switches have learnt the MAC from the ARP; IPv6 neighbours keep theirs, the MAC has not changed
-    await run('nsenter', [...inNetworkOf(pid), 'arping', '-q', '-U', '-c', '1', '-w', '1', '-I', vif.guestDevice, own], { okCodes: [0, 1] });
-  }));
-  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') log.warn({ err: result.reason as Error }, 'cannot announce an address');
 }

@@ -1,14 +1,16 @@
 /** The host that a running container leaves. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
+import { together } from '../../base/together.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
-import { criuDump, describeDump, requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
+import { requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
+import { criuConfig, haulCriuConfig } from '../../container/checkpoint/criu-options.js';
 import { finishSuspend, goOn } from '../../container/checkpoint/dump.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import { freeze } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders } from '../../container/checkpoint/images.js';
-import { closePorts } from '../../container/checkpoint/ports.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { cgroupsPath, type HostParts } from '../../container/parts.js';
 import type { ContainerSpec } from '../../container/spec.js';
@@ -17,14 +19,18 @@ import { serveBase } from '../disk/base.js';
 import { closeView, openView } from '../disk/layer-view.js';
 import { makeOffer } from '../disk/offer.js';
 import { sendOwnFiles } from '../disk/own-files.js';
-import { LayerSender } from '../disk/rounds.js';
+import { LayerSender, type RoundStats } from '../disk/rounds.js';
+import type { HaulOptions } from '../progress.js';
+import { hasAhead } from '../memory/ahead.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { sendImages } from './memory.js';
+import { memoryAbilities, senderFor, type MemorySender } from './memory.js';
+import { mutePorts, unmutePorts } from './mute.js';
 import { readNeighbours } from './neighbours.js';
 import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
 import { haulStep, settledStep } from './steps.js';
+import { HaulTracker } from './tracker.js';
 
 /** Copies of the file system are made while it runs until a round has sent no more than this, or so many were made. */
 const enoughBytes = 4 * 1024 * 1024;
@@ -39,6 +45,8 @@ export interface SourceContext {
   readonly settings: HaulSettings;
   /** Aborts when the service stops: no more questions are asked then. */
   readonly stopping: AbortSignal;
+  /** Waits for memory of a container that runs at the destination; the service does not end before it, if it can help it. */
+  readonly untilPaid: (work: Promise<void>) => Promise<void>;
 }
 
 /** One haul, seen from its source; also of one that an earlier life of the service began. */
@@ -46,9 +54,11 @@ export class LiveSource implements SourcePort, SourceLink {
   #channel: HaulChannel | undefined;
   #sender: LayerSender | undefined;
   #facts: HostFacts | undefined;
+  #memory: MemorySender | undefined;
   #pause = pauseMs.first;
 
-  constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation) {}
+  constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation,
+    private readonly tracker = new HaulTracker(), private readonly options: Pick<HaulOptions, 'mode' | 'force'> = {}) {}
 
   /** @param channel the haul's own connection; without one only `settleSource` works */
   connect(channel: HaulChannel): void {
@@ -61,7 +71,7 @@ export class LiveSource implements SourcePort, SourceLink {
   }
 
   async record(phase: SourcePhase): Promise<void> {
-    if (phase === 'offered') await this.context.parts.store.update(this.haul.instance, { phase: 'departing' });
+    if (phase === 'offered') this.operation.throwIfAborted(); // the last moment for it
     await this.context.records.write({ ...this.haul, phase });
     settledStep(this.operation, `haul.source.${phase}`);
   }
@@ -72,68 +82,86 @@ export class LiveSource implements SourcePort, SourceLink {
   }
 
   async copy(): Promise<void> {
-    const { operation, context: { parts } } = this;
+    const { operation, tracker, context: { parts } } = this;
     const { instance, haul, secret } = this.haul;
     const { signal } = operation;
+    const { policy } = this.context.settings;
     haulStep(operation, 'haul.source.offer');
+    tracker.stage('preparing');
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
     if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance });
-    if (state.phase !== 'ready' || state.wanted !== 'running' || !(await parts.store.running(instance))) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
+    const runs = state.phase === 'ready' && (state.wanted === 'running' || state.wanted === 'paused') && (await parts.store.running(instance));
+    if (!runs) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
     this.#facts = await requireDumpable(parts, instance);
     const { folder } = parts.store.paths(instance);
     await requireSpace(parts, instance, folder);
     const { tree, record } = await parts.storage.base(instance);
-    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts });
+    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities(parts, policy) });
     this.#there.send({ type: 'offer', offer: makeOffer(spec, state, record) });
     await serveBase(this.#there, tree, signal);
     await sendOwnFiles(this.#there, folder, false, signal);
     const view = await openView(folder, signal);
-    await this.#there.receive(['prepared'], signal);
+    const { memory: theirs } = await this.#there.receive(['prepared'], signal);
+    const paths = checkpointPaths({ folder });
+    await parts.pages.settled(instance, signal);
+    await makeCheckpointFolders(paths);
+    const memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, theirs);
+    this.#memory = memory;
+    Object.assign(tracker, { mode: memory.mode, reason: memory.reason });
+    this.#there.send({ type: 'memory', mode: memory.mode });
     haulStep(operation, 'haul.source.copy');
+    tracker.stage('copying');
     this.#sender = new LayerSender(this.#there, view);
-    for (let round = 1; round <= maxRounds; round++) {
-      const stats = await this.#sender.round(false, signal);
-      operation.log.info({ round, ...stats }, 'file system copied');
+    for (let round = 1; round <= maxRounds && (round === 1 || !this.options.force?.aborted); round++) {
+      const stats = await this.#diskRound(round, false);
       if (stats.bytes <= enoughBytes && stats.wrong === 0) break;
     }
-    await makeCheckpointFolders(checkpointPaths({ folder }));
+    await memory.rounds();
+    await writeAtomic(parts.store.paths(instance).criuConfig, haulCriuConfig);
   }
 
   async dump(): Promise<void> {
-    const { operation, context: { parts } } = this;
+    const { operation, tracker, context: { parts } } = this;
     const { instance } = this.haul;
     const { signal } = operation;
-    const paths = checkpointPaths(parts.store.paths(instance));
     const spec = await this.#spec();
     const state = await parts.store.readState(instance);
     const running = await parts.store.running(instance);
-    if (!spec || !state || !running || !this.#sender || !this.#facts) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
-    await parts.store.update(instance, { phase: 'suspending', suspendedFor: 'user' });
-    const frozen = performance.now();
-    haulStep(operation, 'haul.source.close');
-    await closePorts(spec.vifs, signal);
+    if (!spec || !state || !running || !this.#sender || !this.#memory) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
+    const neighbours = await readNeighbours(running.pid);
+    // as it will be when it is offered: that record is then all that has to be written while it stands
+    await parts.store.update(instance, { phase: 'departing', suspendedFor: 'user' });
     haulStep(operation, 'haul.source.freeze');
-    await freeze(parts, instance, signal);
+    const frozen = performance.now();
+    // what comes in between the two lies in its sockets, and goes along
+    await together(state.wanted === 'paused' ? Promise.resolve() : freeze(parts, instance, signal), mutePorts(spec.vifs, signal));
+    tracker.frozen(frozen);
     haulStep(operation, 'haul.source.difference');
-    const group = cgroupsPath(parts, instance);
-    const sender = this.#sender;
-    const difference = sender.round(true, signal);
-    difference.catch(() => undefined); // waited for below
-    const [groups, neighbours] = await Promise.all([noteGroups(parts.cgroups, group, state.idBase), readNeighbours(running.pid)]);
-    haulStep(operation, 'haul.source.dump');
-    const results = await Promise.allSettled([criuDump(parts, instance, paths, signal), difference]);
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-    haulStep(operation, 'haul.source.memory');
-    const meta = await describeDump(paths, { host: this.#facts, groups, startedAt: running.startedAt });
+    const noted = noteGroups(parts.cgroups, cgroupsPath(parts, instance), state.idBase);
+    const [meta, difference] = await together(this.#memory.dump({ groups: noted, startedAt: running.startedAt }), this.#diskRound(0, true));
     this.#there.send({ type: 'images', meta, neighbours });
-    await sendImages(this.#there, paths.images, meta.files, signal);
-    operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.bytes, criu: meta.stats, difference: results[1].status === 'fulfilled' ? results[1].value : undefined }, 'frozen, dumped and sent');
+    operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.bytes, criu: meta.stats, difference }, 'frozen, dumped and sent');
+  }
+
+  async #diskRound(round: number, last: boolean): Promise<RoundStats> {
+    const sender = this.#sender as LayerSender;
+    const account = this.tracker.begin('disk', round, 0);
+    const stats = await sender.round(last, this.operation.signal, { expected: account.expect, sent: account.at });
+    account.end(stats.bytes);
+    this.operation.log.info({ round, ...stats }, 'file system copied');
+    return stats;
   }
 
   async restore(): Promise<void> {
+    const { tracker } = this;
     settledStep(this.operation, 'haul.source.restore');
+    tracker.stage('restoring');
     this.#there.send({ type: 'restore' });
     await this.#there.receive(['running']);
+    tracker.running();
+    if (this.#memory?.mode === 'post-copy') tracker.stage('paging');
+    if (this.#memory) await this.context.untilPaid(this.#memory.finish());
+    tracker.stage('settling');
     await this.#there.close();
   }
 
@@ -141,10 +169,13 @@ export class LiveSource implements SourcePort, SourceLink {
     const { parts } = this.context;
     const { instance } = this.haul;
     this.#channel?.abort(new HaulierError('HAUL_ABORTED', { reason: 'the haul was given up' }));
+    await this.#memory?.end();
     if (!(await parts.store.exists(instance))) return;
-    await closeView(parts.store.paths(instance).folder, parts.log);
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
-    if (spec && (state?.phase === 'suspending' || state?.phase === 'departing')) await goOn(parts, spec);
+    if (spec && (state?.phase === 'departing' || hasAhead(checkpointPaths(parts.store.paths(instance))))) await goOn(parts, spec);
+    await unmutePorts(spec?.vifs ?? [], parts.log);
+    await closeView(parts.store.paths(instance).folder, parts.log);
+    if (spec && state?.phase !== 'removing') await writeAtomic(parts.store.paths(instance).criuConfig, criuConfig);
   }
 
   async remove(): Promise<void> {
@@ -152,11 +183,13 @@ export class LiveSource implements SourcePort, SourceLink {
     const { instance } = this.haul;
     if (!(await parts.store.exists(instance))) return;
     const spec = await this.#spec();
+    await this.#memory?.end();
     settledStep(operation, 'haul.source.kill');
     await closeView(parts.store.paths(instance).folder, parts.log);
     // frozen as it is: none of its processes runs another instruction
     if (spec && (await parts.store.readState(instance))?.phase === 'departing') await finishSuspend(parts, spec, operation, 'user');
     await destroyContainer(parts, instance, operation);
+    await unmutePorts(spec?.vifs ?? [], parts.log);
     settledStep(operation, 'haul.source.removed');
   }
 

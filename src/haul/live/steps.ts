@@ -8,7 +8,6 @@ export const sourceSteps = [
   'haul.source.offer',
   'haul.source.copy',
   'haul.source.freeze',
-  'haul.source.close',
   'haul.source.difference',
   'haul.source.dump',
   'haul.source.memory',
@@ -25,12 +24,13 @@ export const sourceSteps = [
 export const destinationSteps = [
   'haul.destination.preparing',
   'haul.destination.offer',
+  'haul.destination.land',
   'haul.destination.plug',
   'haul.destination.prepared',
   'haul.destination.layer',
+  'haul.destination.mount',
   'haul.destination.memory',
   'haul.destination.restoring',
-  'haul.destination.land',
   'haul.destination.restore',
   'haul.destination.restored',
   'haul.destination.committed',
@@ -39,8 +39,11 @@ export const destinationSteps = [
   'haul.destination.settled',
 ] as const;
 
+/** Those of some modes only: before the freeze, and when it runs before its memory is there. */
+export const memorySteps = ['haul.source.ahead', 'haul.source.pages', 'haul.destination.pages'] as const;
+
 /** One of them. */
-export type HaulStep = (typeof sourceSteps)[number] | (typeof destinationSteps)[number];
+export type HaulStep = (typeof sourceSteps)[number] | (typeof destinationSteps)[number] | (typeof memorySteps)[number];
 
 /** Begins a step that can still be given up. */
 export function haulStep(operation: Operation, step: HaulStep): void {

@@ -45,6 +45,8 @@ export async function hostOptions(folder: string, run_: string): Promise<Contain
     subidRanges: 1000,
     defaultRootGiB: 1,
     imageMaxBytes: 1024 ** 3,
+    imageMaxEntries: 2_000_000,
+    imageTimeoutSeconds: 600,
     consoleLogBytes: 256 * 1024,
     networkMtu: 1500,
     lazyResume: 'never',

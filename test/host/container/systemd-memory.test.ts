@@ -1,18 +1,14 @@
-/** An unmodified Debian 13 under systemd: clones resume from its memory, each as itself; it resumes lazily; a login by ssh is held across. */
+/** An unmodified Debian 13 under systemd: clones resume from its memory, each as itself; a login by ssh is held across. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
-import { lazyProblem } from '../../../src/container/checkpoint/lazy.js';
-import { checkpointPaths } from '../../../src/container/checkpoint/paths.js';
-import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { criuProblem, leftOvers } from './checkpoint-kit.js';
 import { guestImage, guestImageProblem, guestSystems, processList, shell, succeeds, untilAtRest, untilBooted, untilSettled } from './guest-systems.js';
-import { log, operate, until } from './harness.js';
+import { operate, until } from './harness.js';
 import { bootFrom, memoryBed, memorySnapshot, type MemoryBed } from './memory-kit.js';
 
 const problem = (await criuProblem()) ?? guestImageProblem('debian13');
@@ -83,48 +79,6 @@ real('two clones of its memory: services alive, no failed unit, each with its ow
   for (const spec of [source, ...clones]) {
     await operate((operation) => host.destroy(spec.id, operation));
     t.deepEqual(await leftOvers(bed, spec), []);
-  }
-});
-
-const setting = '/proc/sys/vm/unprivileged_userfaultfd';
-
-real('lazy resume: its processes run before their memory is there, then all of it is', async (t) => {
-  const { bed } = t.context;
-  const before = await readFile(setting, 'utf8').catch(() => '');
-  const refused = await writeFile(setting, '1').then(() => lazyProblem({ criu: '/usr/sbin/criu' }), (error: Error) => `${setting} cannot be set: ${error.message}`);
-  if (refused !== undefined) {
-    process.stderr.write(`SKIPPED in test/host/container/systemd-memory: lazy resume: ${refused}\n`);
-    return t.pass(refused);
-  }
-  const spec = await boot(bed);
-  await bed.host.stop();
-  const host = new LocalContainerHost({ ...bed.options, lazyResume: 'auto' }, log);
-  await host.start();
-  try {
-    // memory of known content, so that there is enough for a lazy resume (64 MiB of images), in a service of its own
-    await shell(bed, spec.id, 'head -c 150000000 /dev/urandom >/dev/shm/ball && sha256sum /dev/shm/ball >/root/sum');
-    const processes = await untilSettled(bed, spec.id);
-    for (let round = 1; round <= 2; round++) {
-      await operate((operation) => host.suspend(spec.id, operation));
-      await operate((operation) => host.resume(spec.id, operation));
-      const lazily = /uffd/.test(await readFile(checkpointPaths({ folder: join(bed.options.instancesPath, spec.id) }).restoreLog, 'utf8').catch(() => ''));
-      t.true(lazily);
-      // a command line whose page is not there yet reads as empty from outside
-      await until('the same processes', async () => (await processList(bed, spec.id)) === processes, 60_000).catch(async () => t.is(await processList(bed, spec.id), processes));
-      t.is(await shell(bed, spec.id, 'sha256sum -c /root/sum'), '/dev/shm/ball: OK');
-      t.is(await shell(bed, spec.id, system.failed), '');
-      await untilBooted(bed, spec.id, system);
-      t.true(await succeeds(bed, spec.id, 'systemd-run -q --wait true && timeout 20 systemctl restart nginx && loginctl list-sessions'));
-      t.regex(await page(spec), /nginx/);
-      await until('the images go when all memory is in', () => !existsSync(join(bed.options.instancesPath, spec.id, 'checkpoint')), 120_000);
-      await operate((operation) => host.suspend(spec.id, operation));
-      await operate((operation) => host.resume(spec.id, operation));
-      await until('and again', () => !existsSync(join(bed.options.instancesPath, spec.id, 'checkpoint')), 120_000);
-    }
-  } finally {
-    await host.stop();
-    await writeFile(setting, before);
-    await bed.host.start();
   }
 });
 

@@ -4,21 +4,35 @@ import { messageOf } from '../../../src/base/errors.js';
 import { Operation } from '../../../src/base/operation.js';
 import type { ContainerHostOptions } from '../../../src/container/container-host.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
-import type { ContainerSpec } from '../../../src/container/spec.js';
+import type { ContainerSpec, VifSpec } from '../../../src/container/spec.js';
 import { Hauler } from '../../../src/haul/hauler.js';
 import type { Peer } from '../../../src/haul/client.js';
+import type { HaulMode, HaulProgress, HaulResult, HaulStage } from '../../../src/haul/progress.js';
 import type { HaulSettings } from '../../../src/haul/settings.js';
 import { log } from '../container/harness.js';
 import { createReadStream } from 'node:fs';
 
+/** What a haul told of itself. */
+export interface HaulAccount {
+  readonly result: HaulResult;
+  readonly progress: readonly HaulProgress[];
+  readonly frozen: number;
+}
+
 /** A command. */
 export interface Command {
   readonly n: number;
-  readonly do: 'create' | 'start' | 'expect' | 'haul' | 'view' | 'destroy' | 'image' | 'list' | 'stop';
+  readonly do: 'create' | 'start' | 'expect' | 'ended' | 'haul' | 'view' | 'destroy' | 'pause' | 'unpause' | 'image' | 'list' | 'stop';
   readonly id: string;
   readonly spec?: ContainerSpec;
   readonly peer?: Peer;
   readonly token?: string;
+  readonly mode?: HaulMode;
+  /** Aborts the haul when it comes to this stage, or asks for no more rounds. */
+  readonly abortAt?: HaulStage;
+  readonly forceAt?: HaulStage;
+  /** At `expect`: the container's ports on this host. */
+  readonly vifs?: readonly VifSpec[];
   readonly image?: { readonly id: string; readonly file: string; readonly checksum: { readonly algorithm: string; readonly value: string } };
 }
 
@@ -27,18 +41,40 @@ const host = new LocalContainerHost(options, log);
 await host.start();
 const hauler = new Hauler(host.parts, settings, (id) => host.watch(id), log);
 await hauler.start();
+await hauler.listen();
 const say = (answer: object): void => void process.stdout.write(`${JSON.stringify(answer)}\n`);
 const run = async <T>(name: string, work: (operation: Operation) => Promise<T>): Promise<T> => await new Operation({ name, log }).run(work);
 
+let ended: string | undefined;
+
+async function haul({ id, peer, token, mode, abortAt, forceAt }: Command, operation: Operation): Promise<HaulAccount> {
+  const progress: HaulProgress[] = [];
+  let frozen = 0;
+  const force = new AbortController();
+  const result = await hauler.haul(id, peer!, token!, operation, {
+    ...(mode ? { mode } : {}), force: force.signal,
+    onFrozen: () => void frozen++,
+    onProgress: (look) => {
+      progress.push(look);
+      if (look.stage === abortAt) operation.abort(new Error('somebody aborts it'));
+      if (look.stage === forceAt) force.abort();
+    },
+  });
+  return { result, progress, frozen };
+}
+
 async function act(command: Command): Promise<unknown> {
-  const { id, spec, peer, token, image } = command;
+  const { id, spec, peer, image } = command;
   switch (command.do) {
     case 'image': return await run('image', (operation) => host.ensureImage({ id: image!.id, checksum: image!.checksum, size: undefined, diskFormat: 'raw', containerFormat: 'bare', open: async () => createReadStream(image!.file) }, operation));
     case 'create': return await run('create', (operation) => host.create(spec!, operation));
     case 'start': return await run('start', (operation) => host.startContainer(id, operation));
-    case 'expect': return hauler.expect({ instance: id, peer: peer!, ttlMs: 60_000 }).token;
-    case 'haul': return await run('haul', (operation) => hauler.haul(id, peer!, token!, operation));
+    case 'expect': return hauler.expect({ instance: id, peer: peer!, ttlMs: 60_000, ...(command.vifs ? { respec: (old) => ({ ...old, vifs: command.vifs! }) } : {}), onEnd: (end) => { ended = 'arrived' in end ? `arrived ${end.arrived.id}` : end.error.message; } }).token;
+    case 'ended': return ended;
+    case 'haul': return await run('haul', (operation) => haul(command, operation));
     case 'view': return await host.view(id);
+    case 'pause': return await run('pause', (operation) => host.pause(id, operation));
+    case 'unpause': return await run('unpause', (operation) => host.unpause(id, operation));
     case 'list': return await host.list();
     case 'destroy': return await run('destroy', (operation) => host.destroy(id, operation));
     case 'stop':

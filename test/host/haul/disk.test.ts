@@ -34,7 +34,7 @@ test.before(async (t) => {
   const there = new LocalContainerHost(options, log);
   await there.start();
   const authority = new Authority();
-  const settings = { host: 'here', ...authority.host('here'), address: '127.0.0.1', port: 0, bandwidthMiB: 0 };
+  const settings = { host: 'here', ...authority.host('here'), address: '127.0.0.1', port: 0, bandwidthMiB: 0, policy: { mode: 'auto' as const, permitPostCopy: false }};
   const server = new HaulServer({ ...settings, ...authority.host('there'), host: 'there' }, log);
   await server.listen();
   t.context = { bed, there, options, server, settings };

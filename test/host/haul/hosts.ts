@@ -47,7 +47,7 @@ export class TestHost {
 
   private constructor(readonly name: string, readonly address: string, readonly options: ContainerHostOptions, readonly settings: HaulSettings, private readonly holder: ChildProcess, private readonly init: string) {}
 
-  static async make(name: string, index: number, authority: Authority): Promise<TestHost> {
+  static async make(name: string, index: number, authority: Authority, settings: Partial<HaulSettings>): Promise<TestHost> {
     const [folder, runPath] = [await mkdtemp(`/var/lib/nova/hl-${name}-`), await mkdtemp(`/run/hl-${name}-`)];
     await chmod(folder, 0o755);
     await chmod(runPath, 0o711);
@@ -67,7 +67,7 @@ export class TestHost {
       `link add ${hostBridge} address 02:00:00:99:00:0${index} type bridge forward_delay 0 mcast_snooping 0`, `link set ${hostBridge} addrgenmode none`, `link set ${hostBridge} up`,
       `link set cloud0 addrgenmode none`, `link set cloud0 master ${hostBridge} up`,
     ].join('\n') + '\n' });
-    return new TestHost(name, address, options, { host: name, ...authority.host(name), address, port, bandwidthMiB: 0 }, holder, init);
+    return new TestHost(name, address, options, { host: name, ...authority.host(name), address, port, bandwidthMiB: 0, policy: { mode: 'auto', permitPostCopy: false }, ...settings }, holder, init);
   }
 
   get peer(): { host: string; address: string; port: number } {
@@ -79,13 +79,36 @@ export class TestHost {
     return run('nsenter', [`--target=${this.init}`, '--mount', '--net', '--pid', ...command]);
   }
 
+  /** Runs a command in a container. */
+  async guest(id: string, ...command: string[]): Promise<string> {
+    return (await this.inside(this.options.runc, '--root', join(this.options.runPath, 'runc'), 'exec', id, ...command)).stdout.trim();
+  }
+
+  /** Pid of the service itself, as this process sees it. */
+  async servicePid(): Promise<number> {
+    const { stdout } = await run('pgrep', ['--full', `^${process.execPath} ${agent} .*"host":"${this.name}"`]);
+    return Number(stdout.trim());
+  }
+
+  /** What happens to the way between the hosts: the link of this one goes, or all that it sends and gets is dropped without a word. */
+  async cutOff(how: 'down' | 'blackhole'): Promise<void> {
+    if (how === 'down') await this.inside('ip', 'link', 'set', 'move0', 'down');
+    else await run('nsenter', [`--net=/proc/${this.init}/ns/net`, '/usr/sbin/nft', '-f', '-'], { input: 'table netdev hole {\nchain in { type filter hook ingress device "move0" priority 0; policy drop; }\nchain out { type filter hook egress device "move0" priority 0; policy drop; }\n}\n' });
+  }
+
+  /** Takes that back. */
+  async reconnect(): Promise<void> {
+    await run('nsenter', [`--net=/proc/${this.init}/ns/net`, '/usr/sbin/nft', '-f', '-'], { input: 'table netdev hole {\n}\ndelete table netdev hole\n' });
+    await this.inside('ip', 'link', 'set', 'move0', 'up');
+  }
+
   get lives(): boolean {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Starts the service. @param fault as HAULIER_FAULT */
-  async start(fault = ''): Promise<void> {
-    const child = spawn('nsenter', [`--target=${this.init}`, '--mount', '--net', '--pid', 'setpriv', '--pdeathsig', 'KILL', process.execPath, agent, JSON.stringify(this.options), JSON.stringify(this.settings)], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, HAULIER_FAULT: fault } });
+  /** Starts the service. @param fault as HAULIER_FAULT @param change of the settings, for this life */
+  async start(fault = '', change: Partial<HaulSettings> = {}): Promise<void> {
+    const child = spawn('nsenter', [`--target=${this.init}`, '--mount', '--net', '--pid', 'setpriv', '--pdeathsig', 'KILL', process.execPath, agent, JSON.stringify(this.options), JSON.stringify({ ...this.settings, ...change })], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, HAULIER_FAULT: fault } });
     this.#child = child;
     child.stdin!.on('error', () => undefined);
     child.on('exit', () => {
@@ -169,14 +192,14 @@ export class TestHost {
 }
 
 /** The two, and the network round them. */
-export async function makeHosts(authority: Authority): Promise<{ readonly a: TestHost; readonly b: TestHost; end(): Promise<void> }> {
+export async function makeHosts(authority: Authority, settings: Partial<HaulSettings> = {}): Promise<{ readonly a: TestHost; readonly b: TestHost; end(): Promise<void> }> {
   await removeBridges();
   await run('ip', ['-batch', '-'], { input: [
     `link add ${moveBridge} address 02:00:00:98:00:01 type bridge forward_delay 0 mcast_snooping 0`, `link set ${moveBridge} up`,
     `link add ${cloudBridge} address 02:00:00:99:00:99 type bridge forward_delay 0 mcast_snooping 0`, `addr add 10.99.0.1/24 dev ${cloudBridge}`, `link set ${cloudBridge} up`,
   ].join('\n') + '\n' });
-  const a = await TestHost.make('hl-a', 1, authority);
-  const b = await TestHost.make('hl-b', 2, authority);
+  const a = await TestHost.make('hl-a', 1, authority, settings);
+  const b = await TestHost.make('hl-b', 2, authority, settings);
   return { a, b, end: async () => { await a.end(); await b.end(); await removeBridges(); } };
 }
 

@@ -37,11 +37,9 @@ real('there and back five times: no reset, no number lost or repeated, nothing l
   for (let turn = 0; turn < 10; turn++) {
     const [from, to] = turn % 2 === 0 ? [a, b] : [b, a];
     client.longestSilenceMs = 0;
-    const began = performance.now();
-    await haul(spec.id, from, to);
-    const ms = Math.round(performance.now() - began);
+    const { result } = await haul(spec.id, from, to);
     await client.more(50);
-    t.log(`${from.name} -> ${to.name}: ${ms} ms in all, silence ${Math.round(client.longestSilenceMs)} ms`);
+    t.log(`${from.name} -> ${to.name}: ${result.totalMs} ms in all, ${result.frozenMs} ms frozen, silence ${Math.round(client.longestSilenceMs)} ms`);
     t.is((await to.view(spec.id)).state, 'running');
     t.is((await from.view(spec.id)).state, 'missing');
     t.deepEqual(await from.traces(spec), []);
@@ -52,4 +50,52 @@ real('there and back five times: no reset, no number lost or repeated, nothing l
   client.close();
   await a.tell({ do: 'destroy', id: spec.id });
   t.deepEqual([...(await a.traces(spec)), ...(await b.traces(spec))], []);
+});
+
+real('a haul tells how far it is, ends with true figures, and the other side is told of what came', async (t) => {
+  const { a, b } = t.context;
+  const spec = await bootNumbers(a, t.context.image);
+  await until('it counts', () => counted(a, spec.id));
+  await a.inside('dd', 'if=/dev/urandom', `of=/proc/${(await a.view(spec.id)).pid}/root/root/large`, 'bs=1M', 'count=20');
+  const { result, progress, frozen } = await haul(spec.id, a, b);
+  t.is(frozen, 1);
+  t.deepEqual([...new Set(progress.map(({ stage }) => stage))], ['connecting', 'preparing', 'copying', 'frozen', 'restoring', 'settling']);
+  for (const { disk, memory } of progress) {
+    for (const { total, processed, remaining } of [disk, memory]) t.true(total === processed + remaining && remaining >= 0);
+  }
+  progress.slice(1).forEach(({ disk, memory }, index) => {
+    t.true(disk.processed >= progress[index]!.disk.processed && memory.processed >= progress[index]!.memory.processed);
+  });
+  t.true(progress.some(({ stage, disk }) => stage === 'copying' && disk.total > 20 * 1024 ** 2 && disk.processed < disk.total), 'what must go is known before it has gone');
+  t.true(progress.some(({ stage, memory }) => stage === 'copying' && memory.total > 0 && memory.processed === 0));
+  const last = progress.at(-1)!;
+  t.deepEqual(last.memory, { total: result.memoryBytes, processed: result.memoryBytes, remaining: 0 });
+  t.deepEqual(last.disk, { total: result.diskBytes, processed: result.diskBytes, remaining: 0 });
+  t.true(result.diskBytes > 20 * 1024 ** 2 && result.memoryBytes > 100_000);
+  t.is(result.mode, 'stop-and-copy');
+  t.is(result.rounds.filter(({ what }) => what === 'disk').reduce((sum, { bytes }) => sum + bytes, 0), result.diskBytes);
+  t.true(result.frozenMs > 0 && result.totalMs >= result.frozenMs);
+  t.is(await b.tell({ do: 'ended', id: spec.id }), `arrived ${spec.id}`);
+  await b.tell({ do: 'destroy', id: spec.id });
+});
+
+real('an abort in any stage before it is offered leaves it running where it was, and nothing at the other side', async (t) => {
+  const { a, b } = t.context;
+  const spec = await bootNumbers(a, t.context.image);
+  const client = await NumberClient.open('10.99.0.50', 7000);
+  t.teardown(() => client.close());
+  for (const stage of ['preparing', 'copying', 'frozen'] as const) {
+    const count = await until('it counts', () => counted(a, spec.id));
+    await t.throwsAsync(haul(spec.id, a, b, { abortAt: stage }), { message: /somebody aborts it/ }, stage);
+    await until('it counts on', async () => (await counted(a, spec.id)) > count);
+    t.is((await a.view(spec.id)).state, 'running');
+    await until('nothing is left there', async () => (await b.traces(spec)).length === 0, 20_000).catch(() => undefined);
+    t.deepEqual(await b.traces(spec), []);
+    await client.more(20);
+  }
+  const { result } = await haul(spec.id, a, b, { forceAt: 'copying' });
+  t.is(result.rounds.filter(({ what, round }) => what === 'disk' && round > 0).length, 1);
+  await client.more(20);
+  client.close();
+  await b.tell({ do: 'destroy', id: spec.id });
 });

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { run } from '../../../src/base/run.js';
 import type { ContainerSpec, ImageSource, VifSpec } from '../../../src/container/spec.js';
 import { busyboxImage, imageOf, makeSpec, makeVif, until } from '../container/harness.js';
+import type { Command, HaulAccount } from './agent.js';
 import { hostBridge, type TestHost } from './hosts.js';
 
 /** Beside the numbers it counts in memory and on its disk. */
@@ -40,9 +41,9 @@ export async function bootNumbers(host: TestHost, image: ImageSource): Promise<C
 }
 
 /** Hauls it. @throws what the source's service says */
-export async function haul(id: string, from: TestHost, to: TestHost): Promise<void> {
-  const token = (await to.tell({ do: 'expect', id, peer: from.peer })) as string;
-  await from.tell({ do: 'haul', id, peer: to.peer, token });
+export async function haul(id: string, from: TestHost, to: TestHost, how: Pick<Command, 'mode' | 'abortAt' | 'forceAt' | 'vifs'> = {}): Promise<HaulAccount> {
+  const token = (await to.tell({ do: 'expect', id, peer: from.peer, ...how })) as string;
+  return (await from.tell({ do: 'haul', id, peer: to.peer, token, ...how })) as HaulAccount;
 }
 
 /** How far its counter is; 0 if it does not run there. */
@@ -51,7 +52,7 @@ export async function counted(host: TestHost, id: string): Promise<number> {
 }
 
 /** A port in the client's network. */
-function portAt(vif: VifSpec, last: number): VifSpec {
+export function portAt(vif: VifSpec, last: number): VifSpec {
   return { ...vif, mtu: 1500, addresses: [{ address: `10.99.0.${last}`, prefixLength: 24 }], plug: { type: 'bridge', bridge: hostBridge, createBridge: false } };
 }
 

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { isHaulierError } from '../../../src/base/errors.js';
 import { silentLog } from '../../../src/base/log.js';
 import { Operation } from '../../../src/base/operation.js';
 import { run } from '../../../src/base/run.js';
@@ -37,11 +38,11 @@ export interface Bench {
   close(): Promise<void>;
 }
 
-export async function bench(limits: { maxBytes?: number; maxEntries?: number; dir?: string } = {}): Promise<Bench> {
+export async function bench(limits: { maxBytes?: number; maxEntries?: number; maxSeconds?: number; dir?: string } = {}): Promise<Bench> {
   const parent = existsSync('/var/lib/nova') ? '/var/lib/nova' : '/var/tmp';
   const dir = limits.dir ?? await mkdtemp(join(parent, 'storage-test-'));
   await chmod(dir, 0o755); // as instances_path is: the container's root must get through
-  const images = new ImageStore({ instancesPath: dir, maxBytes: limits.maxBytes ?? 2 * 1024 ** 3, maxEntries: limits.maxEntries, log, memory: { snapshotKey: undefined, facts: () => readHostFacts({ criu: 'criu', runc: 'runc' }) } });
+  const images = new ImageStore({ instancesPath: dir, maxBytes: limits.maxBytes ?? 2 * 1024 ** 3, maxEntries: limits.maxEntries, ...(limits.maxSeconds === undefined ? {} : { maxSeconds: limits.maxSeconds }), log, memory: { snapshotKey: undefined, facts: () => readHostFacts({ criu: 'criu', runc: 'runc' }) } });
   await images.start();
   const rootFs = new RootFs({ images, defaultRootGiB: 2, log });
   return {
@@ -62,6 +63,14 @@ export async function bench(limits: { maxBytes?: number; maxEntries?: number; di
       if (limits.dir === undefined) await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** Asserts that an image is refused for a reason, and that nothing of it is left. */
+export async function refused(t: { regex(text: string, pattern: RegExp): void; deepEqual(a: unknown, b: unknown): void }, b: Bench, image: ImageSource, reason: RegExp, code: 'IMAGE_UNACCEPTABLE' | 'DISK_FULL' = 'IMAGE_UNACCEPTABLE'): Promise<void> {
+  const error = await b.images.ensure(image, operation()).then(() => undefined, (problem: unknown) => problem);
+  t.regex(isHaulierError(error, code) ? error.message : `not ${code}: ${String(error)}`, reason);
+  t.deepEqual(await b.leftovers(), []);
+  t.deepEqual(b.images.list(), []);
 }
 
 /** Loop devices backed by files below `dir`. */
@@ -99,7 +108,7 @@ export interface Entry {
   /** tar type: 0 file, 1 hard link, 2 symbolic link, 3 character device, 5 folder. */
   readonly type?: string;
   readonly link?: string;
-  readonly data?: string;
+  readonly data?: string | Buffer;
   readonly uid?: number;
   readonly mode?: number;
 }
@@ -108,7 +117,7 @@ export interface Entry {
 export function handmadeTar(...entries: Entry[]): Buffer {
   const blocks: Buffer[] = [];
   for (const entry of entries) {
-    const data = Buffer.from(entry.data ?? '');
+    const data = typeof entry.data === 'object' ? entry.data : Buffer.from(entry.data ?? '');
     const block = Buffer.alloc(512);
     const octal = (value: number, at: number, length: number): void => { block.write(value.toString(8).padStart(length - 1, '0') + '\0', at); };
     block.write(entry.name, 0);

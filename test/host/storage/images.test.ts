@@ -2,9 +2,8 @@ import test from 'ava';
 import { existsSync, readdirSync, readFileSync, lstatSync, statSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isHaulierError } from '../../../src/base/errors.js';
 import { run } from '../../../src/base/run.js';
-import { bench, guestTar, handmadeTar, missing, operation, source, through, type Bench, type Entry } from './helper.js';
+import { bench, guestTar, handmadeTar, missing, operation, refused, source, through, type Entry } from './helper.js';
 
 const why = missing();
 const host = why === undefined ? test : test.skip;
@@ -75,14 +74,6 @@ host('a second caller, and a second store after a restart, download nothing', as
   }
 });
 
-/** Asserts that an image is refused for a reason, and that nothing of it is left. */
-async function refused(t: { regex(text: string, pattern: RegExp): void; deepEqual(a: unknown, b: unknown): void }, b: Bench, image: ReturnType<typeof source>, reason: RegExp, code: 'IMAGE_UNACCEPTABLE' | 'DISK_FULL' = 'IMAGE_UNACCEPTABLE'): Promise<void> {
-  const error = await b.images.ensure(image, operation()).then(() => undefined, (problem: unknown) => problem);
-  t.regex(isHaulierError(error, code) ? error.message : `not ${code}: ${String(error)}`, reason);
-  t.deepEqual(await b.leftovers(), []);
-  t.deepEqual(b.images.list(), []);
-}
-
 const small = (): Buffer => handmadeTar({ name: 'etc/', type: '5' }, { name: 'etc/file', data: 'x'.repeat(100_000) });
 host('bytes that are not what Glance says are refused', async (t) => {
   const b = await bench();
@@ -111,14 +102,14 @@ host('formats other than a tarball are refused by name', async (t) => {
   const b = await bench();
   try {
     const qcow = Buffer.concat([Buffer.from('QFI\xfb\0\0\0\x03', 'latin1'), Buffer.alloc(200_000, 7)]);
-    await refused(t, b, source('a', qcow), /it is a QCOW2 disk image/);
+    await refused(t, b, source('a', qcow), /disk format raw, container format bare, but it is a QCOW2 disk image/);
     await refused(t, b, source('b', through(qcow, 'gzip')), /gzip of something else: a QCOW2 disk image/);
     await refused(t, b, source('c', through(Buffer.alloc(10), 'zstd', '-q')), /zstd of something else: all zeros/);
     await refused(t, b, source('d', through(through(small(), 'gzip'), 'xz')), /xz of something else: gzip data/);
     await refused(t, b, source('e', Buffer.alloc(0)), /it is empty/);
     await refused(t, b, source('f', through(Buffer.alloc(0), 'gzip')), /gzip of something else: empty/);
-    await refused(t, b, source('g', small(), { diskFormat: 'qcow2' }), /formats are qcow2\/bare/);
-    await refused(t, b, source('h', small(), { containerFormat: 'ova' }), /formats are raw\/ova/);
+    await refused(t, b, source('g', small(), { diskFormat: 'qcow2' }), /disk format qcow2, container format bare, but it is a tar archive/);
+    await refused(t, b, source('h', small(), { containerFormat: 'ova' }), /disk format raw, container format ova; Haulier takes raw\/bare/);
     await refused(t, b, source('../../x', small()), /not of a usable form/);
   } finally {
     await b.close();

@@ -20,7 +20,7 @@ process.on('exit', () => { for (const { folder } of [authority, stranger]) rmSyn
 const files = { a: authority.host('host-a'), b: authority.host('host-b'), c: authority.host('host-c'), foreign: stranger.host('host-a'), expired: authority.host('host-old', -1) };
 const instance = '11111111-2222-3333-4444-555555555555';
 
-const settings = (host: string, of: (typeof files)['a'], change: Partial<HaulSettings> = {}): HaulSettings => ({ host, ...of, address: '127.0.0.1', port: 0, bandwidthMiB: 0, ...change });
+const settings = (host: string, of: (typeof files)['a'], change: Partial<HaulSettings> = {}): HaulSettings => ({ host, ...of, address: '127.0.0.1', port: 0, bandwidthMiB: 0, policy: { mode: 'auto', permitPostCopy: false }, ...change });
 const source = settings('host-a', files.a);
 
 async function destination(t: ExecutionContext, options: ChannelOptions = {}): Promise<{ server: HaulServer; peer: Peer }> {

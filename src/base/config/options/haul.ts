@@ -1,5 +1,5 @@
 /** The options of `[haulier]` that concern moving containers between hosts. */
-import { integer, port, text, typed } from '../option.js';
+import { boolean, choice, integer, port, text, typed } from '../option.js';
 import { pathType } from '../own-types.js';
 
 /** See above. */
@@ -10,4 +10,6 @@ export const haulOptions = {
   haul_address: text({ default: '$my_ip', help: 'Address of this host for moving containers: it listens there, and connects from there.' }),
   haul_port: port({ default: 8791, help: 'Port for it, the same on all hosts.' }),
   haul_bandwidth: integer({ default: 0, min: 0, help: 'MiB per second that this host sends at most while moving containers; 0: no limit.' }),
+  haul_mode: choice(['auto', 'stop-and-copy', 'pre-copy', 'post-copy'], { default: 'auto', help: 'How the memory of a running server moves. auto: pre-copy where the kernel tracks dirty memory; else post-copy if haul_permit_post_copy; else stop-and-copy. A mode that the two hosts cannot do becomes the best one that they can; the log says why.' }),
+  haul_permit_post_copy: boolean({ default: false, help: 'A server may run at the destination before its memory is there: it stands still for a tenth of a second whatever its size, but a host, a service or a network that fails in the seconds after it ends the server. haul_mode = post-copy permits it too. Needed on both hosts, and vm.unprivileged_userfaultfd = 1 at the destination.' }),
 };

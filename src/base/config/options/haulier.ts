@@ -24,6 +24,8 @@ export const haulier = {
     subid_ranges: integer({ default: 4094, min: 1, max: 65535, help: 'Ranges of 65536 from there, one for each container.' }),
     default_root_gb: integer({ default: 10, min: 1, help: 'GiB of the root file system where the flavor has 0.' }),
     image_max_bytes: integer({ default: 64 * 1024 * mebi, min: mebi, help: 'Bytes that an image may have when unpacked.' }),
+    image_max_entries: integer({ default: 2_000_000, min: 1, help: 'Files, folders and links that an image may have, all its layers together.' }),
+    image_timeout: integer({ default: 7200, min: 1, help: 'Seconds that download and unpacking of an image may take.' }),
     console_log_bytes: integer({ default: mebi, min: 4096, help: 'Bytes of console output that are kept for each container.' }),
     pids_limit: integer({ default: 4096, min: 1, max: 4194304, help: 'Processes and threads that a container may have.' }),
     lazy_resume: choice(['auto', 'never'], { default: 'auto', help: 'auto: a server with much memory runs again before all of it is read from the disk, where the host has vm.unprivileged_userfaultfd = 1.' }),

@@ -1,0 +1,67 @@
+/**
+ * How the memory of a running container comes to another host, by the operator's policy and what both hosts can do.
+ *
+ * Post-copy runs the container at the destination before its memory is there. A source, a service or a network that fails in those
+ * seconds ends it, as a machine with broken memory would: that is the operator's to permit, on both hosts.
+ */
+import type { HaulMode } from '../progress.js';
+
+/** `[haulier] haul_mode`, and whether post-copy may be used where the mode is left open or a haul is forced. */
+export interface HaulPolicy {
+  readonly mode: 'auto' | HaulMode;
+  readonly permitPostCopy: boolean;
+}
+
+/** What a host can do, as plain JSON: for each of them why not, or null. The destination says its own in `prepared`. */
+export interface MemoryAbilities {
+  /** Needed at the source for pre-copy. */
+  readonly tracksDirty: string | null;
+  /** Needed at the source for post-copy. */
+  readonly servesPages: string | null;
+  /** Needed at the destination for post-copy. */
+  readonly takesPages: string | null;
+}
+
+/** What was chosen. */
+export interface MemoryPlan {
+  readonly mode: HaulMode;
+  /** In words. */
+  readonly reason: string;
+  /** A haul that is forced while it copies ahead may end as post-copy. */
+  readonly mayTurn: boolean;
+}
+
+/** True if this host's operator permits post-copy. */
+export const permitsPostCopy = ({ mode, permitPostCopy }: HaulPolicy): boolean => mode === 'post-copy' || permitPostCopy;
+
+/**
+ * Chooses. `auto`: what keeps a container safe comes first: pre-copy, and only without it post-copy, if that is permitted.
+ * @param asked instead of the policy's mode; a mode that cannot be had becomes the best one that can
+ */
+export function chooseMode(policy: HaulPolicy, asked: HaulMode | undefined, source: MemoryAbilities, destination: MemoryAbilities): MemoryPlan {
+  const wanted = asked ?? policy.mode;
+  const noPreCopy = source.tracksDirty === null ? undefined : `no pre-copy: ${source.tracksDirty}`;
+  const noPostCopy = whyNoPostCopy(policy, source, destination);
+  const may = { mayTurn: noPostCopy === undefined };
+  const asWanted = asked ? 'asked for' : `haul_mode = ${policy.mode}`;
+  if (wanted === 'stop-and-copy') return { mode: wanted, reason: asWanted, mayTurn: false };
+  if (wanted === 'post-copy' && noPostCopy === undefined) return { mode: wanted, reason: asWanted, mayTurn: false };
+  const refused = wanted === 'post-copy' ? `${noPostCopy}; ` : '';
+  if (noPreCopy === undefined) return { mode: 'pre-copy', reason: `${refused}${wanted === 'pre-copy' ? asWanted : 'the source tracks dirty memory'}`, ...may };
+  if (wanted === 'auto' && noPostCopy === undefined) return { mode: 'post-copy', reason: `${noPreCopy}; post-copy is permitted`, mayTurn: false };
+  return { mode: 'stop-and-copy', reason: wanted === 'auto' ? `${noPreCopy}; ${noPostCopy}` : `${refused}${noPreCopy}`, mayTurn: false };
+}
+
+function whyNoPostCopy(policy: HaulPolicy, source: MemoryAbilities, destination: MemoryAbilities): string | undefined {
+  if (!permitsPostCopy(policy)) return 'no post-copy: it is not permitted here (haul_permit_post_copy)';
+  if (source.servesPages !== null) return `no post-copy: at the source, ${source.servesPages}`;
+  if (destination.takesPages !== null) return `no post-copy: at the destination, ${destination.takesPages}`;
+  return undefined;
+}
+
+/** Reads what the other host says of itself. Whatever it does not say, it cannot. */
+export function readAbilities(said: unknown): MemoryAbilities {
+  const value = (typeof said === 'object' && said !== null ? said : {}) as Partial<Record<keyof MemoryAbilities, unknown>>;
+  const read = (name: keyof MemoryAbilities): string | null => (value[name] === null ? null : String(value[name] ?? 'it does not say that it can').slice(0, 200));
+  return { tracksDirty: read('tracksDirty'), servesPages: read('servesPages'), takesPages: read('takesPages') };
+}

@@ -1,0 +1,119 @@
+/**
+ * Post-copy: all but the memory is dumped and sent while the container stands frozen; it runs at the destination, and its memory comes
+ * from the frozen copy: first what it asks for, then the rest. Only on the haul's own channel: criu listens nowhere, on either host.
+ */
+import { writeFile } from 'node:fs/promises';
+import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HaulierError, messageOf } from '../../base/errors.js';
+import { together } from '../../base/together.js';
+import { describeDump, memoryBytes } from '../../container/checkpoint/criu-dump.js';
+import { freezerSwitch } from '../../container/checkpoint/freezer.js';
+import { checkpointPaths, type CheckpointMeta } from '../../container/checkpoint/images.js';
+import { criuLazyDump, type LazyDump } from '../../container/checkpoint/lazy-dump.js';
+import type { PageSource } from '../../container/checkpoint/page-daemon.js';
+import { wasResumed } from '../../container/checkpoint/restore.js';
+import { cgroupsPath } from '../../container/parts.js';
+import type { FrozenState, MemoryContext, MemoryReceiver, MemorySender, SourceMemoryContext } from '../live/memory.js';
+import { receiveImages, sendImages } from '../live/memory-images.js';
+import { haulStep, settledStep } from '../live/steps.js';
+import { relayPages } from './relay.js';
+
+/** The kernel stops the processes by itself; this is only its head start. */
+const headStartMs = 20;
+
+/** The source's end. */
+export class PostCopySender implements MemorySender {
+  readonly mode = 'post-copy';
+  #dump: LazyDump | undefined;
+  #relay: Promise<void> | undefined;
+  #sent = 0;
+
+  /** @param more options of the dump: the rounds before it */
+  constructor(private readonly context: SourceMemoryContext, readonly reason: string, private readonly more: readonly string[] = []) {}
+
+  async rounds(): Promise<void> {
+    const { parts, instance, tracker } = this.context;
+    tracker.expectMemory(await memoryBytes(parts, instance));
+  }
+
+  async dump({ groups, startedAt }: FrozenState): Promise<CheckpointMeta> {
+    const { parts, instance, channel, operation, paths, facts } = this.context;
+    haulStep(operation, 'haul.source.dump');
+    const [noted, dump] = await together(groups, criuLazyDump(parts, instance, paths, operation.signal, this.more).then((begun) => (this.#dump = begun)));
+    haulStep(operation, 'haul.source.memory');
+    const meta = await describeDump(paths, { host: facts, groups: noted, startedAt });
+    await sendImages(channel, paths.images, meta.files, operation.signal, (sent) => { this.#sent = sent; });
+    this.#relay = relayPages(channel, 'source', dump.pages, (bytes) => { this.#sent += bytes; });
+    void this.#relay.catch(() => undefined).finally(() => dump.pages.destroy());
+    return meta;
+  }
+
+  async finish(): Promise<void> {
+    const { operation, tracker } = this.context;
+    settledStep(operation, 'haul.source.pages');
+    const round = tracker.begin('memory', 0, tracker.progress.memory.total);
+    const timer = setInterval(() => round.at(this.#sent), 200);
+    try {
+      await this.#dump?.served;
+      await this.#relay;
+    } catch (error) {
+      throw new HaulierError('HAUL_LOST', { reason: 'it has not taken all of the memory' }, { cause: error });
+    } finally {
+      clearInterval(timer);
+      round.end(this.#sent);
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#dump?.pages.destroy();
+  }
+}
+
+/** The destination's end. */
+export class PostCopyReceiver implements MemoryReceiver {
+  #relay: Promise<void> | undefined;
+
+  constructor(private readonly context: MemoryContext) {}
+
+  async receive(): Promise<void> {
+    const { channel, operation, paths } = this.context;
+    await receiveImages(channel, paths.images, operation.signal);
+  }
+
+  readonly elsewhere: PageSource = (daemon) => {
+    this.#relay = this.#carry(daemon);
+  };
+
+  async finish(): Promise<void> {
+    settledStep(this.context.operation, 'haul.destination.pages');
+    await this.#relay;
+  }
+
+  async end(): Promise<void> {
+    // the page daemon goes with the container
+  }
+
+  async #carry(daemon: Duplex): Promise<void> {
+    const { parts: { log }, instance, channel } = this.context;
+    try {
+      await relayPages(channel, 'destination', daemon);
+    } catch (error) {
+      if (channel.signal.aborted) {
+        log.error({ err: error, instance }, `the memory of ${instance} is lost with its source: ${messageOf(error)}`);
+        await this.#stop();
+      }
+    } finally {
+      daemon.destroy();
+    }
+  }
+
+  /** Before the page daemon hears of it: not one instruction shall run on empty pages. The page daemon's shell and the `PageKeeper` do the rest. */
+  async #stop(): Promise<void> {
+    const { parts, instance } = this.context;
+    if (!(await wasResumed(checkpointPaths(parts.store.paths(instance))))) return; // the restore fails, and is taken back
+    const { file, frozen } = freezerSwitch(parts.cgroups, cgroupsPath(parts, instance));
+    await writeFile(file, frozen).catch(() => undefined); // it has ended
+    await sleep(headStartMs);
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * The way between the hosts breaks, or criu is killed, or the destination's disk is full, in the middle of a haul. Each time the
+ * container runs on exactly one side afterwards, its counter has not gone back, its client's connection lives, and nothing is left.
+ */
+import { rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import anyTest, { type TestFn } from 'ava';
+import { run } from '../../../src/base/run.js';
+import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
+import type { HaulStep } from '../../../src/haul/live/steps.js';
+import { Authority } from '../../lib/certificates.js';
+import { criuProblem } from '../container/checkpoint-kit.js';
+import { until } from '../container/harness.js';
+import { makeHosts, type TestHost } from './hosts.js';
+import { bootNumbers, counted, haul, NumberClient, numbersImage } from './numbers.js';
+
+const problem = await criuProblem();
+interface World { a: TestHost; b: TestHost; image: ImageSource; spec: ContainerSpec; client: NumberClient; end(): Promise<void> }
+const test = anyTest as TestFn<World>;
+const real = problem === undefined ? test.serial : test.skip;
+if (problem !== undefined) process.stderr.write(`SKIPPED test/host/haul/live-outage: ${problem}\n`);
+
+const authority = new Authority();
+process.on('exit', () => rmSync(authority.folder, { recursive: true, force: true }));
+
+test.before(async (t) => {
+  if (problem !== undefined) return;
+  const hosts = await makeHosts(authority);
+  const image = await numbersImage();
+  Object.assign(t.context, hosts, { image });
+  await hosts.a.start();
+  await hosts.b.start();
+  for (const host of [hosts.a, hosts.b]) await host.takeImage(image);
+  const spec = await bootNumbers(hosts.a, image);
+  Object.assign(t.context, { spec, client: await NumberClient.open('10.99.0.50', 7000) });
+  await t.context.client.more(50);
+});
+test.after.always(async (t) => {
+  t.context.client?.close();
+  await t.context.end?.();
+});
+
+async function place({ a, b, spec }: World): Promise<TestHost | undefined> {
+  const states = await Promise.all([a, b].map(async (host) => (await host.view(spec.id)).state));
+  return states[0] === 'running' && states[1] === 'missing' ? a : states[1] === 'running' && states[0] === 'missing' ? b : undefined;
+}
+
+const stopped = async (pid: number): Promise<boolean> => /^State:\tT/m.test(await readFile(`/proc/${pid}/status`, 'utf8').catch(() => ''));
+const settleMs = 150_000; // a connection that says nothing is given up after 20 s; then it is asked for in growing pauses
+
+/** What shall be true in the end. @param expected where it must run; undefined: on either side */
+async function whole(t: { context: World; is(a: unknown, b: unknown): void; deepEqual(a: unknown, b: unknown): void; true(a: boolean): void }, before: number, expected: TestHost | undefined): Promise<void> {
+  const { a, b, spec, client } = t.context;
+  const now = await until('it runs on one side', () => place(t.context), settleMs);
+  if (expected) t.is(now.name, expected.name);
+  await client.more(50);
+  t.true((await counted(now, spec.id)) >= before);
+  const other = now === a ? b : a;
+  await until('nothing is left', async () => (await other.traces(spec)).length === 0, settleMs).catch(() => undefined);
+  t.deepEqual(await other.traces(spec), []);
+  const records = async (): Promise<string[]> => (await now.traces(spec)).filter((trace) => /record|_in-|nft/.test(trace));
+  await until('the records go', async () => (await records()).length === 0, settleMs).catch(() => undefined);
+  t.deepEqual(await records(), []);
+}
+
+interface Case { readonly how: 'down' | 'blackhole'; readonly step: HaulStep; readonly outcome: 'stays' | 'either' | 'goes' }
+const cases: readonly Case[] = [
+  { how: 'blackhole', step: 'haul.source.copy', outcome: 'stays' },
+  { how: 'down', step: 'haul.source.dump', outcome: 'stays' },
+  { how: 'blackhole', step: 'haul.source.offered', outcome: 'stays' },
+  { how: 'down', step: 'haul.destination.restoring', outcome: 'goes' },
+  { how: 'blackhole', step: 'haul.destination.committed', outcome: 'goes' },
+];
+
+for (const { how, step, outcome } of cases) {
+  real(`${how} at ${step}`, async (t) => {
+    const { spec, a, b } = t.context;
+    const from = await until('it runs on one side', () => place(t.context));
+    const to = from === a ? b : a;
+    const victim = step.startsWith('haul.source.') ? from : to;
+    await victim.kill();
+    await victim.start(`stop:${step}:1`);
+    const before = await until('it counts', () => counted(from, spec.id));
+    const pid = await victim.servicePid();
+    const result = haul(spec.id, from, to).then(() => 'went through', (error: Error) => error.message);
+    await until('it is at the step', () => stopped(pid), 30_000);
+    await to.cutOff(how);
+    process.kill(pid, 'SIGCONT');
+    // no end of the outage is needed for it to go on at the source as long as nothing was offered
+    if (outcome === 'stays' && step !== 'haul.source.offered') await until('it goes on', async () => (await from.view(spec.id)).state === 'running' && (await counted(from, spec.id)) > before, settleMs);
+    else await until('the source asks, or knows', async () => (await from.view(spec.id)).state !== 'running' || (await Promise.race([result, undefined])) !== undefined, settleMs);
+    await to.reconnect();
+    await whole(t, before, outcome === 'stays' ? from : outcome === 'goes' ? to : undefined);
+    t.log(await result);
+  });
+}
+
+for (const [what, step, side] of [['dump', 'haul.source.dump', 'source'], ['restore', 'haul.destination.restore', 'destination']] as const) {
+  real(`criu is killed in the middle of the ${what}`, async (t) => {
+    const { spec, a, b } = t.context;
+    const from = await until('it runs on one side', () => place(t.context));
+    const to = from === a ? b : a;
+    const victim = side === 'source' ? from : to;
+    const before = await until('it counts', () => counted(from, spec.id));
+    let killed = 0;
+    let over = false;
+    const result = haul(spec.id, from, to).then(() => 'went through', (error: Error) => error.message).finally(() => { over = true; });
+    while (!over && killed === 0) {
+      const { stdout } = await run('pgrep', ['--full', '^criu swrk'], { okCodes: [0, 1] });
+      for (const pid of stdout.split('\n').map(Number).filter((entry) => entry > 0)) {
+        const environment = await readFile(`/proc/${pid}/environ`, 'latin1').catch(() => '');
+        if (!environment.includes(victim.options.instancesPath)) continue;
+        killed = pid;
+        process.kill(pid, 'SIGKILL');
+      }
+    }
+    const words = await result;
+    t.true(killed > 0, `${step} was not caught: ${words}`);
+    t.not(words, 'went through');
+    await whole(t, before, from);
+    t.log(words);
+  });
+}
+
+real('the disk of the destination is full', async (t) => {
+  const { spec, a, b } = t.context;
+  const from = await until('it runs on one side', () => place(t.context));
+  const to = from === a ? b : a;
+  const before = await until('it counts', () => counted(from, spec.id));
+  const { instancesPath } = to.options;
+  await to.inside('mkdir', '-p', `${instancesPath}/_small`);
+  await to.kill();
+  // a file system with room for a few files and no more, with what the host has in it
+  await to.inside('sh', '-c', `mount -t tmpfs -o size=6m,mode=755 tmpfs ${instancesPath}/_small && cp -a ${instancesPath}/_hauls ${instancesPath}/_small/ 2>/dev/null; mkdir ${instancesPath}/_small/_base; mount --bind ${instancesPath}/_base ${instancesPath}/_small/_base; mount --rbind ${instancesPath}/_small ${instancesPath}`);
+  await to.start();
+  const [pid] = [(await from.view(spec.id)).pid];
+  await from.inside('dd', 'if=/dev/urandom', `of=/proc/${pid}/root/root/large`, 'bs=1M', 'count=20');
+  const words = await haul(spec.id, from, to).then(() => 'went through', (error: Error) => error.message);
+  t.regex(words, /space|full|enough/i);
+  t.is((await from.view(spec.id)).state, 'running');
+  await t.context.client.more(50);
+  t.true((await counted(from, spec.id)) >= before);
+  await until('nothing is left', async () => (await to.traces(spec)).length === 0, 30_000).catch(() => undefined);
+  t.deepEqual(await to.traces(spec), []);
+  await to.kill();
+  await to.inside('sh', '-c', `umount -R ${instancesPath}; umount -R ${instancesPath}/_small; rmdir ${instancesPath}/_small`);
+  await to.start();
+  await from.inside('rm', `/proc/${pid}/root/root/large`);
+  await haul(spec.id, from, to);
+  await whole(t, before, to);
+});

@@ -1,0 +1,98 @@
+/** A guest that says numbers as the one of numbers.ts does, and holds as much memory as it is told to, whose sum it knows. */
+import { once } from 'node:events';
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { run } from '../../../src/base/run.js';
+import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
+import { imageOf, makeSpec, makeVif, until } from '../container/harness.js';
+import { toolsImage } from '../container/tools-image.js';
+import { hostBridge, type TestHost } from './hosts.js';
+import { portAt } from './numbers.js';
+
+const inittab = `::sysinit:/etc/init.d/rcS
+::respawn:/bin/counter
+::respawn:/usr/bin/python3 /bin/hold
+`;
+
+/** Port 7000: numbers. Port 7001: \`fill MIB\`, \`write MIB_PER_SECOND\`, \`sum\`. */
+const hold = `
+import hashlib, os, socket, threading, time
+parts, scratch, rate = [], bytearray(64 << 20), [0]
+known = None
+def total():
+    sum = hashlib.sha256()
+    for part in parts: sum.update(part)
+    return sum.hexdigest()
+def numbers(peer):
+    n = 0
+    try:
+        while True:
+            n += 1
+            peer.sendall(b"%d\\n" % n)
+            time.sleep(0.003)
+    except OSError: pass
+def commands(peer):
+    global known
+    word, _, value = peer.makefile().readline().strip().partition(" ")
+    if word == "fill":
+        parts[:] = [os.urandom(1 << 20) for _ in range(int(value))]
+        known = total()
+        peer.sendall(b"filled")
+    elif word == "write":
+        rate[0] = int(value)
+        peer.sendall(b"writing")
+    else: peer.sendall(b"whole" if total() == known else b"damaged")
+    peer.close()
+def write():
+    at = 0
+    while True:
+        time.sleep(0.01)
+        for _ in range(rate[0] * 256 // 100):
+            at = (at + 4096) % len(scratch)
+            scratch[at] = (scratch[at] + 1) % 256
+def serve(port, handle):
+    with socket.create_server(("", port)) as server:
+        while True: threading.Thread(target=handle, args=(server.accept()[0],), daemon=True).start()
+threading.Thread(target=write, daemon=True).start()
+threading.Thread(target=serve, args=(7001, commands), daemon=True).start()
+serve(7000, numbers)
+`;
+
+/** Its image. */
+export async function memoryImage(): Promise<ImageSource> {
+  const folder = await mkdtemp(join(tmpdir(), 'hold-'));
+  const base = await toolsImage(false);
+  const tree = join(folder, 'tree');
+  await writeFile(join(folder, 'base.tar'), (await base.open(AbortSignal.timeout(60_000))) as unknown as AsyncIterable<Buffer>);
+  await mkdir(tree);
+  await run('tar', ['-C', tree, '-xf', join(folder, 'base.tar')]);
+  await writeFile(join(tree, 'etc/inittab'), inittab);
+  await writeFile(join(tree, 'bin/hold'), hold);
+  return await imageOf(tree, join(folder, 'image.tar'));
+}
+
+const memoryMiB = 1536;
+
+/** Boots one, at 10.99.0.LAST, that holds so much. */
+export async function bootMemory(host: TestHost, image: ImageSource, last: number, mib: number): Promise<ContainerSpec> {
+  const spec = makeSpec(image, {
+    vifs: [portAt(makeVif({ type: 'bridge', bridge: hostBridge, createBridge: false }, 0), last)],
+    limits: { vcpus: 2, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB, swapMiB: 0, pids: 100, rootGiB: 1 },
+  });
+  await host.tell({ do: 'create', id: spec.id, spec });
+  await host.tell({ do: 'start', id: spec.id });
+  await until('it has filled its memory', async () => (await askMemory(last, `fill ${mib}`).catch(() => '')) === 'filled', 60_000);
+  return spec;
+}
+
+/** Tells it something. @returns its answer */
+export async function askMemory(last: number, command: string): Promise<string> {
+  const socket = connect(7001, `10.99.0.${last}`);
+  await once(socket, 'connect');
+  socket.write(`${command}\n`);
+  let answer = '';
+  for await (const chunk of socket) answer += String(chunk);
+  return answer;
+}
