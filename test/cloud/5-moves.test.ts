@@ -237,23 +237,26 @@ async function dies(scene: Scene, server: Server): Promise<void> {
   await mustRun('host1', ['runc', '--root', '/run/haulier/runc', 'kill', server.id, 'KILL']);
 }
 
-test.serial('a host that dies at any step of taking a server over can take it over at its next try', async (t) => {
-  const scene = await Scene.begin(t);
-  const server = await written(scene, 'host1');
-  await dies(scene, server);
-  for (const point of evacuateFaultPoints) {
-    await scene.freshen('host2');
+for (const point of evacuateFaultPoints) {
+  test.serial(`a host that dies while it takes a server over, at ${point}: it has it, or takes it over at the next try`, async (t) => {
+    const scene = await Scene.begin(t);
+    const server = await written(scene, 'host1');
     await scene.fault('host2', `kill:${point}`);
+    await dies(scene, server);
     await scene.act(server.id, { evacuate: {} });
     await died('host2', 60);
     await scene.clean('host2');
-    const after = await until(`${point}: decided`, 40, async () => ((now) => (now['OS-EXT-STS:task_state'] === null ? now : undefined))(await scene.show(server.id)), () => scene.show(server.id));
-    if (point === 'evacuate.saved') t.deepEqual([after.status, hostOf(after)], ['ACTIVE', 'host2']);
-    else t.deepEqual([after.status, hostOf(after), await folders('host2', server.id)], ['ERROR', 'host1', []], point);
-  }
-  const there = await scene.reach(server.id, 'ACTIVE');
-  await until('it answers', 20, async () => (await scene.silent(there)).length === 0, () => scene.silent(there));
-});
+    const after = await until('decided', 60, async () => ((now) => (now['OS-EXT-STS:task_state'] === null ? now : undefined))(await scene.show(server.id)), () => scene.show(server.id));
+    if (hostOf(after) === 'host1') {
+      // its files may stay: nobody knows whether they are the dead host's own, and the next try uses them
+      t.deepEqual([after.status, await container('host2', server.id)], ['ERROR', undefined]);
+      await scene.act(server.id, { evacuate: {} });
+    }
+    const there = await scene.reach(server.id, 'ACTIVE', 60);
+    t.is(hostOf(there), 'host2');
+    await until('it answers', 20, async () => (await scene.silent(there)).length === 0, () => scene.silent(there));
+  });
+}
 
 test.serial('evacuation: the server runs on another host; the dead one throws its copy away when it is back', async (t) => {
   const scene = await Scene.begin(t);

@@ -1,22 +1,26 @@
 /** What a suspend and a snapshot with memory share: whether criu may try, its dump of a container that stands frozen, and the record of it. */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import { together } from '../../base/together.js';
-import { cgroupPids } from '../cgroup.js';
+import { cgroupPids, isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { verdictOf } from '../verdict/verdict.js';
 import type { GuestGroups } from './cgroup-groups.js';
 import { keepConsole } from './console-image.js';
 import { runtimeCriuOptions } from './criu-options.js';
-import { breaksOff, wordsOf } from './criu-log.js';
+import { breaksOff, saysUnseizable, wordsOf } from './criu-log.js';
 import { openPrograms } from './exe-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
+import { freeze } from './freezer.js';
 import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
 import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
 
+/** For a disk to answer, before a dump is tried again. */
+const againMs = 250;
 /** Beside the memory: criu's other files, and air for everybody else on that disk. */
 const spareBytes = 32 * 1024 * 1024;
 
@@ -58,13 +62,25 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
 
 /**
  * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them.
- * Whether it locks the network is the caller's choice, made before (network-lock.ts).
+ * Whether it locks the network is the caller's choice, made before (network-lock.ts). A dump that failed only because a process waited
+ * for a disk just then is tried once more: criu had not begun to look into any.
  * @param more options of the runtime
  * @throws SUSPEND_FAILED, the signal's reason
  */
 export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<void> {
   const args = [...dumpOptions(paths), ...more];
-  await dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
+  const once = (): Promise<void> => dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
+  const before = new Set(await readdir(paths.images));
+  try {
+    await once();
+  } catch (error) {
+    if (!isHaulierError(error, 'SUSPEND_FAILED') || !saysUnseizable(await readFile(paths.dumpLog, 'utf8').catch(() => ''))) throw error;
+    parts.log.warn({ err: error, instance: id }, 'a process waited for a disk while criu wanted to hold it: trying once more');
+    await sleep(againMs, undefined, { signal: parent });
+    await Promise.all((await readdir(paths.images)).filter((name) => !before.has(name)).map((name) => rm(join(paths.images, name), { force: true })));
+    if (!(await isFrozen(parts.cgroups, cgroupsPath(parts, id)))) await freeze(parts, id, parent);
+    await once();
+  }
 }
 
 /** The runtime's options for a dump that leaves the container where it is. */

@@ -27,6 +27,11 @@ export async function wordsOf(path: string, otherwise: string): Promise<string> 
   return breaksOff(log) ? 'criu was killed in the middle of its work' : otherwise;
 }
 
+/** True if a dump failed because a process that waited for a disk could not be held (criu/seize.c). Now and then on a busy machine; nothing was done to any process by then. */
+export function saysUnseizable(log: string): boolean {
+  return /Unseizable non-zombie \d+ found, state D\b/.test(log);
+}
+
 /** True if the log says that the restored processes were let go: from then on the images are the past. */
 export function saysResumed(log: string): boolean {
   return /Restore finished successfully|Running post-resume scripts|Force resume|Unlock network/.test(log);

@@ -10,6 +10,7 @@ import { identify, isAlive, type ProcessId } from '../process.js';
 import { servesPages } from './page-daemon.js';
 
 const pollMs = 20;
+const lookMs = 500;
 
 /** Name of the mark; its value is the checkpoint's folder. */
 export const criuMark = 'HAULIER_CHECKPOINT';
@@ -42,13 +43,35 @@ export async function processesIn(folder: string): Promise<ProcessId[]> {
 }
 
 /**
+ * Whether criu lives in a restore from `images`: it is the runtime's child (whatever title it gives itself), and what it restores is not.
+ */
+export async function criuLives(images: string): Promise<boolean> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const runtimes = new Set((await Promise.all(pids.map(async (pid) => {
+    const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
+    return words.includes('restore') && words.some((word) => word === images || word.endsWith(`=${images}`)) ? [pid] : [];
+  }))).flat());
+  const children = await Promise.all(pids.map(async (pid) => {
+    const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+    const [state, parent = ''] = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return text !== '' && state !== 'Z' && state !== 'X' && runtimes.has(parent);
+  }));
+  return children.includes(true);
+}
+
+/**
  * Waits until nobody works on `folder` any more: criu, asked to stop or orphaned, cures the processes that it looked into before it
  * ends, so it gets its time. What is still there after that is killed.
+ * @param idleMs also what neither it nor anything that it started has done anything for so long: it hangs
  */
-export async function settle(folder: string, timeoutMs: number, log?: Pick<Log, 'warn'>): Promise<void> {
+export async function settle(folder: string, timeoutMs: number, log?: Pick<Log, 'warn'>, idleMs = timeoutMs): Promise<void> {
   const end = performance.now() + timeoutMs;
+  let done = '';
+  let since = performance.now();
   for (let working = await processesIn(folder); working.length > 0; working = await processesIn(folder)) {
-    const late = performance.now() >= end;
+    const now = await progressOf(working);
+    if (now !== done) [done, since] = [now, performance.now()];
+    const late = performance.now() >= end || performance.now() - since >= idleMs;
     if (late) log?.warn({ folder, processes: await Promise.all(working.map(({ pid }) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))) }, 'killing what still works on a checkpoint');
     for (const { pid } of late ? working : []) {
       try {
@@ -57,6 +80,25 @@ export async function settle(folder: string, timeoutMs: number, log?: Pick<Log, 
         // it ended in between
       }
     }
-    while (working.some(isAlive) && performance.now() < end + pollMs) await sleep(pollMs);
+    const look = performance.now() + Math.min(idleMs, lookMs);
+    while (working.some(isAlive) && performance.now() < Math.min(look, end + pollMs)) await sleep(pollMs);
   }
+}
+
+/** What these processes and those below them have done so far: processor time, and who runs or waits for a disk just now. */
+async function progressOf(working: readonly ProcessId[]): Promise<string> {
+  const all = (await Promise.all((await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(async (name) => {
+    const text = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => '');
+    const [state = '', parent = '', ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return text === '' ? [] : [{ pid: Number(name), parent: Number(parent), state, ticks: Number(rest[9]) + Number(rest[10]) }];
+  }))).flat();
+  const family = new Set(working.map(({ pid }) => pid));
+  for (let size = 0; size < family.size;) {
+    size = family.size;
+    for (const { pid, parent } of all) if (family.has(parent)) family.add(pid);
+  }
+  const members = all.filter(({ pid }) => family.has(pid));
+  // one that runs or waits for a disk is never the same twice
+  const busy = members.some(({ state }) => state === 'R' || state === 'D') ? String(performance.now()) : '';
+  return `${members.map(({ pid, ticks }) => `${pid}:${ticks}`).join()} ${busy}`;
 }

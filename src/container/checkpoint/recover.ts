@@ -14,13 +14,15 @@ import { recordResumed, stayOrEnd, wasResumed } from './restore.js';
 
 /** How long criu, left alone by the service that started it, may still take. */
 const settleMs = 60_000;
+/** One that does nothing for so long hangs: the service must not wait for it before it is ready. */
+const idleMs = 5000;
 
 /** With whole images it is suspended, without it runs on; as does one whose crash dump was cut short, which never has a record of whole images. */
 export async function recoverSuspend(parts: HostParts, id: string): Promise<void> {
   const paths = checkpointPaths(parts.store.paths(id));
   const spec = await parts.store.readSpec(id);
   if (!spec) return;
-  await settle(paths.folder, settleMs, parts.log);
+  await settle(paths.folder, settleMs, parts.log, idleMs);
   if (await readMeta(paths).catch(() => undefined)) {
     parts.log.warn({ instance: id }, 'a suspend was cut short after its images were whole: finishing it');
     await closePorts(spec.vifs);
@@ -36,7 +38,7 @@ export async function recoverResume(parts: HostParts, id: string): Promise<void>
   const paths = checkpointPaths(parts.store.paths(id));
   const spec = await parts.store.readSpec(id);
   if (!spec) return;
-  await settle(paths.folder, settleMs, parts.log);
+  await settle(paths.folder, settleMs, parts.log, idleMs);
   const pid = Number(await readFile(parts.store.paths(id).pidFile, 'utf8').catch(() => ''));
   const known = pid > 0 && (await wasResumed(paths)) && identify(pid) ? await parts.runc.state(id) : undefined;
   if (known?.pid === pid && (known.status === 'running' || known.status === 'paused')) {

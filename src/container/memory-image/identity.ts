@@ -21,6 +21,9 @@ const hookTimeoutMs = 10_000;
 /** New host keys where there is an OpenSSH server, which reads them anew: it re-executes itself on SIGHUP (sshd(8)). */
 const newKeys = 'command -v ssh-keygen >/dev/null && ssh-keygen -A; for f in /run/sshd.pid /var/run/sshd.pid; do [ -r $f ] && kill -HUP "$(cat $f)" && break; done; true';
 
+/** The journal's daemon writes where the machine id that it began with says, and nobody reads there any more; it keeps the services' streams over a restart. */
+const newJournal = '[ -d /run/systemd/system ] && systemctl try-restart systemd-journald; true';
+
 /**
  * After the restore, and again when the service died in it. Never throws: the guest runs, and what could not be done is logged.
  * @param rootfs the container's tree
@@ -42,7 +45,11 @@ export async function becomeItself(parts: HostParts, spec: ContainerSpec, pid: n
       if (clone) await writeGuestFiles(spec, rootfs, idBase, parts.log);
       await store.update(spec.id, { guestFiles: true });
     }],
-    ['give it an own machine id', async () => { if (asked.includes('machine-id')) await writeInside(rootfs, ['etc'], 'machine-id', `${randomBytes(16).toString('hex')}\n`, owner, 0o444); }],
+    ['give it an own machine id', async () => {
+      if (!asked.includes('machine-id')) return;
+      await writeInside(rootfs, ['etc'], 'machine-id', `${randomBytes(16).toString('hex')}\n`, owner, 0o444);
+      await parts.runc.exec(spec.id, ['/bin/sh', '-c', newJournal], hookTimeoutMs);
+    }],
     ['give it own keys', async () => {
       if (!asked.includes('keys')) return;
       await removeInside(rootfs, ['etc', 'ssh'], /^ssh_host_.*_key(\.pub)?$/);

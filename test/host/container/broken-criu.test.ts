@@ -1,4 +1,10 @@
 /** A criu that is killed, ends or hangs in a dump: the container goes on, or what was lost is said. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
 import type { LocalContainerHost } from '../../../src/container/local-container-host.js';
@@ -12,6 +18,7 @@ const real = problem === undefined ? test.serial : test.skip;
 if (problem !== undefined) process.stderr.write(`SKIPPED test/host/container/broken-criu: ${problem}\n`);
 
 const bridge = 'brqhtbroken';
+const child = join(dirname(fileURLToPath(import.meta.url)), 'fault-child.js');
 
 test.before(async (t) => {
   if (problem === undefined) t.context.bed = await makeBed();
@@ -122,3 +129,78 @@ for (const [what, script] of Object.entries(broken)) {
     t.deepEqual(await leftOvers(bed, spec), []);
   });
 }
+
+/** What criu says of a process that waits for a disk. The flag's file counts how often it was called for a dump. */
+const unseizable = (flag: string, times: number): string => `echo x >>${flag}
+if [ $(wc -l <${flag}) -le ${times} ]; then
+  echo '(00.012345) Error (criu/seize.c:1002): Unseizable non-zombie 4242 found, state D, err -1/22' >"$HAULIER_CHECKPOINT/work/dump.log"
+  exit 1
+fi
+exec $real "$@"`;
+
+for (const [times, outcome] of [[1, /^suspended$/], [100, /^SUSPEND_FAILED: .*Unseizable non-zombie/]] as const) {
+  real(`a process that waits for a disk when criu wants to hold it, ${times} times: the dump is tried once more`, async (t) => {
+    const { bed } = t.context;
+    const spec = await boot(bed);
+    const { pid } = await bed.host.view(spec.id);
+    const flag = join(bed.options.runPath, `calls-${times}`);
+    await withCriu(bed, await wrapper(unseizable(flag, times)), async (host) => {
+      t.regex(await suspend(host, spec), outcome);
+      if (times > 1) {
+        t.is((await readFile(flag, 'utf8')).trim().split('\n').length, 2);
+        await goesOn(t, bed, host, spec, pid);
+      } else {
+        await operate((operation) => host.resume(spec.id, operation));
+      }
+    });
+    t.deepEqual(await missing(bed, spec), []);
+    t.is(await locks(bed, spec), '');
+    await operate((operation) => bed.host.destroy(spec.id, operation));
+    t.deepEqual(await leftOvers(bed, spec), []);
+  });
+}
+
+real('criu is killed in the middle of a restore: that is noticed, and the container stays suspended', async (t) => {
+  const { bed } = t.context;
+  const spec = await boot(bed);
+  t.is(await suspend(bed.host, spec), 'suspended');
+  const log_ = join(bed.options.instancesPath, spec.id, 'checkpoint/work/restore.log');
+  // when it has begun its log it stands still, and is killed; the runtime waits for ever, as for one whose processes hold its pipes
+  const killed = `case " $(tr '\\0' ' ' </proc/$PPID/cmdline) " in *' restore '*) ;; *) exec $real "$@";; esac
+[ -e ${bed.options.runPath}/asked ] || { touch ${bed.options.runPath}/asked; exec $real "$@"; }
+sleep 1000 & disown
+echo '(00.000001) Version: 4.2' >${log_}
+sleep 0.8
+kill -9 $$`;
+  await withCriu(bed, await wrapper(killed), async (host) => {
+    const began = performance.now();
+    const error = await t.throwsAsync(operate((operation) => host.resume(spec.id, operation)), { name: 'RESUME_FAILED' });
+    t.log(`${Math.round(performance.now() - began)} ms: ${error?.message}`);
+    t.is((error?.cause as { readonly code?: string }).code, 'RUNTIME_FAILED', 'by looking at it, not by the end of its time');
+    t.is((await host.view(spec.id)).state, 'suspended');
+  });
+  await operate((operation) => bed.host.resume(spec.id, operation));
+  t.deepEqual(await missing(bed, spec), []);
+  await operate((operation) => bed.host.destroy(spec.id, operation));
+  t.deepEqual(await leftOvers(bed, spec), []);
+});
+
+real('the service dies while criu hangs in a restore: the next one takes it for what it is, and the container stays suspended', async (t) => {
+  const { bed } = t.context;
+  const spec = await boot(bed);
+  t.is(await suspend(bed.host, spec), 'suspended');
+  await bed.host.stop();
+  const criu = await wrapper(`case " $(tr '\\0' ' ' </proc/$PPID/cmdline) " in *' restore '*) touch ${bed.options.runPath}/hangs; exec sleep 1000;; *) exec $real "$@";; esac`);
+  const service = spawn(process.execPath, [child, JSON.stringify({ ...bed.options, criu }), JSON.stringify(spec), 'resume'], { stdio: 'inherit' });
+  await until('criu hangs', () => existsSync(join(bed.options.runPath, 'hangs')), 60_000);
+  service.kill('SIGKILL');
+  await once(service, 'exit');
+  const began = performance.now();
+  await bed.host.start();
+  t.log(`ready after ${Math.round(performance.now() - began)} ms`);
+  t.is((await bed.host.view(spec.id)).state, 'suspended');
+  await operate((operation) => bed.host.resume(spec.id, operation));
+  t.deepEqual(await missing(bed, spec), []);
+  await operate((operation) => bed.host.destroy(spec.id, operation));
+  t.deepEqual(await leftOvers(bed, spec), []);
+});

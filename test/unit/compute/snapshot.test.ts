@@ -237,6 +237,24 @@ test('backup: the oldest go after the new one is whole', async (t) => {
   t.is(failing.done.at(-1), 'delete oldest');
 });
 
+test('backup with memory: asked of the server, or of the image; the rotation is the same', async (t) => {
+  for (const [server, image] of [[{ 'haulier:memory': 'true' }, {}], [{}, { 'haulier:memory': 'true' }]] as readonly (readonly [Record<string, string>, Record<string, string>])[]) {
+    const it = world();
+    it.image = image;
+    const call = it.call({ backup_type: 'weekly', rotation: 1 });
+    call.instance.load('metadata', server);
+    await backupInstance(it.compute, call);
+    t.deepEqual(it.done.slice(0, 2), ['key', 'snapshot true with memory']);
+    t.deepEqual(it.done.slice(-2), ['delete middle', 'delete oldest']);
+  }
+  const without = world();
+  without.failAt = 'key';
+  without.failWith = new HaulierError('SNAPSHOT_KEY', { reason: 'it is not set' });
+  without.image = { 'haulier:memory': 'true' };
+  await t.throwsAsync(backupInstance(without.compute, without.call({ backup_type: 'daily', rotation: 1 })), { code: 'SNAPSHOT_KEY' });
+  t.deepEqual(without.done, ['delete image'], 'no older backup goes for one that came to nothing');
+});
+
 test('what the image says of itself', (t) => {
   const instance = new NovaObject('Instance', '2.8');
   for (const [field, value] of Object.entries({ project_id: 'p', kernel_id: '', ramdisk_id: null, os_type: 'linux' })) instance.load(field, value);
