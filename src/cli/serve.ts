@@ -8,7 +8,8 @@ import type { Config, LoadedConfig } from '../base/config/load.js';
 import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import { createLog, hideSecret, type Log } from '../base/log.js';
 import type { OperationView } from '../base/operation.js';
-import { HaulTransport, listenForHauls } from '../compute/moves/haul-transport.js';
+import { HaulDoor } from '../compute/live/haul-door.js';
+import { HaulTransport } from '../compute/moves/haul-transport.js';
 import { ComputeService } from '../compute/service.js';
 import { takeHost } from '../container/host-lock.js';
 import { LocalContainerHost } from '../container/local-container-host.js';
@@ -71,10 +72,10 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
   const enabled = outlet.driver.some((driver) => driver !== 'noop' && driver !== '');
   const notifications = new Notifier(enabled ? bus.notify : undefined, { host: config.DEFAULT.host, format, topics: outlet.topics, versionedTopics }, log);
   const containers = new LocalContainerHost(containerOptions(config), log);
-  const hauls = await listenForHauls(haulSettings(config), log);
+  const hauls = new HaulDoor(containers, haulSettings(config), log);
   const service = new ComputeService({
     settings: computeSettings(loaded), log, messaging, containers, notifications,
-    transport: hauls && new HaulTransport(hauls, haulSettings(config), () => containers.parts, log),
+    hauls, transport: hauls.equipped ? new HaulTransport(() => hauls.server, haulSettings(config), () => containers.parts, log) : undefined,
     placement: openstack.placement, neutron: openstack.neutron, glance: openstack.glance,
     prefetch: () => openstack.keystone.prefetch(stopping.signal),
   });
@@ -108,7 +109,6 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     }
   }
   await service.stop(config.DEFAULT.manager_shutdown_timeout * 1000);
-  await hauls?.close();
   await messaging.close();
   if (bus !== messaging) await bus.close();
   await openstack.close();

@@ -302,6 +302,12 @@ export class LocalContainerHost implements ContainerHost {
     await this.#watched.watch(id);
   }
 
+  /** It is another host's now; the room above has removed it. */
+  async left(id: string): Promise<void> {
+    this.#watched.leave(id);
+    await this.#watched.files.clear(id);
+  }
+
   async #existing(id: string): Promise<ContainerView> {
     const view = await this.view(id);
     if (view.state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
