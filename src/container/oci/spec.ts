@@ -1,5 +1,6 @@
 /** Makes `config.json` of a system container from a `ContainerSpec` and what the host is like. */
 import type { ApplicationProcess } from '../application/process.js';
+import { kernelHostName } from '../host-name.js';
 import type { ContainerSpec } from '../spec.js';
 import { containerCapabilities } from './capabilities.js';
 import type { OciConfig } from './config.js';
@@ -81,7 +82,7 @@ export function ociConfig(spec: ContainerSpec, inputs: OciInputs): OciConfig {
   const hard = Math.min(hardOpenFiles, inputs.maxOpenFiles);
   return {
     ociVersion: '1.2.0',
-    hostname: spec.hostname,
+    hostname: kernelHostName(spec.hostname),
     root: { path: inputs.rootfs, readonly: false },
     process: {
       terminal: true,
