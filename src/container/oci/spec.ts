@@ -62,7 +62,7 @@ const applicationEnvironment = { TERM: environment.TERM, container: environment.
 
 /** The first process: an init system as root, or what the image's configuration says. */
 function firstProcess(spec: ContainerSpec, application: ApplicationProcess | undefined): Pick<OciConfig['process'], 'user' | 'args' | 'cwd' | 'env' | 'capabilities'> {
-  const variables = application ? { ...applicationEnvironment, HOSTNAME: spec.hostname, ...application.env, ...spec.env } : { ...environment, ...spec.env };
+  const variables = application ? { ...applicationEnvironment, HOSTNAME: kernelHostName(spec.hostname), ...application.env, ...spec.env } : { ...environment, ...spec.env };
   const env = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
   const { uid = 0, gid = 0, additionalGids = [] } = application ?? {};
   // a user other than root has what its programs' files give it, and no more
