@@ -1,5 +1,6 @@
 /** Logging through bunyan, with secrets masked before a record is written. */
 import bunyan from 'bunyan';
+import { prettyLine } from './pretty.js';
 
 /** What the rooms log to: a bunyan logger, narrowed. */
 export type Log = Pick<bunyan, 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'> & {
@@ -7,12 +8,39 @@ export type Log = Pick<bunyan, 'trace' | 'debug' | 'info' | 'warn' | 'error' | '
 };
 
 const secretKey = /(passw|secret|token|transport_url|_pass$|admin_pass|credential|authorization|encryption_key)/i;
-const urlPassword = /([a-z][a-z0-9+.-]*:\/\/[^:/@\s]*:)[^@\s]+@/gi;
+// every part has an end: without, a long text that is no URL takes time by the square of its length
+const urlPassword = /([a-z][a-z0-9+.-]{0,30}:\/\/[^:/@\s]{0,256}:)[^@\s]{1,256}@/gi;
 const maxDepth = 6;
+
+/** Secrets whose very text is hidden wherever it turns up: of the configuration for good, of requests the last ones. */
+const configured = new Set<string>();
+const recent = new Set<string>();
+const mostRecent = 128;
+const shortest = 6;
+
+/**
+ * Hides a secret from now on wherever it would be written: in the log, in failures, in faults. What is shorter than six characters is not
+ * hidden, as it would be found in words.
+ * @param lasting it is one of the configuration; else it is forgotten when many others have come
+ */
+export function hideSecret(value: unknown, lasting = false): void {
+  if (typeof value !== 'string' || value.length < shortest) return;
+  const set = lasting ? configured : recent;
+  set.delete(value);
+  set.add(value);
+  const oldest = recent.values().next();
+  if (recent.size > mostRecent && !oldest.done) recent.delete(oldest.value);
+}
+
+function hideKnown(text: string): string {
+  let hidden = text;
+  for (const set of [configured, recent]) for (const secret of set) if (hidden.includes(secret)) hidden = hidden.replaceAll(secret, '***');
+  return hidden;
+}
 
 /** A copy of `value` with everything that looks like a secret replaced by `***`. */
 export function maskSecrets(value: unknown, depth = 0): unknown {
-  if (typeof value === 'string') return value.replace(urlPassword, '$1***@');
+  if (typeof value === 'string') return hideKnown(value.replace(urlPassword, '$1***@'));
   if (value === null || typeof value !== 'object' || depth > maxDepth) return value;
   if (value instanceof Error || value instanceof Date) return value;
   if (Array.isArray(value)) return value.map((item) => maskSecrets(item, depth + 1));
@@ -25,10 +53,10 @@ export function maskSecrets(value: unknown, depth = 0): unknown {
 }
 
 class MaskingStream {
-  constructor(private readonly out: NodeJS.WritableStream) {}
+  constructor(private readonly out: NodeJS.WritableStream, private readonly pretty: boolean) {}
   write(record: object): void {
     const masked = maskSecrets(record) as Record<string, unknown>;
-    this.out.write(JSON.stringify(masked, bunyan.safeCycles()) + '\n');
+    this.out.write(this.pretty ? prettyLine(masked, process.env['NO_COLOR'] === undefined) : JSON.stringify(masked, bunyan.safeCycles()) + '\n');
   }
 }
 
@@ -36,13 +64,16 @@ class MaskingStream {
  * Makes the process's logger.
  * @param options.level lowest level written
  * @param options.out where records go, one JSON object a line; standard error by default
+ * @param options.pretty lines for people instead, there
+ * @param options.also a second place for them, one JSON object a line
  */
-export function createLog(options: { name?: string; level?: bunyan.LogLevel; out?: NodeJS.WritableStream } = {}): Log {
+export function createLog(options: { name?: string; level?: bunyan.LogLevel; out?: NodeJS.WritableStream; pretty?: boolean; also?: NodeJS.WritableStream } = {}): Log {
+  const level = options.level ?? 'info';
+  const stream = (out: NodeJS.WritableStream, pretty: boolean): bunyan.Stream => ({ type: 'raw', stream: new MaskingStream(out, pretty), level });
   return bunyan.createLogger({
     name: options.name ?? 'haulier',
-    level: options.level ?? 'info',
     serializers: { err: bunyan.stdSerializers.err },
-    streams: [{ type: 'raw', stream: new MaskingStream(options.out ?? process.stderr), level: options.level ?? 'info' }],
+    streams: [stream(options.out ?? process.stderr, options.pretty ?? false), ...(options.also ? [stream(options.also, false)] : [])],
   });
 }
 

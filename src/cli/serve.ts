@@ -6,9 +6,10 @@ import { templateCommands } from './template.js';
 import { computeSettings, containerOptions, haulSettings, messagingOptions, openstackOptions } from './wiring.js';
 import type { Config, LoadedConfig } from '../base/config/load.js';
 import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
-import { createLog, type Log } from '../base/log.js';
+import { createLog, hideSecret, type Log } from '../base/log.js';
 import type { OperationView } from '../base/operation.js';
-import { HaulTransport, listenForHauls } from '../compute/moves/haul-transport.js';
+import { HaulDoor } from '../compute/live/haul-door.js';
+import { HaulTransport } from '../compute/moves/haul-transport.js';
 import { ComputeService } from '../compute/service.js';
 import { takeHost } from '../container/host-lock.js';
 import { LocalContainerHost } from '../container/local-container-host.js';
@@ -18,20 +19,37 @@ import { connectMessaging } from '../messaging/messaging.js';
 import { Notifier } from '../nova/notifications.js';
 import { createOpenstack } from '../openstack/openstack.js';
 
-/** Where log records go: `log_file` under `log_dir`, else standard error (oslo_log). */
-async function openLog(config: Config): Promise<Log> {
-  const { log_file: file, log_dir: folder, debug, use_stderr: stderr } = config.DEFAULT;
+/** Where log records go: `log_file` under `log_dir`, with `use_stderr` to standard error too; else there alone (oslo_log). On a terminal they are for people. */
+export async function openLog(config: Config): Promise<Log> {
+  const { log_file: file, log_dir: folder, debug, use_stderr: stderr, use_json: json } = config.DEFAULT;
   const name = file ?? (folder ? `${basename(process.argv[1] ?? 'haulier', '.js')}.log` : undefined);
   const level = debug ? 'debug' : 'info';
-  if (!name || stderr) return createLog({ level });
+  const pretty = Boolean(process.stderr.isTTY) && !json;
+  if (!name) return createLog({ level, pretty });
   const path = folder && !isAbsolute(name) ? join(folder, name) : name;
   if (folder) await mkdir(folder, { recursive: true });
-  return createLog({ level, out: createWriteStream(path, { flags: 'a', mode: 0o640 }) });
+  const out = createWriteStream(path, { flags: 'a', mode: 0o640 });
+  return stderr ? createLog({ level, pretty, also: out }) : createLog({ level, out });
+}
+
+/** Every secret of the configuration, and the passwords inside its URLs, wherever an error of whatever library would repeat them. */
+function hideSecrets({ settings }: LoadedConfig): void {
+  for (const { value, secret } of settings) {
+    for (const text of secret ? [value].flat() : []) {
+      if (typeof text !== 'string') continue;
+      if (!text.includes('://')) hideSecret(text, true);
+      for (const [, password = ''] of text.matchAll(/:([^:/@,\s]+)@/g)) {
+        hideSecret(password, true);
+        if (/^(%[0-9a-f]{2}|[^%])*$/i.test(password)) hideSecret(decodeURIComponent(password), true);
+      }
+    }
+  }
 }
 
 /** Runs until SIGTERM or SIGINT. @returns the exit code */
 export async function serve(loaded: LoadedConfig): Promise<number> {
   const { config } = loaded;
+  hideSecrets(loaded);
   const log = await openLog(config);
   for (const warning of loaded.warnings) log.warn(warning);
   const stopping = new AbortController();
@@ -54,10 +72,10 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
   const enabled = outlet.driver.some((driver) => driver !== 'noop' && driver !== '');
   const notifications = new Notifier(enabled ? bus.notify : undefined, { host: config.DEFAULT.host, format, topics: outlet.topics, versionedTopics }, log);
   const containers = new LocalContainerHost(containerOptions(config), log);
-  const hauls = await listenForHauls(haulSettings(config), log);
+  const hauls = new HaulDoor(containers, haulSettings(config), log);
   const service = new ComputeService({
     settings: computeSettings(loaded), log, messaging, containers, notifications,
-    transport: hauls && new HaulTransport(hauls, haulSettings(config), () => containers.parts, log),
+    hauls, transport: hauls.equipped ? new HaulTransport(() => hauls.server, haulSettings(config), () => containers.parts, log) : undefined,
     placement: openstack.placement, neutron: openstack.neutron, glance: openstack.glance,
     prefetch: () => openstack.keystone.prefetch(stopping.signal),
   });
@@ -69,6 +87,11 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     abilities: () => service.compute?.tracker.abilities,
     tally: containers.tally,
     operations,
+    images: () => containers.images(),
+    figures: () => ({
+      requests: messaging.timings.requests.rows, calls: messaging.timings.calls.rows,
+      ended: service.compute?.operations.ended.rows ?? [], events: service.compute?.events.waited.rows ?? [], heartbeatAge: service.heartbeatAge,
+    }),
   }, log);
   const control = await startControl(config.haulier.run_path, { operations: async () => operations(), ...templateCommands(containers, async (id, name, work) => {
     const { compute } = service;
@@ -86,7 +109,6 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     }
   }
   await service.stop(config.DEFAULT.manager_shutdown_timeout * 1000);
-  await hauls?.close();
   await messaging.close();
   if (bus !== messaging) await bus.close();
   await openstack.close();

@@ -109,7 +109,7 @@ export function openstackOptions(config: Config): OpenstackOptions {
 
 /** Settings of the compute room. */
 export function computeSettings(loaded: LoadedConfig): ComputeSettings {
-  const { DEFAULT, haulier, filter_scheduler, workarounds, api, neutron, image_cache } = loaded.config;
+  const { DEFAULT, haulier, filter_scheduler, workarounds, api, neutron, image_cache, compute, libvirt } = loaded.config;
   return {
     host: DEFAULT.host,
     hypervisorHostname: haulier.hypervisor_hostname,
@@ -119,6 +119,7 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     configDirs: loaded.files.map(dirname),
     instanceNameTemplate: DEFAULT.instance_name_template,
     reportInterval: DEFAULT.report_interval,
+    serviceDownTime: DEFAULT.service_down_time,
     updateResourcesInterval: DEFAULT.update_resources_interval,
     syncPowerStateInterval: DEFAULT.sync_power_state_interval,
     healInfoCacheInterval: DEFAULT.heal_instance_info_cache_interval,
@@ -143,6 +144,10 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     vifPluggingIsFatal: DEFAULT.vif_plugging_is_fatal,
     maxConcurrentBuilds: DEFAULT.max_concurrent_builds,
     maxConcurrentSnapshots: DEFAULT.max_concurrent_snapshots,
+    maxConcurrentLiveMigrations: DEFAULT.max_concurrent_live_migrations,
+    liveMigrationWaitForVifPlug: compute.live_migration_wait_for_vif_plug,
+    liveMigrationCompletionTimeout: libvirt.live_migration_completion_timeout,
+    liveMigrationTimeoutAction: libvirt.live_migration_timeout_action,
     shelvedOffloadTime: DEFAULT.shelved_offload_time,
     shelvedPollInterval: DEFAULT.shelved_poll_interval,
     resizeConfirmWindow: DEFAULT.resize_confirm_window,

@@ -7,6 +7,8 @@ import type { RpcClient, WireContext } from '../messaging/types.js';
 import type { NovaObject } from '../nova/object.js';
 import type { Conductor } from '../nova/types.js';
 import type { Glance, Neutron, Placement } from '../openstack/types.js';
+import type { LiveHauls } from './live/hauls.js';
+import type { LiveQueue } from './live/queue.js';
 import type { DiskTransport } from './moves/transport.js';
 import type { EventWaiters } from './events.js';
 import type { Notifier } from './notifier.js';
@@ -31,6 +33,10 @@ export interface Compute {
   readonly containers: ContainerHost;
   /** Undefined where the host has no certificates for it. */
   readonly transport: DiskTransport | undefined;
+  /** Hauls of running containers. */
+  readonly hauls: LiveHauls;
+  /** Live migrations away from this host. */
+  readonly live: LiveQueue;
   readonly placement: Placement;
   readonly neutron: Neutron;
   readonly glance: Glance;

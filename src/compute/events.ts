@@ -3,6 +3,7 @@
  * beside the instance's lock, since its holder is the one who waits.
  */
 import { HaulierError } from '../base/errors.js';
+import { Timings } from '../base/timings.js';
 
 /** How an awaited event ended. */
 export type EventOutcome = 'completed' | 'failed' | 'in-progress';
@@ -26,18 +27,26 @@ const keyOf = (instance: string, name: string, tag: string): string => `${instan
 export class EventWaiters {
   readonly #waiters = new Map<string, Set<Waiter>>();
   #closed: string | undefined;
+  /** How long each was waited for, by its name; `given up` if it did not come. */
+  readonly waited = new Timings();
 
   /** Registers a wait for one event. After `close` it is one that has been cancelled. */
   expect(instance: string, name: string, tag: string): EventWait {
     const key = keyOf(instance, name, tag);
     let waiter!: Waiter;
     const outcome = new Promise<EventOutcome>((resolve, reject) => { waiter = { resolve, reject }; });
-    outcome.catch(() => undefined); // whoever awaits it sees it; a dropped wait must not end the process
+    const began = performance.now();
+    let over = false;
+    const end = (result: string): void => {
+      if (!over) this.waited.add(name, result, (performance.now() - began) / 1000);
+      over = true;
+    };
+    outcome.then(end, () => end('given up')); // whoever awaits it sees it; a dropped wait must not end the process
     const set = this.#waiters.get(key) ?? new Set();
     set.add(waiter);
     this.#waiters.set(key, set);
     if (this.#closed !== undefined) this.#cancel(key, this.#closed, 'stop');
-    return { outcome, drop: () => this.#remove(key, waiter) };
+    return { outcome, drop: () => { this.#remove(key, waiter); waiter.reject(new Error('nobody waits')); } };
   }
 
   /** Wakes the waiters of an event. @returns how many there were */

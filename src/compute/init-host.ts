@@ -10,6 +10,8 @@ import { rebootInstance, startInstance, stopInstance, unpauseInstance } from './
 import { shelveOffloadInstance } from './methods/shelve.js';
 import { completeDeletion, deleteInstance } from './methods/terminate.js';
 import { abandonUnshelve } from './methods/unshelve.js';
+import { recoverMigrating, recoverMoved } from './live/recover.js';
+import { storedInstance } from './moves/migration.js';
 import { recoverKept, recoverMove, recoverPrepared } from './moves/recover.js';
 import { isSharedWith } from './moves/shared-storage.js';
 import { cachedVifs } from './network/info-cache.js';
@@ -32,22 +34,36 @@ const rebootTasks = new Set(['reboot_pending', 'reboot_started', 'reboot_pending
 /** Not begun: the message is lost, or waits and will find the work done. */
 const pendingReboots = new Set(['reboot_pending', 'reboot_pending_hard', 'rebooting', 'rebooting_hard']);
 
-/** All instances of this host that the service found, for the scheduler. */
-export async function initHost(compute: Compute): Promise<readonly NovaObject[]> {
+/**
+ * @param open servers whose container stands frozen until another host says who has it: they are recovered then, and untouched before
+ * @returns all instances of this host that the service found, for the scheduler
+ */
+export async function initHost(compute: Compute, open: ReadonlyMap<string, Promise<void>> = new Map()): Promise<readonly NovaObject[]> {
   const context = adminContext();
   const attributes = ['info_cache', 'metadata', 'numa_topology', 'system_metadata', 'flavor'];
   const list = (await compute.conductor.classCall(context, 'InstanceList', 'get_by_host', [compute.settings.host], { expected_attrs: attributes })) as NovaObject;
   const left = await leaveEvacuated(compute, context);
   // a few at a time: after a crash in a burst of boots there are many
-  const queue = list.objects().filter((instance) => !left.has(uuidOf(instance)));
+  const queue = list.objects().filter((instance) => !left.has(uuidOf(instance)) && !open.has(uuidOf(instance)));
   const worker = async (): Promise<void> => {
     for (let instance = queue.shift(); instance; instance = queue.shift()) await initOne(compute, context, instance);
   };
+  for (const [uuid, settled] of open) whenSettled(compute, context, uuid, settled);
+  await recoverMoved(compute, context);
   await recoverPrepared(compute, context).catch((error: unknown) => compute.log.error({ err: error }, 'cannot look for moves that were cut short'));
   await Promise.all(Array.from({ length: 4 }, worker));
   await recoverKept(compute, context);
   await failInterruptedBuilds(compute, context);
   return list.objects();
+}
+
+/** Holds the server's lock until its haul is settled, and recovers it then. */
+function whenSettled(compute: Compute, context: WireContext, uuid: string, settled: Promise<void>): void {
+  void compute.locks.hold(uuid, async () => {
+    await settled;
+    const instance = await storedInstance(compute, context, uuid);
+    if (instance?.text('host') === compute.settings.host) await compute.operations.run({ name: 'init_instance', instance: uuid }, (operation) => recover(compute, context, instance, operation));
+  }).catch((error: unknown) => compute.log.error({ err: error, instance: uuid }, 'cannot recover the server after its haul'));
 }
 
 /** Repeats an RPC's work with its wrappers: a failure leaves a fault and no task state. */
@@ -108,7 +124,12 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
   }
   if (task === 'suspending') return again('suspend_instance', suspendInstance);
   if (task === 'resuming') return again('resume_instance', resumeInstance);
-  if (task === 'migrating') return save(compute, context, instance, { task_state: null });
+  if (task === 'migrating') {
+    const rest = await recoverMigrating(compute, context, instance);
+    // under the server's lock, but not in the way of the service's start
+    if (rest) void compute.locks.hold(uuid, rest).catch((error: unknown) => compute.log.error({ err: error, instance: uuid }, 'cannot complete a live migration'));
+    return;
+  }
   await settle(compute, context, instance, again, state);
 }
 

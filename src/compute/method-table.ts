@@ -9,6 +9,11 @@ import { externalInstanceEvent } from './methods/external-event.js';
 import { resumeInstance, suspendInstance } from './methods/freeze.js';
 import { getConsoleOutput, getDiagnostics, getInstanceDiagnostics } from './methods/guest-info.js';
 import { cacheImages, getHostUptime, injectNetworkInfo, setHostEnabled } from './methods/host.js';
+import { checkCanLiveMigrateDestination, checkCanLiveMigrateSource } from './methods/live-check.js';
+import { liveMigrationAbort, liveMigrationForceComplete } from './methods/live-control.js';
+import { liveMigration } from './methods/live-migration.js';
+import { postLiveMigrationAtDestination } from './methods/live-post.js';
+import { preLiveMigration, rollbackLiveMigrationAtDestination } from './methods/live-pre.js';
 import { pauseInstance, rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
 import { quiesceInstance, unquiesceInstance } from './methods/quiesce.js';
 import { rebuildInstance } from './methods/rebuild.js';
@@ -35,7 +40,7 @@ export interface Refusal {
   /** Exception that the caller gets, one that the API turns into a clean answer; default NotImplementedError. */
   readonly error?: NovaClass;
   /** What the sender prepared and nobody else takes back. */
-  readonly repair?: 'restore allocation from migration' | 'detach volume';
+  readonly repair?: 'detach volume';
 }
 
 /** A method that Haulier does. */
@@ -66,7 +71,6 @@ function row(kind: Method['kind'], wrappers: string, does: Method['does'], since
   return { since, kind, wrappers: [...wrappers] as Wrapper[], does };
 }
 
-const preCheck = novaError('MigrationPreCheckError', 400);
 const consoleType = novaError('ConsoleTypeUnavailable', 400);
 
 /** Every method by name. */
@@ -78,8 +82,8 @@ export const methodTable: Readonly<Record<string, Method>> = {
   backup_instance: row('cast', 'TEF', { state: 'done', instance: backupInstance, locked: false }),
   build_and_run_instance: row('cast', 'TF', { state: 'done', instance: buildAndRunInstance, locked: false }),
   cache_images: row('call', '', { state: 'done', host: cacheImages }),
-  check_can_live_migrate_destination: row('call', 'EF', notYet({ error: preCheck })),
-  check_can_live_migrate_source: row('call', 'EF', notYet({ error: preCheck })),
+  check_can_live_migrate_destination: row('call', 'EF', { state: 'done', instance: checkCanLiveMigrateDestination }),
+  check_can_live_migrate_source: row('call', 'EF', { state: 'done', instance: checkCanLiveMigrateSource }),
   check_instance_shared_storage: row('call', '', { state: 'done', host: checkInstanceSharedStorage }),
   confirm_resize: row('cast or call', 'EFM', { state: 'done', instance: confirmResize }),
   confirm_snapshot_based_resize_at_source: row('call', 'EFM', unsupported()),
@@ -105,13 +109,13 @@ export const methodTable: Readonly<Record<string, Method>> = {
   host_maintenance_mode: row('call', '', unsupported()),
   host_power_action: row('call', '', unsupported()),
   inject_network_info: row('cast', 'F', { state: 'done', instance: injectNetworkInfo, locked: false }),
-  live_migration: row('cast', 'EFM', notYet({ repair: 'restore allocation from migration' })),
-  live_migration_abort: row('cast', 'EF', notYet()),
-  live_migration_force_complete: row('cast', 'EF', notYet()),
+  live_migration: row('cast', 'EF', { state: 'done', instance: liveMigration, locked: false }), // it sets its migration's status itself
+  live_migration_abort: row('cast', 'EF', { state: 'done', instance: liveMigrationAbort, locked: false }),
+  live_migration_force_complete: row('cast', 'EF', { state: 'done', instance: liveMigrationForceComplete, locked: false }),
   pause_instance: row('cast', 'TEF', { state: 'done', instance: pauseInstance }),
-  post_live_migration_at_destination: row('call', 'EF', notYet()),
+  post_live_migration_at_destination: row('call', 'EF', { state: 'done', instance: postLiveMigrationAtDestination }),
   power_update: row('internal', 'TEF', unsupported()),
-  pre_live_migration: row('call', 'EF', notYet({ error: preCheck })),
+  pre_live_migration: row('call', 'EF', { state: 'done', instance: preLiveMigration }),
   prep_resize: row('cast', 'TEFM', { state: 'done', instance: prepResize }),
   prep_snapshot_based_resize_at_dest: row('call', 'EF', unsupported()),
   prep_snapshot_based_resize_at_source: row('call', 'TEFM', unsupported()),
@@ -127,7 +131,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   resume_instance: row('cast', 'TEF', { state: 'done', instance: resumeInstance }),
   revert_resize: row('cast', 'TEFM', { state: 'done', instance: revertResize }),
   revert_snapshot_based_resize_at_dest: row('call', 'TEFM', unsupported()),
-  rollback_live_migration_at_destination: row('cast', 'EF', notYet()),
+  rollback_live_migration_at_destination: row('cast', 'EF', { state: 'done', instance: rollbackLiveMigrationAtDestination }),
   set_admin_password: row('call', 'TEF', notYet({ error: novaError('SetAdminPasswdNotSupported', 400) })),
   set_host_enabled: row('call', '', { state: 'done', host: setHostEnabled }),
   shelve_instance: row('cast', 'TEF', { state: 'done', instance: shelveInstance }),

@@ -1,11 +1,14 @@
 /** The operations that run now, for progress, readiness and a graceful stop. */
 import { Operation } from '../base/operation.js';
+import { Timings } from '../base/timings.js';
 import type { Log } from '../base/log.js';
 
 /** Registry of running operations. */
 export class Operations {
   readonly #running = new Set<Operation>();
   readonly #stop = new AbortController();
+  /** What has ended, by name and result. */
+  readonly ended = new Timings();
 
   constructor(private readonly log: Log) {}
 
@@ -14,7 +17,7 @@ export class Operations {
     const operation = new Operation({ ...init, log: this.log, parent: this.#stop.signal });
     this.#running.add(operation);
     try {
-      return await operation.run(work);
+      return await this.ended.time(init.name, () => operation.run(work), () => (operation.signal.aborted ? 'aborted' : 'failed'));
     } finally {
       this.#running.delete(operation);
     }

@@ -28,17 +28,9 @@ export async function refuse(compute: Compute, request: RpcRequest, args: Readon
 }
 
 async function repair(compute: Compute, request: RpcRequest, args: Readonly<Record<string, unknown>>, what: Refusal['repair']): Promise<void> {
-  const instance = args['instance'] instanceof NovaObject ? args['instance'] : undefined;
-  const migration = args['migration'] instanceof NovaObject ? args['migration'] : undefined;
-  const uuid = instance?.text('uuid');
   switch (what) {
     case undefined:
       return;
-    case 'restore allocation from migration': {
-      const from = migration?.text('uuid');
-      if (from && uuid) await compute.placement.moveAllocations(from, uuid);
-      return;
-    }
     case 'detach volume': {
       const device = args['bdm'] instanceof NovaObject ? args['bdm'] : undefined;
       if (device) await compute.conductor.objectCall(request.context, device, 'destroy').catch((error: unknown) => { if (!(error instanceof RemoteFailure)) throw error; });

@@ -5,6 +5,8 @@ import type { Compute } from './compute.js';
 import { computeEndpoint } from './endpoint.js';
 import { EventWaiters } from './events.js';
 import { ageImages } from './image-source.js';
+import type { LiveHauls } from './live/hauls.js';
+import { LiveQueue } from './live/queue.js';
 import { Heartbeat } from './heartbeat.js';
 import { initHost } from './init-host.js';
 import { nodeIdentity } from './node-identity.js';
@@ -39,6 +41,7 @@ export interface ServiceParts {
   readonly log: Log;
   readonly messaging: Messaging;
   readonly containers: ContainerHost;
+  readonly hauls: LiveHauls & { stop(): Promise<void> };
   /** Undefined where this host takes part in no hauls. */
   readonly transport?: DiskTransport | undefined;
   readonly placement: Placement;
@@ -54,7 +57,7 @@ const lostBuildsSeconds = 600;
 const retryMs = 2000;
 
 /** Methods that never wait behind others: what a running operation waits for, and reads. */
-const unlimited = new Set(['external_instance_event', 'terminate_instance', 'get_console_output', 'get_serial_console', 'validate_console_port', 'get_host_uptime', 'set_host_enabled']);
+const unlimited = new Set(['external_instance_event', 'terminate_instance', 'get_console_output', 'get_serial_console', 'validate_console_port', 'get_host_uptime', 'set_host_enabled', 'live_migration', 'live_migration_abort', 'live_migration_force_complete']);
 
 /** One host's compute service. */
 export class ComputeService {
@@ -76,11 +79,17 @@ export class ComputeService {
   get compute(): Compute | undefined {
     return this.#compute;
   }
+  /** Seconds since the last stored sign of life; undefined before the first. */
+  get heartbeatAge(): number | undefined {
+    const { lastBeat } = this.#heartbeat;
+    return lastBeat === undefined ? undefined : (performance.now() - lastBeat) / 1000;
+  }
   /** Why it is not ready; empty when it is. */
   get notReady(): readonly string[] {
     return [
       ...(this.#ready ? [] : ['still starting']),
       ...(this.#parts.messaging.healthy ? [] : ['no connection to the message broker']),
+      ...(this.#ready && (this.heartbeatAge ?? 0) > this.#parts.settings.serviceDownTime ? [`Nova has stored no sign of life for ${Math.round(this.heartbeatAge ?? 0)} s`] : []),
     ];
   }
 
@@ -96,7 +105,7 @@ export class ComputeService {
     let follow = (exit: ContainerExit): void => void early.push(exit);
     containers.onExit((exit) => follow(exit));
     await Promise.all([this.#conductor.connect(signal), containers.start()]);
-    await this.#parts.transport?.start();
+    const open = await this.#parts.hauls.start();
     const context = adminContext();
     const [minimum, service] = await Promise.all([minimumComputeVersion(this.#conductor, context), findService(this.#conductor, context, settings.host)]);
     if (minimum > this.#conductor.serviceVersion) log.warn({ minimum, ours: this.#conductor.serviceVersion }, 'every other nova-compute of this cell is newer than its conductor');
@@ -105,7 +114,7 @@ export class ComputeService {
     this.#compute = compute;
     await this.#heartbeat.register(service);
     await untilItWorks(() => compute.tracker.audit(context), signal, log, 'the first audit');
-    const instances = await initHost(compute);
+    const instances = await initHost(compute, open);
     follow = (exit) => {
       void handleExit(compute, exit).catch((error: unknown) => log.error({ err: error, instance: exit.id }, 'cannot follow the end of a container'));
     };
@@ -127,9 +136,9 @@ export class ComputeService {
     const conductor = this.#conductor;
     const tracker = new ResourceTracker({ settings, log, conductor, containers, placement, node, service: () => this.#heartbeat.service });
     return {
-      settings, log, conductor, rpc: messaging.client, containers, transport: this.#parts.transport, placement, neutron, glance, node, tracker,
+      settings, log, conductor, rpc: messaging.client, containers, transport: this.#parts.transport, hauls: this.#parts.hauls, placement, neutron, glance, node, tracker,
       locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(settings.maxConcurrentBuilds),
-      snapshots: new Semaphore(settings.maxConcurrentSnapshots), destroys: new Semaphore(4 * availableParallelism()),
+      snapshots: new Semaphore(settings.maxConcurrentSnapshots), live: new LiveQueue(settings.maxConcurrentLiveMigrations), destroys: new Semaphore(4 * availableParallelism()),
       events: new EventWaiters(), operations: new Operations(log),
       notifier: new Notifier(log, conductor, settings.host, settings.trackInstanceChanges, this.#parts.notifications, settings.instanceNameTemplate),
     };
@@ -144,8 +153,10 @@ export class ComputeService {
     const gone = new HaulierError('CANCELLED', { what: 'the operation', reason: `the compute service of ${this.#parts.settings.host} is stopping`, by: 'stop' });
     // nobody brings events any more: a boot that waits for one is given to another host
     this.#compute?.events.close(`the compute service of ${this.#parts.settings.host} is stopping`);
+    this.#compute?.live.close(gone);
     // the server stops consuming at once; its handlers end with the operations
     await Promise.all([this.#server?.stop(graceMs + 12_000), this.#compute?.operations.drain(graceMs, gone)]);
+    await this.#parts.hauls.stop();
     await this.#parts.containers.stop();
   }
 }

@@ -9,6 +9,8 @@ export interface ComputeSettings {
   readonly configDirs: readonly string[];
   readonly instanceNameTemplate: string;
   readonly reportInterval: number;
+  /** Seconds without a stored sign of life after which Nova takes the service for down. */
+  readonly serviceDownTime: number;
   readonly updateResourcesInterval: number;
   readonly syncPowerStateInterval: number;
   readonly healInfoCacheInterval: number;
@@ -34,6 +36,12 @@ export interface ComputeSettings {
   readonly vifPluggingIsFatal: boolean;
   readonly maxConcurrentBuilds: number;
   readonly maxConcurrentSnapshots: number;
+  /** Away from this host; 0: no limit. */
+  readonly maxConcurrentLiveMigrations: number;
+  readonly liveMigrationWaitForVifPlug: boolean;
+  /** For each GiB of memory and disk, at least 2 of each; 0: none. */
+  readonly liveMigrationCompletionTimeout: number;
+  readonly liveMigrationTimeoutAction: 'abort' | 'force_complete';
   /** Seconds after which a shelved server leaves the host; 0 at once, negative never. */
   readonly shelvedOffloadTime: number;
   readonly shelvedPollInterval: number;

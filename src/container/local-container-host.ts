@@ -99,8 +99,10 @@ export class LocalContainerHost implements ContainerHost {
     return (this.#abilities ??= probeAbilities(this.#options));
   }
 
-  ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
-    return this.#storage.ensureImage(source, operation);
+  async ensureImage(source: ImageSource, operation: Operation): Promise<boolean> {
+    const cached = await this.#storage.ensureImage(source, operation);
+    this.tally.image(cached);
+    return cached;
   }
 
   images(): Promise<readonly string[]> {
@@ -298,6 +300,12 @@ export class LocalContainerHost implements ContainerHost {
   async watch(id: string): Promise<void> {
     this.parts.pages.follow(id);
     await this.#watched.watch(id);
+  }
+
+  /** It is another host's now; the room above has removed it. */
+  async left(id: string): Promise<void> {
+    this.#watched.leave(id);
+    await this.#watched.files.clear(id);
   }
 
   async #existing(id: string): Promise<ContainerView> {

@@ -10,7 +10,7 @@ import type { ContainerSpec } from '../container/spec.js';
 import { openHaul, type Peer } from './client.js';
 import { discardArrivals, type ReceiveOptions } from './disk/receive.js';
 import { LiveDestination } from './live/destination.js';
-import { IncomingHaul, runSource, settleDestination, settleSource } from './live/protocol.js';
+import { IncomingHaul, runSource, settleDestination, settleSource, type SourcePhase } from './live/protocol.js';
 import { HaulRecords, type HaulRecord } from './live/record.js';
 import { LiveSource } from './live/source.js';
 import { settledStep } from './live/steps.js';
@@ -53,7 +53,7 @@ export class Hauler {
   }
 
   /**
-   * Ends what an earlier life of the service began, then listens. Hauls whose fate another host has to tell are asked for in the
+   * Ends what an earlier life of the service began; `listen` comes after it. Hauls whose fate another host has to tell are asked for in the
    * background: their containers stand frozen until then.
    * @returns instances of which that is so, each with the end of the asking
    */
@@ -70,8 +70,18 @@ export class Hauler {
     }
     this.#timer = setInterval(() => void this.#tellSettled(), tellMs);
     this.#timer.unref();
-    if (this.settings.ca ?? this.settings.cert ?? this.settings.key) await this.server.listen();
     return open;
+  }
+
+  /** Listens. @throws HAUL_OFF without certificates, the system's error if the address is taken */
+  async listen(): Promise<void> {
+    await this.server.listen();
+  }
+
+  /** How far this host's record of a haul away from it has come; undefined if none is under way. */
+  async phase(instance: string): Promise<SourcePhase | undefined> {
+    const mine = (await this.#records.all()).flatMap((record) => (record.role === 'source' && record.instance === instance ? [record.phase] : []));
+    return mine.find((phase) => phase !== 'gone'); // that one is over; it may have come back since
   }
 
   /**

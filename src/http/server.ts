@@ -8,7 +8,7 @@ import type { Abilities } from '../container/abilities.js';
 import type { Tally } from '../container/checkpoint/tally.js';
 import type { ContainerView } from '../container/spec.js';
 import type { Verdict } from '../container/verdict/verdict.js';
-import { metricsPage } from './metrics.js';
+import { metricsPage, type ServiceFigures } from './metrics.js';
 
 /** What can be asked. */
 export interface HttpSources {
@@ -20,7 +20,9 @@ export interface HttpSources {
   readonly operations: () => readonly OperationView[];
   /** Undefined while the host is probed. */
   readonly abilities: () => Abilities | undefined;
-  readonly tally: Pick<Tally, 'rows' | 'frozenTime'>;
+  readonly tally: Pick<Tally, 'rows' | 'frozenTime' | 'images'>;
+  readonly figures: () => ServiceFigures;
+  readonly images: () => Promise<readonly string[]>;
 }
 
 /** A running HTTP server. */
@@ -45,7 +47,7 @@ export async function startHttp(listen: { readonly host: string; readonly port: 
     '/metrics': async (context) => {
       const list = await sources.containers();
       context.type = 'text/plain; version=0.0.4; charset=utf-8';
-      context.body = metricsPage({ ready: sources.notReady().length === 0, states: list.map(({ state }) => state), operations: sources.operations().length, abilities: sources.abilities(), tally: sources.tally });
+      context.body = metricsPage({ ready: sources.notReady().length === 0, states: list.map(({ state }) => state), operations: sources.operations().length, abilities: sources.abilities(), tally: sources.tally, service: sources.figures(), images: (await sources.images()).length });
     },
     '/operations': (context) => { context.body = { operations: sources.operations() }; },
   };

@@ -1,6 +1,7 @@
 /** How a server answers: signs of life while a call runs, then one reply (contract A.4, A.6; amqpdriver.py `AMQPIncomingMessage`). */
 import { messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import type { Timings } from '../base/timings.js';
 import { deliver } from './deliver.js';
 import type { ObsoleteQueues } from './duplicates.js';
 import { encodeEnvelope } from './envelope.js';
@@ -15,6 +16,8 @@ export interface AnswerDesk {
   readonly settings: Settings;
   readonly publisher: Publisher;
   readonly obsolete: ObsoleteQueues;
+  /** Requests handled, by method, from their arrival on. */
+  readonly requests: Timings;
   readonly log: Log;
 }
 

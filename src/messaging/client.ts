@@ -1,4 +1,5 @@
 /** Calls, casts and fanouts (oslo_messaging/rpc/client.py, amqpdriver.py `_send`). */
+import { Timings } from '../base/timings.js';
 import { deliver } from './deliver.js';
 import { encodeEnvelope } from './envelope.js';
 import { encodeRequest, hexId, type ReplyAddress } from './message.js';
@@ -6,7 +7,7 @@ import type { Settings } from './options.js';
 import type { Publication, Publisher } from './publisher.js';
 import { Waiter, type Replies } from './replies.js';
 import { controlExchange, fanoutExchange } from './topology.js';
-import { MessagingTimeout, type CallOptions, type CastOptions, type RpcClient, type Target, type WireContext } from './types.js';
+import { MessagingTimeout, RemoteFailure, type CallOptions, type CastOptions, type RpcClient, type Target, type WireContext } from './types.js';
 
 type Args = Record<string, unknown>;
 
@@ -15,7 +16,7 @@ const noWaitMs = 100;
 
 /** The client over one publisher and one reply queue. */
 export class AmqpRpcClient implements RpcClient {
-  constructor(private readonly settings: Settings, private readonly publisher: Publisher, private readonly replies: Replies) {}
+  constructor(private readonly settings: Settings, private readonly publisher: Publisher, private readonly replies: Replies, private readonly timings = new Timings()) {}
 
   async call(target: Target, method: string, args: Args, context: WireContext, options: CallOptions = {}): Promise<unknown> {
     options.signal?.throwIfAborted();
@@ -41,7 +42,7 @@ export class AmqpRpcClient implements RpcClient {
     try {
       // the answer can be here before the broker has confirmed the question
       send().catch((error: unknown) => waiter.fail(error));
-      return await waiter.answer;
+      return await this.timings.time(`${target.topic} ${method}`, () => waiter.answer, (error) => (error instanceof RemoteFailure ? 'failed' : error instanceof MessagingTimeout ? 'timeout' : 'given up'));
     } finally {
       clearTimeout(timer);
       this.replies.remove(messageId);

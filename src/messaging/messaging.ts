@@ -1,5 +1,6 @@
 /** The room's front: connections to one broker (or cluster) with everything that goes over them. */
 import type { Log } from '../base/log.js';
+import { Timings } from '../base/timings.js';
 import { AmqpRpcClient } from './client.js';
 import { ObsoleteQueues } from './duplicates.js';
 import type { LinkState } from './link.js';
@@ -19,6 +20,8 @@ export interface Messaging {
    */
   serve(options: ServeOptions): Promise<RpcServer>;
   readonly notify: Notify;
+  /** Requests that were served, by method; calls that were made, by topic and method. */
+  readonly timings: { readonly requests: Timings; readonly calls: Timings };
   /** True while every connection that was asked for is up and not blocked. */
   readonly healthy: boolean;
   /** Each connection: sending, replies (from the first call on), one for each server. */
@@ -36,10 +39,12 @@ export function connectMessaging(options: MessagingOptions, log: Log): Messaging
   const publisher = new Publisher(settings, log);
   const replies = new Replies(settings, log);
   const servers = new Set<AmqpRpcServer>();
-  const desk = { settings, publisher, obsolete: new ObsoleteQueues(), log };
+  const timings = { requests: new Timings(), calls: new Timings() };
+  const desk = { settings, publisher, obsolete: new ObsoleteQueues(), requests: timings.requests, log };
   const connections = (): LinkState[] => [publisher.state, replies.state, ...[...servers].map((server) => server.state)].filter((state) => state !== undefined);
   return {
-    client: new AmqpRpcClient(settings, publisher, replies),
+    client: new AmqpRpcClient(settings, publisher, replies, timings.calls),
+    timings,
     notify: notifier(settings, publisher),
     connections,
     get healthy() {

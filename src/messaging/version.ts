@@ -32,6 +32,9 @@ export class DispatchError extends Error {
   }
 }
 
+/** Characters of a sender's words that are repeated to him. */
+const maxShown = 100;
+
 /**
  * The first endpoint with the request's namespace, a fitting version and the method. Names that begin with `_` are refused
  * (`DefaultRPCAccessPolicy`).
@@ -39,11 +42,12 @@ export class DispatchError extends Error {
  */
 export function chooseEndpoint(endpoints: readonly Endpoint[], request: { method: string; namespace?: string | undefined; version: string }): Endpoint {
   const { method, namespace, version } = request;
+  const [shown, shownVersion] = [method.slice(0, maxShown), version.slice(0, maxShown)];
   const fitting = endpoints.filter((endpoint) => endpoint.namespace === namespace && versionFits(endpoint.version, version));
   if (fitting.length === 0) {
-    throw new DispatchError('UnsupportedVersion', `Endpoint does not support RPC version ${version}. Attempted method: ${method}`);
+    throw new DispatchError('UnsupportedVersion', `Endpoint does not support RPC version ${shownVersion}. Attempted method: ${shown}`);
   }
   const chosen = method.startsWith('_') ? undefined : fitting.find((endpoint) => endpoint.has(method));
-  if (!chosen) throw new DispatchError('NoSuchMethod', `Endpoint does not support RPC method ${method}`);
+  if (!chosen) throw new DispatchError('NoSuchMethod', `Endpoint does not support RPC method ${shown}`);
   return chosen;
 }

@@ -1,5 +1,6 @@
 /** What tells users how an operation went: action events and faults (contract C.2), and console tokens (C.15). */
 import { HaulierError } from '../base/errors.js';
+import { maskSecrets } from '../base/log.js';
 import { RemoteFailure, type WireContext } from '../messaging/types.js';
 import type { NovaObject } from './object.js';
 import type { Conductor } from './types.js';
@@ -19,6 +20,10 @@ export interface ErrorText {
 
 /** The text of anything thrown (nova/compute/utils.py `exception_to_dict`). */
 export function errorText(error: unknown): ErrorText {
+  return maskSecrets(plainText(error)) as ErrorText;
+}
+
+function plainText(error: unknown): ErrorText {
   const details = error instanceof Error ? error.stack ?? error.message : String(error);
   if (error instanceof HaulierError) return { code: error.nova.code, message: error.message, details };
   if (error instanceof RemoteFailure) {
@@ -96,6 +101,6 @@ export async function authorizeConsole(conductor: Conductor, context: WireContex
     console_type: endpoint.type, host: endpoint.host, port: endpoint.port, internal_access_path: endpoint.internalAccessPath ?? null,
     instance_uuid: instanceUuid, access_url_base: endpoint.baseUrl,
   });
-  const text = String(await conductor.objectCall(context, token, 'authorize', { ttl }));
+  const text = String(await conductor.objectCall(context, token, 'authorize', {}, [ttl]));
   return { host: endpoint.host, port: endpoint.port, internal_access_path: endpoint.internalAccessPath ?? null, token: text, access_url: accessUrl(endpoint.type, endpoint.baseUrl, text) };
 }

@@ -24,6 +24,8 @@ function member<T>(answer: RestResponse, name: string): T {
   return (answer.body as Record<string, T>)[name] as T;
 }
 
+const bindingPath = (port: string, host: string): string => `/v2.0/ports/${encodeURIComponent(port)}/bindings/${encodeURIComponent(host)}`;
+
 /** The REST client. Failures are REST_FAILED; `details.type` is neutron's exception, as OverQuota, IpAddressGenerationFailure, MacAddressInUse. */
 export class NeutronClient implements Neutron {
   readonly #session: Session;
@@ -59,6 +61,24 @@ export class NeutronClient implements Neutron {
   async deletePort(scope: RequestScope, id: string): Promise<void> {
     try {
       await this.#session.request(scope, { method: 'DELETE', path: `/v2.0/ports/${encodeURIComponent(id)}` });
+    } catch (error) {
+      if (statusOf(error) !== 404) throw error;
+    }
+  }
+
+  async activatePortBinding(scope: RequestScope, id: string, host: string): Promise<boolean> {
+    try {
+      await this.#session.request(scope, { method: 'PUT', path: `${bindingPath(id, host)}/activate` });
+    } catch (error) {
+      if (statusOf(error) === 404) return false;
+      if (statusOf(error) !== 409) throw error;
+    }
+    return true;
+  }
+
+  async deletePortBinding(scope: RequestScope, id: string, host: string): Promise<void> {
+    try {
+      await this.#session.request(scope, { method: 'DELETE', path: bindingPath(id, host) });
     } catch (error) {
       if (statusOf(error) !== 404) throw error;
     }

@@ -73,6 +73,10 @@ export interface Neutron {
   updatePort(scope: RequestScope, id: string, port: Readonly<Record<string, unknown>>): Promise<Port>;
   /** 404 is fine. */
   deletePort(scope: RequestScope, id: string): Promise<void>;
+  /** Makes a host's binding of a port the active one (extension `binding-extended`). That it is (409), or that there is none (404), is fine. @returns false if there is none */
+  activatePortBinding(scope: RequestScope, id: string, host: string): Promise<boolean>;
+  /** Deletes a host's binding of a port. 404 is fine. */
+  deletePortBinding(scope: RequestScope, id: string, host: string): Promise<void>;
   networks(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly Network[]>;
   subnets(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly Subnet[]>;
   floatingIps(scope: RequestScope, filters: Readonly<Record<string, string | readonly string[]>>): Promise<readonly FloatingIp[]>;

@@ -1,7 +1,7 @@
 /** The option table: everything that can be set, joined from `options/`. The type `Config` follows from it. */
 import type { Section, Table, ValuesOf } from './option.js';
 import { api, consoleauth, serial_console, vnc } from './options/boot-data.js';
-import { compute, filter_scheduler, image_cache, upgrade_levels, workarounds } from './options/compute.js';
+import { compute, filter_scheduler, image_cache, libvirt, upgrade_levels, workarounds } from './options/compute.js';
 import { resourceOptions, serverOptions } from './options/default-compute.js';
 import { identityOptions, logOptions, messagingOptions, periodicOptions } from './options/default-service.js';
 import { haulier } from './options/haulier.js';
@@ -20,6 +20,7 @@ export const table = {
   DEFAULT,
   haulier,
   compute,
+  libvirt,
   api,
   notifications,
   oslo_messaging_notifications,

@@ -18,6 +18,14 @@ export async function checkGroupPolicy(compute: Compute, context: WireContext, i
   await compute.locks.hold(`group ${found.text('uuid')}`, () => check(compute, context, instance, found.text('uuid') ?? hint));
 }
 
+/** The same for a server that exists (nova looks its group up by the member). @throws NO_RESOURCES */
+export async function checkGroupOf(compute: Compute, context: WireContext, instance: string): Promise<void> {
+  if (compute.settings.disableGroupPolicyCheck) return;
+  const found = await group(compute, context, 'get_by_instance_uuid', instance);
+  if (!found) return;
+  await compute.locks.hold(`group ${found.text('uuid')}`, () => check(compute, context, instance, found.text('uuid') ?? ''));
+}
+
 async function group(compute: Compute, context: WireContext, method: string, key: string): Promise<NovaObject | undefined> {
   try {
     return (await compute.conductor.classCall(context, 'InstanceGroup', method, [key])) as NovaObject;

@@ -2,7 +2,9 @@
 import type { Compute, InstanceCall } from '../compute.js';
 import { requireContainer } from '../instance-state.js';
 import { HaulierError, isHaulierError } from '../../base/errors.js';
+import { hideSecret } from '../../base/log.js';
 import { elevated } from '../../nova/context.js';
+import { authorizeConsole, type ConsoleAnswer } from '../../nova/faults.js';
 
 /** Where the console is. @throws INSTANCE_NOT_FOUND, CONSOLE_TYPE_UNAVAILABLE, SERIAL_PORTS_EXHAUSTED */
 async function serialConsole(compute: Compute, uuid: string, type: string): Promise<{ readonly host: string; readonly port: number }> {
@@ -15,16 +17,14 @@ async function serialConsole(compute: Compute, uuid: string, type: string): Prom
 }
 
 /** get_serial_console: a port of this host, and a token for it that the conductor keeps. */
-export async function getSerialConsole(compute: Compute, call: InstanceCall): Promise<Record<string, unknown>> {
+export async function getSerialConsole(compute: Compute, call: InstanceCall): Promise<ConsoleAnswer> {
   const type = String(call.args['console_type']);
   const { conductor, settings } = compute;
   try {
     const place = await serialConsole(compute, call.uuid, type);
-    const auth = conductor.create('ConsoleAuthToken', {
-      console_type: type, ...place, internal_access_path: null, instance_uuid: call.uuid, access_url_base: settings.serialBaseUrl,
-    });
-    const token = await conductor.objectCall(elevated(call.context), auth, 'authorize', {}, [settings.consoleTokenTtl]);
-    return { ...place, internal_access_path: null, token, access_url: `${settings.serialBaseUrl}?token=${String(token)}` };
+    const answer = await authorizeConsole(conductor, elevated(call.context), call.uuid, { type, ...place, baseUrl: settings.serialBaseUrl }, settings.consoleTokenTtl);
+    hideSecret(answer.token);
+    return answer;
   } catch (error) {
     if (isHaulierError(error, 'INSTANCE_NOT_FOUND') && call.instance.text('vm_state') === 'building') throw new HaulierError('INSTANCE_NOT_READY', { instance: call.uuid });
     throw error;

@@ -24,6 +24,7 @@ const imagingMethods = ['snapshot_instance', 'backup_instance', 'shelve_instance
 export function prepareTerminate(compute: Compute, uuid: string): void {
   compute.operations.abort(uuid, ['build_and_run_instance'], new HaulierError('CANCELLED', { what: 'building the server', reason: 'it is being deleted', by: 'delete' }));
   compute.operations.abort(uuid, imagingMethods, new HaulierError('CANCELLED', { what: 'the snapshot of the server', reason: 'it is being deleted', by: 'delete' }));
+  void compute.live.cancel(uuid, new HaulierError('CANCELLED', { what: 'the live migration', reason: 'the server is being deleted', by: 'user' }));
   compute.events.cancel(uuid, 'the server is being deleted');
 }
 

@@ -1,14 +1,14 @@
 /** `DiskTransport` over the haul room: the destination announces one haul of one instance from one host, and the source brings it. */
 import { arrivedLabel, type DiskTransport, type Ticket } from './transport.js';
-import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
+import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { Operation } from '../../base/operation.js';
 import type { HostParts } from '../../container/parts.js';
 import type { LimitSpec } from '../../container/spec.js';
 import { openHaul } from '../../haul/client.js';
-import { discardArrivals, receiveDisk } from '../../haul/disk/receive.js';
+import { receiveDisk } from '../../haul/disk/receive.js';
 import { sendDisk } from '../../haul/disk/send.js';
-import { HaulServer } from '../../haul/server.js';
+import type { HaulServer } from '../../haul/server.js';
 import type { HaulSettings } from '../../haul/settings.js';
 import type { HaulChannel } from '../../haul/wire/channel.js';
 
@@ -22,18 +22,14 @@ interface Expected { cancel(): void; operation: Operation | undefined }
 export class HaulTransport implements DiskTransport {
   readonly #expected = new Map<string, Expected>();
 
-  constructor(private readonly server: HaulServer, private readonly settings: HaulSettings, private readonly parts: () => HostParts, private readonly log: Log) {}
-
-  async start(): Promise<void> {
-    await discardArrivals(this.parts());
-  }
+  constructor(private readonly server: () => HaulServer, private readonly settings: HaulSettings, private readonly parts: () => HostParts, private readonly log: Log) {}
 
   async expect(uuid: string, from: string, limits: LimitSpec): Promise<Ticket> {
     await this.forget(uuid);
-    const { token, cancel } = this.server.expectHaul({ instance: uuid, peer: from, ttlMs: ticketMs, onHaul: (channel) => this.#receive(channel, uuid, limits, expected) });
+    const { token, cancel } = this.server().expectHaul({ instance: uuid, peer: from, ttlMs: ticketMs, onHaul: (channel) => this.#receive(channel, uuid, limits, expected) });
     const expected: Expected = { cancel, operation: undefined };
     this.#expected.set(uuid, expected);
-    return { token, address: this.settings.address, port: this.server.port };
+    return { token, address: this.settings.address, port: this.server().port };
   }
 
   async #receive(channel: HaulChannel, uuid: string, limits: LimitSpec, expected: Expected): Promise<void> {
@@ -57,24 +53,10 @@ export class HaulTransport implements DiskTransport {
     const { token, address, port } = ticket;
     if (typeof token !== 'string' || typeof address !== 'string' || typeof port !== 'number') throw new HaulierError('HAUL_FAILED', { reason: `${to} sent no usable ticket` });
     const began = performance.now();
-    const channel = await openHaul(this.settings, { host: to, address, port }, { token, instance: uuid }, {}, operation.signal);
+    const channel = await openHaul(this.settings, { host: to, address, port }, { token, instance: uuid }, { rate: this.server().rate }, operation.signal);
     const stats = await sendDisk(this.parts(), channel, uuid, operation);
     // it has landed: that the connection does not end well changes nothing
     await channel.close().catch((error: unknown) => operation.log.info({ err: error }, `the connection of a haul: ${messageOf(error)}`));
     operation.log.info({ to, ms: Math.round(performance.now() - began), stats }, 'disk hauled');
-  }
-}
-
-/** Listens for hauls. @returns undefined, with a word in the log, where the host has no certificates or its address is taken */
-export async function listenForHauls(settings: HaulSettings, log: Log): Promise<HaulServer | undefined> {
-  const server = new HaulServer(settings, log);
-  try {
-    await server.listen();
-    log.info({ address: settings.address, port: server.port }, 'listening for hauls');
-    return server;
-  } catch (error) {
-    if (isHaulierError(error, 'HAUL_OFF')) log.info(`containers do not move to or from this host: ${messageOf(error)}`);
-    else log.error({ err: error }, `cannot listen for hauls: ${messageOf(error)}`);
-    return undefined;
   }
 }

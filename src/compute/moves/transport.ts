@@ -11,8 +11,6 @@ export type Ticket = Readonly<Record<string, unknown>>;
 
 /** The haul of stopped containers. */
 export interface DiskTransport {
-  /** Throws away what came half before the service's start. */
-  start(): Promise<void>;
   /** Waits for a container from the host `from`, until it came or `forget`. It gets the limits of its new flavor, and is marked as `arrived`. */
   expect(uuid: string, from: string, limits: LimitSpec): Promise<Ticket>;
   /** The container is no more expected; does nothing if it is here already. */

@@ -15,6 +15,7 @@ import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
 import type { ContainerSpec } from '../spec.js';
+import { applicationOf } from '../application/process.js';
 import { monitorOptions, writeBundle } from '../start.js';
 import { makeGroups, type GuestGroups } from './cgroup-groups.js';
 import { canStayFrozen, stayFrozen, stayFrozenOption } from './cgroup-image.js';
@@ -36,7 +37,7 @@ export async function prepareArrival(parts: HostParts, spec: ContainerSpec, idBa
   await together(
     parts.storage.mountAhead(id, idBase),
     removeCgroups(parts.cgroups, cgroupsPath(parts, id)).then(() => makeGroups(parts.cgroups, cgroupsPath(parts, id), idBase, {})),
-    writeBundle(parts, spec, idBase, join(store.folder, 'rootfs')).then(() => writeAtomic(store.criuConfig, haulCriuConfig)),
+    applicationOf(parts, id).then((application) => writeBundle(parts, spec, idBase, join(store.folder, 'rootfs'), { application, restored: { from: undefined } })).then(() => writeAtomic(store.criuConfig, haulCriuConfig)),
     (async () => { for (const vif of spec.vifs) await parts.plugger.plug(id, vif, false, signal); })(),
   );
 }

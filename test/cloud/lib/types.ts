@@ -34,6 +34,7 @@ export interface Port {
   readonly fixed_ips: readonly { readonly ip_address: string; readonly subnet_id: string }[];
   readonly 'binding:host_id'?: string;
   readonly 'binding:vif_type'?: string;
+  readonly 'binding:profile'?: Readonly<Record<string, unknown>>;
 }
 
 /** A compute service. */

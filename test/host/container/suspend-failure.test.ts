@@ -84,7 +84,7 @@ real('criu is not there, or fails at the restore', async (t) => {
       t.false(verdict.freezable);
       t.regex(verdict.findings[0]?.text ?? '', /criu 4\.1\.1 is too old/);
       await t.throwsAsync(suspend(host, spec), { name: 'SUSPEND_FAILED', message: /criu 4\.1\.1 is too old: on kernel .* install criu 4\.2/ });
-      t.deepEqual(host.tally.rows.map(({ operation, result, count }) => [operation, result, count]), [['suspend', 'done', 0], ['suspend', 'failed', 1], ['resume', 'done', 0], ['resume', 'failed', 0]]);
+      t.deepEqual(host.tally.rows.map(({ name, result, count }) => [name, result, count]), [['suspend', 'done', 0], ['suspend', 'failed', 1], ['resume', 'done', 0], ['resume', 'failed', 0]]);
       await goesOn(t, bed, host, spec, pid);
     });
   } else t.log('SKIPPED: a criu too old for the kernel: this kernel is older than 6.16');

@@ -41,6 +41,7 @@ const host = new LocalContainerHost(options, log);
 await host.start();
 const hauler = new Hauler(host.parts, settings, (id) => host.watch(id), log);
 await hauler.start();
+await hauler.listen();
 const say = (answer: object): void => void process.stdout.write(`${JSON.stringify(answer)}\n`);
 const run = async <T>(name: string, work: (operation: Operation) => Promise<T>): Promise<T> => await new Operation({ name, log }).run(work);
 

@@ -131,6 +131,16 @@ export class FakeNova implements RpcClient {
         if (!node) throw failure('ComputeHostNotFound');
         return wire('ComputeNode', '1.19', { ...node });
       }
+      case 'InstanceGroup.get_by_instance_uuid': {
+        const group = [...this.groups.values()].find((item) => (item['members'] as string[]).includes(uuid));
+        if (!group) throw failure('InstanceGroupNotFound');
+        return wire('InstanceGroup', '1.11', { ...group });
+      }
+      case 'Migration.get_by_id': {
+        const found = this.migrations.find((migration) => migration['id'] === args[0]);
+        if (!found) throw failure('MigrationNotFound');
+        return wire('Migration', '1.8', { ...found });
+      }
       case 'InstanceGroup.get_by_uuid':
       case 'InstanceGroup.get_by_name': {
         const group = [...this.groups.values()].find((item) => item['uuid'] === args[0] || item['name'] === args[0]);

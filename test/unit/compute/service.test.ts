@@ -12,6 +12,7 @@ import type { Messaging } from '../../../src/messaging/messaging.js';
 import type { RpcServer } from '../../../src/messaging/types.js';
 import { Notifier } from '../../../src/nova/notifications.js';
 import { failure } from '../nova/fake-rpc.js';
+import { FakeHauls } from './fake-hauls.js';
 import { host, settings, uuid, world, type World } from './world.js';
 
 /** Lets everything run that waits for nothing but promises. */
@@ -127,7 +128,7 @@ async function service(): Promise<{ w: World; compute: ComputeService; served: s
   } as unknown as Messaging;
   const statePath = await mkdtemp(join(tmpdir(), 'service-'));
   const compute = new ComputeService({
-    settings: { ...settings, statePath }, log: silentLog(), messaging, containers: w.containers, placement: w.placement, neutron: w.neutron, glance: w.compute.glance,
+    settings: { ...settings, statePath }, log: silentLog(), messaging, containers: w.containers, hauls: new FakeHauls(w.steps, host), placement: w.placement, neutron: w.neutron, glance: w.compute.glance,
     notifications: new Notifier(undefined, { host, format: 'unversioned', topics: [], versionedTopics: [] }, silentLog()),
   });
   return { w, compute, served, server };

@@ -27,7 +27,6 @@ export interface Host { compute: Compute; readonly containers: FakeContainers; r
 class FakeTransport implements DiskTransport {
   readonly expected = new Map<string, LimitSpec>();
   constructor(readonly name: string, readonly cloud: TwoHosts) {}
-  async start(): Promise<void> { await this.cloud.w.steps.pass(`${this.name} transport`); }
   async expect(id: string, _from: string, limits: LimitSpec): Promise<Ticket> {
     await this.cloud.w.steps.pass(`${this.name} expect`);
     this.expected.set(id, limits);

@@ -8,6 +8,8 @@ import type { Compute } from '../../../src/compute/compute.js';
 import { computeEndpoint } from '../../../src/compute/endpoint.js';
 import { EventWaiters } from '../../../src/compute/events.js';
 import { Notifier } from '../../../src/compute/notifier.js';
+import type { LiveHauls } from '../../../src/compute/live/hauls.js';
+import { LiveQueue } from '../../../src/compute/live/queue.js';
 import type { DiskTransport } from '../../../src/compute/moves/transport.js';
 import { Operations } from '../../../src/compute/operations.js';
 import { ResourceTracker } from '../../../src/compute/resource-tracker.js';
@@ -19,7 +21,9 @@ import type { Primitive } from '../../../src/nova/object.js';
 import type { VifInfo } from '../../../src/nova/network-info.js';
 import { HaulierError } from '../../../src/base/errors.js';
 import type { Glance, GlanceImage, Network, Subnet } from '../../../src/openstack/types.js';
-import { FakeContainers, FakeNeutron, FakePlacement } from './fakes.js';
+import { FakeHauls } from './fake-hauls.js';
+import { FakeContainers, FakePlacement } from './fakes.js';
+import { FakeNeutron } from './fake-neutron.js';
 import { FakeNova, wire } from './fake-nova.js';
 import { Steps } from './steps.js';
 
@@ -50,10 +54,10 @@ export const context: WireContext = Object.fromEntries(Object.entries(boot).filt
 
 export const settings: ComputeSettings = {
   host, hypervisorHostname: host, myIp: '192.0.2.2', statePath: '/nowhere', instancesPath: '/nowhere', configDirs: [], instanceNameTemplate: 'instance-%08x',
-  reportInterval: 10, updateResourcesInterval: 0, syncPowerStateInterval: 600, healInfoCacheInterval: -1, runningDeletedAction: 'reap', runningDeletedPollInterval: 1800,
+  reportInterval: 10, serviceDownTime: 60, updateResourcesInterval: 0, syncPowerStateInterval: 600, healInfoCacheInterval: -1, runningDeletedAction: 'reap', runningDeletedPollInterval: 1800,
   runningDeletedTimeout: 0, instanceDeleteInterval: 300, reclaimInstanceInterval: 0, periodicFuzzyDelay: 0, resumeGuestsOnHostBoot: false,
   reservedCpus: 1, reservedMemoryMb: 512, reservedDiskMb: 1500, cpuAllocationRatio: undefined, ramAllocationRatio: undefined, diskAllocationRatio: undefined,
-  initialCpuAllocationRatio: 4, initialRamAllocationRatio: 1, initialDiskAllocationRatio: 1, vifPluggingTimeout: 300, vifPluggingIsFatal: true, maxConcurrentBuilds: 10, maxConcurrentSnapshots: 5, shelvedOffloadTime: 0, shelvedPollInterval: 3600,
+  initialCpuAllocationRatio: 4, initialRamAllocationRatio: 1, initialDiskAllocationRatio: 1, vifPluggingTimeout: 300, vifPluggingIsFatal: true, maxConcurrentBuilds: 10, maxConcurrentSnapshots: 5, maxConcurrentLiveMigrations: 1, liveMigrationWaitForVifPlug: true, liveMigrationCompletionTimeout: 800, liveMigrationTimeoutAction: 'abort', shelvedOffloadTime: 0, shelvedPollInterval: 3600,
   resizeConfirmWindow: 0, shutdownTimeout: 60, ovsBridge: 'br-int', trackInstanceChanges: false, disableGroupPolicyCheck: false, disableServiceVersionCheck: false, pidsLimit: 4096, serialBaseUrl: 'ws://127.0.0.1:6083/', consoleTokenTtl: 600, dhcpDomain: '',
  periodicEnable: true, imageCacheInterval: -1, removeUnusedImages: true, removeUnusedImagesSeconds: 86_400,
 };
@@ -98,15 +102,14 @@ export interface World {
 }
 
 /** A compute service over the fakes. */
-export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport, glance = new FakeGlance(cloud.steps)): Promise<Compute> {
+export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placement' | 'neutron'>, containers: FakeContainers, all: ComputeSettings, identity: { id: number; uuid: string }, transport?: DiskTransport, glance = new FakeGlance(cloud.steps), hauls: LiveHauls = new FakeHauls(cloud.steps, all.host), log = silentLog()): Promise<Compute> {
   const { nova, placement, neutron } = cloud;
-  const log = silentLog();
   const conductor = new NovaConductor(nova, log);
   await conductor.connect(new AbortController().signal);
   const node = { ...identity, hypervisorHostname: all.hypervisorHostname };
   const service = { id: 4, disabled: false };
   return {
-    settings: all, log, conductor, rpc: nova, containers, transport, placement, neutron, glance, node,
+    settings: all, log, conductor, rpc: nova, containers, transport, hauls, live: new LiveQueue(all.maxConcurrentLiveMigrations), placement, neutron, glance, node,
     locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), destroys: new Semaphore(4), events: new EventWaiters(), operations: new Operations(log),
     tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
     notifier: new Notifier(log, conductor, all.host, all.trackInstanceChanges, new NovaNotifier(undefined, { host: all.host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
@@ -114,7 +117,7 @@ export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placeme
 }
 
 /** A world in which the API and the scheduler have just placed the recorded server here. */
-export async function world(change: Partial<ComputeSettings> = {}, serviceVersion = 68): Promise<World> {
+export async function world(change: Partial<ComputeSettings> = {}, serviceVersion = 68, log = silentLog()): Promise<World> {
   const steps = new Steps();
   const nova = new FakeNova(steps, serviceVersion);
   const containers = new FakeContainers(steps);
@@ -124,7 +127,7 @@ export async function world(change: Partial<ComputeSettings> = {}, serviceVersio
   neutron.subnetList = answer<Subnet[]>('boot', 'GET', '/v2.0/subnets', 'subnets');
   const all = { ...settings, ...change };
   const glance = new FakeGlance(steps);
-  const compute = await makeCompute({ steps, nova, placement, neutron }, containers, all, { id: 7, uuid: nodeUuid }, undefined, glance);
+  const compute = await makeCompute({ steps, nova, placement, neutron }, containers, all, { id: 7, uuid: nodeUuid }, undefined, glance, undefined, log);
   const sent = structuredClone((boot.args['instance'] as Primitive)['nova_object.data']);
   nova.instances.set(uuid, { ...sent });
   nova.caches.set(uuid, '[]');

@@ -2,10 +2,21 @@ import test from 'ava';
 import { featureTable, type Abilities } from '../../../src/container/abilities.js';
 import { Tally } from '../../../src/container/checkpoint/tally.js';
 import { silentLog } from '../../../src/base/log.js';
-import { metricsPage } from '../../../src/http/metrics.js';
+import { Timings } from '../../../src/base/timings.js';
+import { metricsPage, type ServiceFigures } from '../../../src/http/metrics.js';
 import { startHttp } from '../../../src/http/server.js';
 
 const abilities: Abilities = { criu: '4.2.1', kernel: 'a "b" \\ c', problem: undefined, features: Object.fromEntries(featureTable.map(({ name }) => [name, name !== 'mem_dirty_track'])) as Abilities['features'] };
+
+function figures(): ServiceFigures {
+  const [requests, calls, ended, events] = [new Timings(), new Timings(), new Timings(), new Timings()];
+  requests.add('start_instance', 'done', 0.3);
+  requests.add('start_instance', 'failed', 2);
+  calls.add('conductor object_action', 'timeout', 60);
+  ended.add('start_instance', 'aborted', 1);
+  events.add('network-vif-plugged', 'completed', 1.5);
+  return { requests: requests.rows, calls: calls.rows, ended: ended.rows, events: events.rows, heartbeatAge: 4.5 };
+}
 
 test('the page: every line is a comment or a figure, every figure has its type', (t) => {
   const tally = new Tally();
@@ -13,7 +24,10 @@ test('the page: every line is a comment or a figure, every figure has its type',
   tally.add('suspend', 'done', 3);
   tally.add('resume', 'failed', 500);
   tally.frozen(0.025);
-  const page = metricsPage({ ready: true, states: ['running', 'running', 'suspended'], operations: 2, abilities, tally });
+  tally.image(true);
+  tally.image(true);
+  tally.image(false);
+  const page = metricsPage({ ready: true, states: ['running', 'running', 'suspended'], operations: 2, abilities, tally, service: figures(), images: 3 });
   const lines = page.trimEnd().split('\n');
   const types = new Map(lines.filter((line) => line.startsWith('# TYPE ')).map((line) => line.split(' ').slice(2) as [string, string]));
   for (const line of lines.filter((item) => !item.startsWith('#'))) {
@@ -24,11 +38,14 @@ test('the page: every line is a comment or a figure, every figure has its type',
   for (const line of [
     'haulier_containers{state="running"} 2', 'haulier_containers{state="suspended"} 1', 'haulier_containers{state="crashed"} 0', 'haulier_operations 2', 'haulier_criu_fit 1',
     'haulier_criu_feature{feature="userns"} 1', 'haulier_criu_feature{feature="mem_dirty_track"} 0', 'haulier_criu_info{criu="4.2.1",kernel="a \\"b\\" \\\\ c"} 1',
+    'haulier_rpc_seconds_bucket{method="start_instance",result="done",le="0.5"} 1', 'haulier_rpc_seconds_count{method="start_instance",result="failed"} 1', 'haulier_rpc_call_seconds_count{topic="conductor",method="object_action",result="timeout"} 1',
+    'haulier_operation_seconds_count{operation="start_instance",result="aborted"} 1', 'haulier_event_wait_seconds_sum{event="network-vif-plugged",result="completed"} 1.5', 'haulier_heartbeat_age_seconds 4.5',
+    'haulier_images 3', 'haulier_image_requests_total{cache="hit"} 2', 'haulier_image_requests_total{cache="miss"} 1',
     'haulier_freeze_seconds_bucket{operation="suspend",result="done",le="0.2"} 1', 'haulier_freeze_seconds_bucket{operation="suspend",result="done",le="+Inf"} 2',
     'haulier_freeze_seconds_count{operation="suspend",result="failed"} 0', 'haulier_freeze_seconds_sum{operation="suspend",result="done"} 3.15',
     'haulier_freeze_seconds_bucket{operation="resume",result="failed",le="120"} 0', 'haulier_freeze_seconds_count{operation="resume",result="failed"} 1', 'haulier_frozen_seconds_sum 0.025',
   ]) t.true(lines.includes(line), line);
-  t.false(metricsPage({ ready: false, states: [], operations: 0, abilities: undefined, tally }).includes('criu_f'), 'what is not known yet is not claimed');
+  t.false(metricsPage({ ready: false, states: [], operations: 0, abilities: undefined, tally, service: { ...figures(), heartbeatAge: undefined }, images: 0 }).includes('criu_f'), 'what is not known yet is not claimed');
 });
 
 test('it is served as text; times are taken of what works and of what fails', async (t) => {
@@ -36,7 +53,7 @@ test('it is served as text; times are taken of what works and of what fails', as
   await tally.time('suspend', async () => 1);
   await t.throwsAsync(tally.time('suspend', async () => { throw new Error('x'); }));
   const server = await startHttp({ host: '127.0.0.1', port: 0 }, {
-    notReady: () => [], containers: async () => [], verdict: async () => { throw new Error('not used'); }, operations: () => [], abilities: () => abilities, tally,
+    notReady: () => [], containers: async () => [], verdict: async () => { throw new Error('not used'); }, operations: () => [], abilities: () => abilities, tally, figures, images: async () => ['a'],
   }, silentLog());
   try {
     const answer = await fetch(`http://127.0.0.1:${server!.port}/metrics`);

@@ -1,5 +1,5 @@
 /** `[compute]`, `[workarounds]`, `[upgrade_levels]`, `[filter_scheduler]`, `[image_cache]` (nova/conf/, the files of these names). */
-import { boolean, integer, list, text, type Section } from '../option.js';
+import { boolean, choice, integer, list, text, type Section } from '../option.js';
 
 /** `[compute]`. */
 export const compute = {
@@ -15,6 +15,15 @@ export const compute = {
     sharing_providers_max_uuids_per_request: integer({ default: 200, min: 1, help: 'Providers asked for in one request to placement.' }),
     cpu_shared_set: text({ help: 'Host CPUs for vCPUs: 4-12,^8,15.' }),
     cpu_dedicated_set: text({ help: 'Host CPUs for PCPUs: 4-12,^8,15.' }),
+  },
+} satisfies Section;
+
+/** `[libvirt]`: what of it holds for any live migration. */
+export const libvirt = {
+  help: 'Live migration: the options of this name that hold for containers too.',
+  options: {
+    live_migration_completion_timeout: integer({ default: 800, min: 0, help: 'Seconds for each GiB of memory and disk (at least 2 of each) that a live migration may take; 0: no limit.' }),
+    live_migration_timeout_action: choice(['abort', 'force_complete'], { default: 'abort', help: 'What is done then.' }),
   },
 } satisfies Section;
 

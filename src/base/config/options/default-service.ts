@@ -32,7 +32,7 @@ export const logOptions = {
   debug: boolean({ default: false, help: 'Log level debug instead of info.' }),
   log_file: text({ deprecated: ['logfile'], help: 'File to log to; relative to log_dir. Standard error if not set.' }),
   log_dir: text({ deprecated: ['logdir'], help: 'Folder of log_file.' }),
-  use_json: boolean({ default: false, help: 'Accepted; Haulier\'s log is always one JSON object a line.' }),
+  use_json: boolean({ default: false, help: 'One JSON object a line on a terminal too; into files and pipes it is always so.' }),
   use_stderr: boolean({ default: false, help: 'Log to standard error as well when log_file is set.' }),
 };
 

@@ -1,0 +1,80 @@
+/**
+ * Live migrations that a crash of this service cut short. What became of the haul decides: the container is here, and the migration
+ * is taken back; or it is at the destination, and the migration is completed. Each side does its own half (contract D.5).
+ */
+import type { Compute } from '../compute.js';
+import { uuidOf } from '../compute.js';
+import { postLiveMigrationAtDestination } from '../methods/live-post.js';
+import { setStatus, storedInstance } from '../moves/migration.js';
+import { insideWrappers } from '../wrappers.js';
+import { postLiveMigration } from './post.js';
+import { rollbackLiveMigration } from './rollback.js';
+import { messageOf } from '../../base/errors.js';
+import type { WireContext } from '../../messaging/types.js';
+import type { NovaObject } from '../../nova/object.js';
+
+const underWay = ['accepted', 'queued', 'preparing', 'running'];
+
+async function migrations(compute: Compute, context: WireContext, filters: Record<string, unknown>): Promise<readonly NovaObject[]> {
+  const list = (await compute.conductor.classCall(context, 'MigrationList', 'get_by_filters', [{ migration_type: 'live-migration', status: underWay, ...filters }])) as NovaObject;
+  return list.objects();
+}
+
+/**
+ * A server of this host whose task is `migrating`, under its lock.
+ * @returns what is left to do at the destination, which may not be there: not to be waited for
+ */
+export async function recoverMigrating(compute: Compute, context: WireContext, instance: NovaObject): Promise<(() => Promise<void>) | undefined> {
+  const uuid = uuidOf(instance);
+  const [migration] = (await migrations(compute, context, { instance_uuid: uuid, source_compute: compute.settings.host })).toReversed();
+  if (!migration) {
+    instance.set('task_state', null);
+    await compute.conductor.saveInstance(context, instance, { taskState: ['migrating'] });
+    return undefined;
+  }
+  if ((await compute.hauls.fate(uuid)) === 'there' && migration.text('dest_compute')) {
+    compute.log.warn({ instance: uuid }, 'a live migration was cut short after its haul: completing it');
+    return () => compute.operations.run({ name: 'complete_live_migration', instance: uuid }, (operation) => postLiveMigration(compute, { context, instance, migration, blockMigration: null, signal: operation.signal }));
+  }
+  compute.log.warn({ instance: uuid }, 'a live migration was cut short: taking it back');
+  await rollbackLiveMigration(compute, { context, instance, migration, prepared: migration.text('status') !== 'accepted' });
+  await setStatus(compute, context, migration, 'error');
+  return undefined;
+}
+
+/** Servers that are, or are about to be, another host's: the last steps of migrations away from here, and the first of those that have come. Never throws. */
+export async function recoverMoved(compute: Compute, context: WireContext): Promise<void> {
+  const { host } = compute.settings;
+  const found = await migrations(compute, context, { host }).catch((error: unknown) => {
+    compute.log.error({ err: error }, `cannot look for live migrations that were cut short: ${messageOf(error)}`);
+    return [];
+  });
+  for (const migration of found) {
+    const uuid = migration.text('instance_uuid') ?? '';
+    const work = migration.text('source_compute') === host ? leave : migration.text('dest_compute') === host ? take : undefined;
+    if (!work) continue;
+    try {
+      await work(compute, context, uuid, migration);
+    } catch (error) {
+      compute.log.error({ err: error, instance: uuid }, `cannot end a live migration that was cut short: ${messageOf(error)}`);
+    }
+  }
+}
+
+/** It has been taken over: only the migration does not know. */
+async function leave(compute: Compute, context: WireContext, uuid: string, migration: NovaObject): Promise<void> {
+  const instance = await storedInstance(compute, context, uuid);
+  if (!instance || instance.text('host') === compute.settings.host || instance.text('host') !== migration.text('dest_compute')) return;
+  await compute.placement.deleteAllocations(migration.text('uuid') ?? '');
+  await setStatus(compute, context, migration, 'completed');
+}
+
+/** Its container came, and this service ended before Nova knew. */
+async function take(compute: Compute, context: WireContext, uuid: string, migration: NovaObject): Promise<void> {
+  if (!(await compute.containers.spec(uuid))) return;
+  const instance = await storedInstance(compute, context, uuid);
+  if (!instance || instance.text('host') !== migration.text('source_compute') || instance.text('task_state') !== 'migrating') return;
+  const method = 'post_live_migration_at_destination';
+  await compute.locks.hold(uuid, () => compute.operations.run({ name: method, instance: uuid }, (operation) =>
+    insideWrappers(compute, { method, wrappers: ['E', 'F'], context, instance }, () => postLiveMigrationAtDestination(compute, { method, context, args: { block_migration: null }, operation, instance, uuid }))));
+}

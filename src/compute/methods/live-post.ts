@@ -1,0 +1,74 @@
+/** post_live_migration_at_destination (contract C.9; nova/compute/manager.py): the server runs here, and from now on Nova knows it. */
+import type { Compute, InstanceCall } from '../compute.js';
+import { readPowerState } from '../instance-state.js';
+import { tryDropBindings } from '../live/bindings.js';
+import { storedInstance } from '../moves/migration.js';
+import { rebindNetworks } from '../network/allocate.js';
+import { cachedVifs } from '../network/info-cache.js';
+import { isNova } from '../failure-report.js';
+import { HaulierError, messageOf } from '../../base/errors.js';
+import { faultPoint } from '../../base/fault-points.js';
+import type { NovaObject } from '../../nova/object.js';
+
+/** See above. Idempotent: the source asks until it has an answer, and this host does it by itself after a restart. @throws INSTANCE_NOT_FOUND if it is not here */
+export async function postLiveMigrationAtDestination(compute: Compute, call: InstanceCall): Promise<void> {
+  const { context, uuid, operation } = call;
+  const { host } = compute.settings;
+  const instance = await storedInstance(compute, context, uuid);
+  if (!instance) return dropDeleted(compute, call);
+  if (instance.text('host') === host) {
+    compute.log.info({ instance: uuid }, 'nothing is to be taken over any more');
+    return;
+  }
+  const source = instance.text('host') ?? '';
+  if ((await compute.containers.view(uuid)).state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: uuid });
+  await bindHere(compute, { ...call, instance });
+  faultPoint('live.bound');
+  compute.notifier.instance('live_migration_post_dest.start', context, instance);
+  await takeOver(compute, { ...call, instance });
+  faultPoint('live.taken');
+  compute.tracker.moved(uuid);
+  compute.tracker.update(uuid, instance);
+  await tryDropBindings(compute, context, uuid, host, source);
+  await compute.containers.announce(uuid);
+  compute.notifier.scheduler('update_instance_info', context, instance);
+  compute.notifier.instance('live_migration_post_dest.end', context, instance);
+  operation.log.info({ source }, 'the server was taken over');
+}
+
+/** Ports that have no binding here yet are bound, and the cache follows. A failure is neutron's, and no reason to leave the server between two hosts. */
+async function bindHere(compute: Compute, { context, instance, operation }: InstanceCall): Promise<void> {
+  try {
+    const preserved = new Set(cachedVifs(instance).filter((vif) => vif.preserve_on_delete).map((vif) => vif.id));
+    await rebindNetworks(compute, { context, instance, operation }, preserved);
+  } catch (error) {
+    operation.log.error({ err: error }, `cannot bind the ports of a server that has come: ${messageOf(error)}`);
+  }
+}
+
+/** The one save that makes the server this host's. A server that is being deleted ends here instead: nobody else would end it. */
+async function takeOver(compute: Compute, { context, instance, uuid, operation }: InstanceCall): Promise<void> {
+  place(compute, instance);
+  await readPowerState(compute, instance, uuid);
+  if (instance.object('migration_context')) instance.set('migration_context', null);
+  instance.set('task_state', null);
+  instance.set('progress', 0);
+  try {
+    await compute.conductor.saveInstance(context, instance, { taskState: ['migrating'] });
+  } catch (error) {
+    if (isNova(error, 'UnexpectedDeletingTaskStateError', 'InstanceNotFound')) await dropDeleted(compute, { uuid, operation });
+    throw error;
+  }
+}
+
+async function dropDeleted(compute: Compute, { uuid, operation }: Pick<InstanceCall, 'uuid' | 'operation'>): Promise<void> {
+  operation.log.warn('the server is deleted: its container, which has just come, ends');
+  compute.tracker.moved(uuid);
+  await compute.containers.destroy(uuid, operation);
+}
+
+function place(compute: Compute, instance: NovaObject): void {
+  instance.set('host', compute.settings.host);
+  instance.set('node', compute.node.hypervisorHostname);
+  if (compute.conductor.release !== 'zed') instance.set('compute_id', compute.node.id);
+}

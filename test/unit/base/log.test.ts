@@ -1,0 +1,34 @@
+/** The log: where it goes, how it reads. */
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import test from 'ava';
+import { defaultConfig } from '../../../src/base/config/load.js';
+import { createLog } from '../../../src/base/log.js';
+import { Operation } from '../../../src/base/operation.js';
+import { prettyLine } from '../../../src/base/pretty.js';
+import { openLog } from '../../../src/cli/serve.js';
+
+test('records carry the request and the instance; on a terminal they are lines for people that cannot command it', (t) => {
+  const out = new PassThrough().setEncoding('utf8');
+  const also = new PassThrough().setEncoding('utf8');
+  const log = createLog({ out, pretty: true, also });
+  new Operation({ name: 'stop_instance', log, requestId: 'req-1', instance: 'uuid-1' }).log.info({ seconds: 3, password: 'x' }, 'stopped \x1b[2J');
+  log.debug('not at this level');
+  const record = JSON.parse(String(also.read())) as Record<string, unknown>;
+  t.like(record, { req: 'req-1', instance: 'uuid-1', op: 'stop_instance', msg: 'stopped \x1b[2J', seconds: 3, password: '***', level: 30 });
+  const line = String(out.read());
+  t.true(line.includes(' [req-1 stop_instance uuid-1] stopped ?[2J (seconds=3 password=***)\n'), line);
+  t.is(prettyLine({ level: 50, time: '2026-01-02T03:04:05.678Z', msg: 'failed', err: { stack: 'Error: no\n    at x' } }, false), '2026-01-02 03:04:05.678 ERROR failed\nError: no\n    at x\n');
+});
+
+test('log_dir and log_file, debug', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'log-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const log = await openLog(defaultConfig({ DEFAULT: { log_dir: join(folder, 'made'), log_file: 'haulier.log', debug: 'true' } }));
+  log.debug({ n: 1 }, 'said');
+  const text = async (): Promise<string> => await readFile(join(folder, 'made/haulier.log'), 'utf8').catch(() => '');
+  while (!(await text()).endsWith('\n')) await new Promise((resolve) => { setTimeout(resolve, 20); });
+  t.like(JSON.parse(await text()), { n: 1, msg: 'said', level: 20 });
+});
