@@ -14,6 +14,7 @@ import { openPrograms } from './exe-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
 import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
+import { chooseNetworkLock, type Sealed } from './network-lock.js';
 import { whileProgressing } from './progress.js';
 import { parseDumpStats, readStatsFile } from './stats.js';
 
@@ -58,12 +59,13 @@ export async function memoryBytes(parts: HostParts, id: string): Promise<number>
 
 /**
  * criu writes the images of a container that stands frozen, and leaves it so; what criu would not restore is mended in them.
- * Whether it locks the network is the caller's choice, made before (network-lock.ts).
- * @param more options of the runtime
+ * @param options.sealed its ports are closed too (see `chooseNetworkLock`), and stay so until it is gone or let go
+ * @param options.more options of the runtime
  * @throws SUSPEND_FAILED, the signal's reason
  */
-export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<void> {
-  const args = [...dumpOptions(paths), ...more];
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, options: { readonly sealed?: Sealed; readonly more?: readonly string[] } = {}): Promise<void> {
+  await chooseNetworkLock(parts, id, options.sealed ?? false);
+  const args = [...dumpOptions(paths), ...(options.more ?? [])];
   await dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
 }
 

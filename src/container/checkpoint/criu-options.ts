@@ -26,7 +26,7 @@ export const criuConfigWith = (networkLock: 'nftables' | 'skip'): string => `net
 /** The usual one. */
 export const criuConfig = criuConfigWith('nftables');
 
-/** The same for one that is hauled: its ports are mute at both ends until it runs, so that criu has nothing to lock (20 ms at each end). */
+/** For the restore of one that is hauled: its ports are mute until it runs, and criu opens all connections at the same moment. */
 export const haulCriuConfig = criuConfigWith('skip');
 
 /**

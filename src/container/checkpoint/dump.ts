@@ -25,7 +25,6 @@ import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, syncMeanwhile, writeMeta, type CheckpointMeta } from './images.js';
 import { settle } from './in-flight.js';
 import { namedProcesses, withLosses, type NamedProcess } from './losses.js';
-import { chooseNetworkLock } from './network-lock.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
 
 /**
@@ -83,9 +82,8 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   stoodStill.push(...namedProcesses(parts, id));
   const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
   beginStep(operation, 'container.suspend.dump');
-  await chooseNetworkLock(parts, id, true);
   const flushed = parts.storage.flush(id).then(() => undefined, unflushed);
-  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal)); // they must be on the disk before it goes
+  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal, { sealed: true })); // they must be on the disk before it goes
   beginStep(operation, 'container.suspend.dumped');
   const [meta, , problem] = await together(describeDump(paths, { host, groups, startedAt: state.startedAt }), syncImages(paths), flushed);
   if (problem) throw problem;

@@ -10,6 +10,7 @@ import { HaulierError } from '../../base/errors.js';
 import type { HostParts } from '../parts.js';
 import { dumping, dumpOptions } from './criu-dump.js';
 import type { CheckpointPaths } from './images.js';
+import { chooseNetworkLock } from './network-lock.js';
 import { criuMark } from './in-flight.js';
 import { whileProgressing } from './progress.js';
 
@@ -28,6 +29,7 @@ export interface LazyDump {
 
 /** Like `criuDump`, but for the memory that no file holds. @param more options of the runtime @throws SUSPEND_FAILED, the signal's reason */
 export async function criuLazyDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<LazyDump> {
+  await chooseNetworkLock(parts, id, 'mute');
   const config = join(paths.work, 'lazy.conf'); // the runtime has a flag for neither: its --status-fd takes no socket
   await writeFile(config, `ps-socket ${pagesFd}\nstatus-fd ${statusFd}\n`, { mode: 0o600 });
   const { command, root, environment } = parts.runc;

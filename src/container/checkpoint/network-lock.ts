@@ -7,15 +7,18 @@
  */
 import { replaceFile } from '../../base/atomic.js';
 import type { HostParts } from '../parts.js';
-import { hasConnections } from '../verdict/sockets.js';
+import { hasConnections, hasInnerConnections } from '../verdict/sockets.js';
 import { criuConfigWith } from './criu-options.js';
 
 /**
- * Writes criu's configuration for the next dump.
- * @param sealed it stands still, and its ports are closed and stay so until it is gone or let go
+ * Whether it stands still behind closed ports, which stay closed until it is gone or let go. `mute`: nothing passes them in either
+ * direction, so that only connections to itself count.
  */
-export async function chooseNetworkLock(parts: Pick<HostParts, 'store'>, id: string, sealed: boolean): Promise<void> {
+export type Sealed = boolean | 'mute';
+
+/** Writes criu's configuration for the next dump. */
+export async function chooseNetworkLock(parts: Pick<HostParts, 'store'>, id: string, sealed: Sealed): Promise<void> {
   const pid = sealed ? (await parts.store.running(id))?.pid : undefined;
-  const skip = pid !== undefined && !hasConnections(pid);
+  const skip = pid !== undefined && !(sealed === 'mute' ? hasInnerConnections(pid) : hasConnections(pid));
   await replaceFile(parts.store.paths(id).criuConfig, criuConfigWith(skip ? 'skip' : 'nftables'));
 }

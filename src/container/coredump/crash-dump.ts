@@ -15,7 +15,6 @@ import { criuDump, requireSpace } from '../checkpoint/criu-dump.js';
 import { goOn, letGo, patienceAfter } from '../checkpoint/dump.js';
 import { freeze } from '../checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders, removeCheckpoint } from '../checkpoint/images.js';
-import { chooseNetworkLock } from '../checkpoint/network-lock.js';
 import type { CrashDumpOptions } from '../container-host.js';
 import { asDiskFull } from '../image/image-error.js';
 import type { HostParts } from '../parts.js';
@@ -75,7 +74,6 @@ async function takeImages(parts: HostParts, spec: ContainerSpec, paused: boolean
   const began = performance.now();
   if (!paused) await freeze(parts, id, operation.signal);
   beginStep(operation, 'container.crashdump.dump');
-  await chooseNetworkLock(parts, id, false);
   await criuDump(parts, id, images, operation.signal);
   beginStep(operation, 'container.crashdump.dumped');
   return performance.now() - began;

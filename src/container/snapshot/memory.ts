@@ -9,7 +9,6 @@ import { noteGroups } from '../checkpoint/cgroup-groups.js';
 import { criuDump, describeDump, memoryBytes, requireSpace } from '../checkpoint/criu-dump.js';
 import type { HostFacts } from '../checkpoint/facts.js';
 import { checkFiles, checkpointPaths, makeCheckpointFolders, readMeta, type CheckpointMeta } from '../checkpoint/images.js';
-import { chooseNetworkLock } from '../checkpoint/network-lock.js';
 import { memoryFormat, type FormerAddress, type MemoryManifest } from '../memory-image/manifest.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import type { ContainerSpec } from '../spec.js';
@@ -53,7 +52,6 @@ export async function dumpMemory(parts: HostParts, plan: DumpPlan, operation: Op
   const groups = await noteGroups(parts.cgroups, cgroupsPath(parts, spec.id), plan.idBase);
   operation.step('snapshot.memory');
   faultPoint('snapshot.memory.dump');
-  await chooseNetworkLock(parts, spec.id, false);
   await snapshotting(() => criuDump(parts, spec.id, paths, operation.signal));
   faultPoint('snapshot.memory.dumped');
   const checkpoint = await describeDump(paths, { host: plan.host, groups, startedAt: plan.startedAt });

@@ -67,6 +67,20 @@ export function hasConnections(pid: number): boolean {
   return (['tcp', 'tcp6'] as const).some((name) => [...parseTable(name, tcpTable(pid, name)).values()].some(({ state }) => state !== listens));
 }
 
+/** True if both ends of some TCP connection are in that process's network namespace, by what `/proc/PID/net/tcp` and `tcp6` say. */
+export function hasInnerConnections(pid: number): boolean {
+  return innerConnections((['tcp', 'tcp6'] as const).map((name) => tcpTable(pid, name)));
+}
+
+/** The same from the text of the tables. */
+export function innerConnections(texts: readonly string[]): boolean {
+  // an IPv4 address may be in either table, mapped to IPv6 in the second: its last 8 digits are the same
+  const end = (address: string): string => address.slice(-('00000000:0000'.length));
+  const rows = texts.flatMap((text) => text.split('\n').slice(1)).map((line) => line.trim().split(/\s+/)).filter((columns) => columns.length > 5 && columns[3] !== listens);
+  const own = new Set(rows.map((columns) => end(columns[1] ?? '')));
+  return rows.some((columns) => own.has(end(columns[2] ?? '')));
+}
+
 /** @param pids one process of each network namespace */
 export function readSockets(pids: readonly number[]): GuestSockets {
   const all = new Map<number, GuestSocket>();

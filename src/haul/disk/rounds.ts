@@ -5,6 +5,7 @@
  *     source                                            destination
  *     sync, look
  *     message `round`: number, last; streams gone, archive, list ->   remove, unpack, make sockets, look
+ *                                                       (but for the last: sync)
  *                                                  <-   message `round-done`: names that are not as in the list
  *
  * After the last round no name may be wrong.
@@ -91,6 +92,8 @@ export async function receiveRounds(channel: HaulChannel, folder: string, scratc
     const [unpacked, text] = await Promise.allSettled([unpackNames(folder, archive, last ? 'still' : 'moving', signal), listText(list)]);
     if (unpacked.status === 'rejected') throw unpacked.reason;
     if (text.status === 'rejected') throw text.reason;
+    // while it still runs there: a disk that cannot take it tells so only now
+    if (!last) await run('sync', ['--file-system', '--', folder], { timeoutMs: syncTimeoutMs, signal });
     const wanted = parseManifest(text.value, 0);
     const before = await scan(folder);
     const sockets = [...wanted.entries.values()].filter(({ type, path }) => type === 's' && before.manifest.entries.get(path)?.type !== 's');

@@ -22,7 +22,7 @@ export class StopAndCopySender implements MemorySender {
     const { parts, instance, channel, operation, paths, facts, tracker } = this.context;
     const { signal } = operation;
     haulStep(operation, 'haul.source.dump');
-    const [noted] = await together(groups, criuDump(parts, instance, paths, signal, this.more));
+    const [noted] = await together(groups, criuDump(parts, instance, paths, signal, { sealed: 'mute', more: this.more }));
     haulStep(operation, 'haul.source.memory');
     const meta = await describeDump(paths, { host: facts, groups: noted, startedAt });
     const round = tracker.begin('memory', 0, meta.bytes);

@@ -6,19 +6,20 @@
  *     record preparing ---- offer ----------------------> record preparing
  *     copies the file system while it runs --- rounds --> takes it in; ports plugged, mute
  *                        <------------------ prepared ---
- *     ports closed, frozen, dumped, the rest sent ------>
+ *     frozen, ports mute, dumped, the rest sent -------->
  *     record OFFERED                                      (a source that has sent `restore` cannot go back by itself)
  *                       ----- restore ------------------> record RESTORING
- *                                                         restored; still mute: nobody has heard of it
+ *                                                         restored; frozen still, and mute: nothing of it has run
  *                                                         record COMMITTED      <== the haul is decided here, and nowhere else
- *                        <------------------- running --- ports opened, announced
+ *                        <------------------- running --- ports opened, thawed, announced
  *     record COMMITTED
  *     the frozen copy killed and removed
  *     record GONE       ----- settled ------------------> record removed
  *     record removed
  *
- * The destination decides, by one record. Until it has written COMMITTED it can take everything back, because nothing that the
- * restored processes did has left it: its ports are mute and its file system is a copy. After that it only goes on.
+ * The destination decides, by one record. Until it has written COMMITTED it can take everything back, because the restored processes
+ * have not run (where a host cannot keep them frozen: nothing that they did has left it, its ports are mute and its file system is a
+ * copy). After that it only goes on.
  *
  * What each side does when the other, or the way between them, fails, or after its own crash, by its record:
  *

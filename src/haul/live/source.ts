@@ -6,7 +6,7 @@ import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
 import { requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
-import { criuConfig, haulCriuConfig } from '../../container/checkpoint/criu-options.js';
+import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { finishSuspend, goOn } from '../../container/checkpoint/dump.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import { freeze } from '../../container/checkpoint/freezer.js';
@@ -117,7 +117,6 @@ export class LiveSource implements SourcePort, SourceLink {
       if (stats.bytes <= enoughBytes && stats.wrong === 0) break;
     }
     await memory.rounds();
-    await writeAtomic(parts.store.paths(instance).criuConfig, haulCriuConfig);
   }
 
   async dump(): Promise<void> {

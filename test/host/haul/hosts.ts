@@ -86,7 +86,7 @@ export class TestHost {
 
   /** Pid of the service itself, as this process sees it. */
   async servicePid(): Promise<number> {
-    const { stdout } = await run('pgrep', ['--full', `^${process.execPath} ${agent} .*"host":"${this.name}"`]);
+    const { stdout } = await run('pgrep', ['--full', `^${process.execPath} ${agent} .*"instancesPath":"${this.options.instancesPath}"`]);
     return Number(stdout.trim());
   }
 

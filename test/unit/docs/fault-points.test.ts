@@ -8,6 +8,7 @@ import { packageRoot } from '../../../src/base/package-root.js';
 /** Lists whose steps the tests name one by one. */
 const namedOneByOne: ReadonlySet<string> = new Set([
   'resizeFaultPoints', // test/cloud/5-moves.test.ts: what is to come of each is another thing, and lies at another host
+  'memorySteps', // test/host/haul/post-copy-fault.test.ts: they are of modes that not every haul has
   'moveFaultPoints', // test/host/container/moves.test.ts, likewise
 ]);
 
