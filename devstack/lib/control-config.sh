@@ -138,6 +138,8 @@ auth_strategy = keystone
 workers = 1
 [scheduler]
 workers = 1
+[filter_scheduler]
+enabled_filters = ComputeFilter,ComputeCapabilitiesFilter,ImagePropertiesFilter,ServerGroupAntiAffinityFilter,ServerGroupAffinityFilter,SameHostFilter,DifferentHostFilter
 [quota]
 instances = 100000
 cores = 1000000

@@ -2,6 +2,7 @@
 import { messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { writeInside } from './guest-tree.js';
+import { kernelHostName } from './host-name.js';
 import type { ContainerSpec } from './spec.js';
 
 
@@ -27,7 +28,7 @@ export function resolvText(spec: ContainerSpec): string | undefined {
 export async function writeGuestFiles(spec: ContainerSpec, rootfs: string, idBase: number, log: Pick<Log, 'warn'>): Promise<void> {
   const owner = { uid: idBase, gid: idBase };
   const resolv = resolvText(spec);
-  const files = [['hostname', `${spec.hostname}\n`], ['hosts', hostsText(spec)], ...(resolv === undefined ? [] : [['resolv.conf', resolv]])] as const;
+  const files = [['hostname', `${kernelHostName(spec.hostname)}\n`], ['hosts', hostsText(spec)], ...(resolv === undefined ? [] : [['resolv.conf', resolv]])] as const;
   for (const [name, text] of files) {
     try {
       await writeInside(rootfs, ['etc'], name ?? '', text ?? '', owner);

@@ -15,6 +15,7 @@ import { HaulierError } from '../../base/errors.js';
 import { run } from '../../base/run.js';
 import { usernsImage, utsImage } from '../checkpoint/criu-image.js';
 import { makeCheckpointFolders, writeMeta, type CheckpointPaths } from '../checkpoint/images.js';
+import { kernelHostName } from '../host-name.js';
 import type { HostParts } from '../parts.js';
 import type { ContainerSpec } from '../spec.js';
 import { layerIdmap } from '../storage/disk.js';
@@ -42,7 +43,7 @@ export async function showImages(parts: HostParts, spec: ContainerSpec, idBase: 
     if (!isOwn(name)) continue;
     const old = await readFile(join(memory.images, name));
     const path = join(own, name);
-    await writeFile(path, name.startsWith('uts') ? utsImage(old, spec.hostname) : usernsImage(old, idBase), { mode: 0o640 });
+    await writeFile(path, name.startsWith('uts') ? utsImage(old, kernelHostName(spec.hostname)) : usernsImage(old, idBase), { mode: 0o640 });
     await chmod(path, 0o640);
     await chown(path, idBase, 0);
   }

@@ -1,5 +1,6 @@
 /** Makes `config.json` of a system container from a `ContainerSpec` and what the host is like. */
 import type { ApplicationProcess } from '../application/process.js';
+import { kernelHostName } from '../host-name.js';
 import type { ContainerSpec } from '../spec.js';
 import { containerCapabilities } from './capabilities.js';
 import type { OciConfig } from './config.js';
@@ -61,7 +62,7 @@ const applicationEnvironment = { TERM: environment.TERM, container: environment.
 
 /** The first process: an init system as root, or what the image's configuration says. */
 function firstProcess(spec: ContainerSpec, application: ApplicationProcess | undefined): Pick<OciConfig['process'], 'user' | 'args' | 'cwd' | 'env' | 'capabilities'> {
-  const variables = application ? { ...applicationEnvironment, HOSTNAME: spec.hostname, ...application.env, ...spec.env } : { ...environment, ...spec.env };
+  const variables = application ? { ...applicationEnvironment, HOSTNAME: kernelHostName(spec.hostname), ...application.env, ...spec.env } : { ...environment, ...spec.env };
   const env = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
   const { uid = 0, gid = 0, additionalGids = [] } = application ?? {};
   // a user other than root has what its programs' files give it, and no more
@@ -81,7 +82,7 @@ export function ociConfig(spec: ContainerSpec, inputs: OciInputs): OciConfig {
   const hard = Math.min(hardOpenFiles, inputs.maxOpenFiles);
   return {
     ociVersion: '1.2.0',
-    hostname: spec.hostname,
+    hostname: kernelHostName(spec.hostname),
     root: { path: inputs.rootfs, readonly: false },
     process: {
       terminal: true,

@@ -6,6 +6,7 @@ import { addPortArguments } from '../../../src/container/network/ovs.js';
 import { checkVif, hybridDevices } from '../../../src/container/network/plug.js';
 import { parkedDevice } from '../../../src/container/network/veth.js';
 import { hostsText, resolvText } from '../../../src/container/guest-files.js';
+import { kernelHostName } from '../../../src/container/host-name.js';
 import type { ContainerSpec, VifSpec } from '../../../src/container/spec.js';
 
 const vif: VifSpec = {
@@ -51,6 +52,16 @@ test('values that are no names, MACs or addresses are refused before they reach 
     { plug: { type: 'bridge', bridge: 'a/b', createBridge: true } },
   ];
   for (const change of bad) t.throws(() => checkVif({ ...vif, ...change }), { message: /is not acceptable/ }, JSON.stringify(change));
+});
+
+test('a host name that the kernel does not take is cut to its first label', (t) => {
+  const label = `${'x'.repeat(52)}-guest-test`;
+  t.is(kernelHostName(`${label}.domaintest.com`), label);
+  t.is(kernelHostName('web.example.org'), 'web.example.org');
+  t.is(kernelHostName('y'.repeat(64)), 'y'.repeat(64));
+  t.is(kernelHostName('y'.repeat(255)), 'y'.repeat(63));
+  t.is(kernelHostName(`${'y'.repeat(62)}-${'z'.repeat(10)}`), 'y'.repeat(62));
+  t.regex(hostsText({ hostname: `${label}.domaintest.com`, vifs: [vif] } as unknown as ContainerSpec), new RegExp(`^10\\.0\\.0\\.5 ${label}\\.domaintest\\.com ${label}$`, 'm'));
 });
 
 test('hosts and resolv.conf', (t) => {

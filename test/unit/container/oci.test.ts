@@ -27,6 +27,7 @@ test('namespaces, ids, init, cgroup, hook', (t) => {
   t.is(config.annotations['org.criu.config'], '/i/criu.conf');
   t.is(config.annotations['org.haulier.label.user'], 'u');
   t.deepEqual(ociConfig({ ...spec, init: ['/init', 'x'] }, inputs).process.args, ['/init', 'x']);
+  t.is(ociConfig({ ...spec, hostname: `${'x'.repeat(63)}.example.org` }, inputs).hostname, 'x'.repeat(63));
 });
 
 test('environment of PID 1', (t) => {
