@@ -1,7 +1,7 @@
 /** Live migration through Nova's API, between two hosts: what the client outside notices, what Nova and neutron and placement say, and what lies where. */
 import test from 'ava';
 import { count, countsOn, startCounter } from './lib/counter.js';
-import { configure, died, guest, restartHaulier, startHaulier, type HostName } from './lib/host.js';
+import { configure, container, died, guest, restartHaulier, startHaulier, type HostName } from './lib/host.js';
 import { demoImage, upload } from './lib/images.js';
 import { ask, migrations, otherOf, over, runsAt, underWay } from './lib/live.js';
 import { haulierLog, until } from './lib/machine.js';
@@ -128,12 +128,22 @@ test.serial('what cannot move is refused with the reason, and goes on', async (t
   await guest('host1', server.id, 'umount /run/b');
   await stream.goesOn();
   await runsAt(t, scene, server.id, 'host1');
+});
+
+test.serial('a paused server moves paused, and goes on at the other host when it is told to', async (t) => {
+  const scene = await Scene.begin(t);
+  const { server, stream } = await talking(scene, 'host1');
   await scene.act(server.id, { pause: null });
   await scene.reach(server.id, 'PAUSED');
-  await refused(/the server is paused/);
+  await ask(scene, server.id, 'host2');
+  const { migration } = await over(scene, server.id);
+  t.is(migration.status, 'completed');
+  t.like(await scene.show(server.id), { status: 'PAUSED', 'OS-EXT-SRV-ATTR:host': 'host2', 'OS-EXT-STS:power_state': 3 });
+  t.is((await container('host2', server.id))?.status, 'paused');
   await scene.act(server.id, { unpause: null });
+  await scene.reach(server.id, 'ACTIVE');
   await stream.goesOn();
-  await runsAt(t, scene, server.id, 'host1');
+  await runsAt(t, scene, server.id, 'host2');
 });
 
 test.serial('a destination that fails in the middle: the server goes on at its source, and nothing is left', async (t) => {

@@ -23,7 +23,7 @@ test.serial('migration records, resize with a deleted flavor, cold migration con
 
 test.serial('live migration, with and without a word about the disk, and what is refused', async (t) => {
   await passes(t, [`${admin}.test_live_migration\\.`, `${admin}.test_live_migration_negative`], [
-    'LiveMigrationTest.test_live_block_migration', 'LiveAutoBlockMigrationV225Test.test_live_block_migration',
+    'LiveMigrationTest.test_live_block_migration', 'LiveAutoBlockMigrationV225Test.test_live_block_migration', 'LiveMigrationTest.test_live_block_migration_paused',
     'test_invalid_host_for_migration', 'test_live_block_migration_suspended',
   ]);
 });

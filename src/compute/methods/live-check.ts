@@ -87,8 +87,7 @@ export async function checkCanLiveMigrateSource(compute: Compute, call: Instance
 /** @throws LIVE_MIGRATION_REFUSED */
 async function requireMovable(compute: Compute, uuid: string): Promise<void> {
   const [{ state }, spec] = await Promise.all([compute.containers.view(uuid), compute.containers.spec(uuid)]);
-  if (state === 'paused') throw refused('the server is paused, and only running ones can be live-migrated yet: unpause it first');
-  if (state !== 'running' || !spec) throw refused(`the server is ${state} on ${compute.settings.host}, not running`);
+  if ((state !== 'running' && state !== 'paused') || !spec) throw refused(`the server is ${state} on ${compute.settings.host}, neither running nor paused`);
   if (spec.templates && spec.templates.length > 0) throw refused('a server with templates moves on its host only');
   const { findings } = await compute.containers.verdict(uuid);
   const reasons = findings.filter(({ effect, passing }) => effect !== 'loses' && !passing).map(({ text }) => text);

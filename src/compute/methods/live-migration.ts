@@ -21,12 +21,6 @@ import { Operation } from '../../base/operation.js';
 import type { HaulResult } from '../../haul/progress.js';
 import type { NovaObject } from '../../nova/object.js';
 
-/** Fault points of a live migration beside the haul's own, in order: source's, destination's. */
-export const liveFaultPoints = {
-  source: ['live.queued', 'live.prepared', 'live.running', 'live.hauled', 'live.activated', 'live.taken-over'],
-  destination: ['live.plugged', 'live.expected', 'live.bound', 'live.taken'],
-} as const;
-
 /** One migration, with what it needs on its way. */
 interface Live {
   readonly call: InstanceCall;
