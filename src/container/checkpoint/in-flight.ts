@@ -43,23 +43,6 @@ export async function processesIn(folder: string): Promise<ProcessId[]> {
 }
 
 /**
- * Whether criu lives in a restore from `images`: it is the runtime's child (whatever title it gives itself), and what it restores is not.
- */
-export async function criuLives(images: string): Promise<boolean> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const runtimes = new Set((await Promise.all(pids.map(async (pid) => {
-    const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
-    return words.includes('restore') && words.some((word) => word === images || word.endsWith(`=${images}`)) ? [pid] : [];
-  }))).flat());
-  const children = await Promise.all(pids.map(async (pid) => {
-    const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-    const [state, parent = ''] = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return text !== '' && state !== 'Z' && state !== 'X' && runtimes.has(parent);
-  }));
-  return children.includes(true);
-}
-
-/**
  * Waits until nobody works on `folder` any more: criu, asked to stop or orphaned, cures the processes that it looked into before it
  * ends, so it gets its time. What is still there after that is killed.
  * @param idleMs also what neither it nor anything that it started has done anything for so long: it hangs

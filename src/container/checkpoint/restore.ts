@@ -25,7 +25,6 @@ import { beginStep, cleanupStep } from '../steps.js';
 import { makeGroups } from './cgroup-groups.js';
 import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
 import { saysResumed, wordsOf } from './criu-log.js';
-import { whileCriuLives } from './criu-watch.js';
 import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { rootFsPaths } from '../storage/root-fs.js';
@@ -129,7 +128,7 @@ async function restore(parts: HostParts, spec: ContainerSpec, what: Restore, ope
   try {
     // not to be given up half-way: it takes a second, and its end is clear
     const options = { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } };
-    return await whileCriuLives(paths, (signal) => startMonitor(parts.options.conmon, parts.runc, options, signal));
+    return await startMonitor(parts.options.conmon, parts.runc, options);
   } catch (error) {
     if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
     throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });

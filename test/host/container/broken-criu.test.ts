@@ -160,31 +160,6 @@ for (const [times, outcome] of [[1, /^suspended$/], [100, /^SUSPEND_FAILED: .*Un
   });
 }
 
-real('criu is killed in the middle of a restore: that is noticed, and the container stays suspended', async (t) => {
-  const { bed } = t.context;
-  const spec = await boot(bed);
-  t.is(await suspend(bed.host, spec), 'suspended');
-  const log_ = join(bed.options.instancesPath, spec.id, 'checkpoint/work/restore.log');
-  // when it has begun its log it stands still, and is killed; the runtime waits for ever, as for one whose processes hold its pipes
-  const killed = `case " $(tr '\\0' ' ' </proc/$PPID/cmdline) " in *' restore '*) ;; *) exec $real "$@";; esac
-[ -e ${bed.options.runPath}/asked ] || { touch ${bed.options.runPath}/asked; exec $real "$@"; }
-sleep 1000 & disown
-echo '(00.000001) Version: 4.2' >${log_}
-sleep 0.8
-kill -9 $$`;
-  await withCriu(bed, await wrapper(killed), async (host) => {
-    const began = performance.now();
-    const error = await t.throwsAsync(operate((operation) => host.resume(spec.id, operation)), { name: 'RESUME_FAILED' });
-    t.log(`${Math.round(performance.now() - began)} ms: ${error?.message}`);
-    t.is((error?.cause as { readonly code?: string }).code, 'RUNTIME_FAILED', 'by looking at it, not by the end of its time');
-    t.is((await host.view(spec.id)).state, 'suspended');
-  });
-  await operate((operation) => bed.host.resume(spec.id, operation));
-  t.deepEqual(await missing(bed, spec), []);
-  await operate((operation) => bed.host.destroy(spec.id, operation));
-  t.deepEqual(await leftOvers(bed, spec), []);
-});
-
 real('the service dies while criu hangs in a restore: the next one takes it for what it is, and the container stays suspended', async (t) => {
   const { bed } = t.context;
   const spec = await boot(bed);
