@@ -9,8 +9,9 @@ import { commands, isForeign, usage } from './cli/commands.js';
 
 // compiling the schemas would let the young generation grow for good: 13 MB that an idle host never needs again
 setFlagsFromString('--semi-space-growth-factor=1');
-// what runs a few times at the start would be optimised, on other threads, whose memory never comes back: 8 MB; loops still are, some milliseconds later
-setFlagsFromString('--interrupt-budget=1000000');
+// what runs a few times at the start would be optimised, on other threads, whose memory never comes back: 8 MB; loops still are, some
+// milliseconds later. Later Nodes' V8 does not know the flag, and would say so on every command's stderr
+if (process.versions.node.startsWith('20.')) setFlagsFromString('--interrupt-budget=1000000');
 
 async function main(argv: readonly string[]): Promise<number> {
   const { sources, overrides, rest } = readArguments(argv, isForeign);
