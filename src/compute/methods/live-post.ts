@@ -62,7 +62,8 @@ async function takeOver(compute: Compute, { context, instance, uuid, operation }
   }
 }
 
-async function dropDeleted(compute: Compute, { uuid, operation }: Pick<InstanceCall, 'uuid' | 'operation'>): Promise<void> {
+/** Ends a container that came for a server that is deleted. */
+export async function dropDeleted(compute: Compute, { uuid, operation }: Pick<InstanceCall, 'uuid' | 'operation'>): Promise<void> {
   operation.log.warn('the server is deleted: its container, which has just come, ends');
   compute.tracker.moved(uuid);
   await compute.containers.destroy(uuid, operation);

@@ -286,6 +286,27 @@ test('the destination dies when the container is there: its next start takes the
   t.deepEqual([live.it.row['host'], live.it.row['task_state'], live.places, live.ports], [other, null, moved.places, moved.ports]);
 });
 
+test('the source is lost when the destination has it: the destination takes the server over by itself', async (t) => {
+  const live = await LiveHosts.begin({ liveLookMs: 10 });
+  const death = dies(live, 'haul.committed');
+  void live.migrate();
+  await death;
+  while (live.it.row['host'] !== other || live.at(other).compute.locks.held(uuid)) await sleep(5);
+  t.deepEqual([live.it.row['task_state'], (live.places as string[])[1], live.ports], [null, moved.places[1], moved.ports]);
+  await live.restart(host); // it comes back, with its copy of the container
+  t.is(live.it.migration['status'], 'completed');
+});
+
+test('the source is lost, and the server deleted: its container at the destination ends', async (t) => {
+  const live = await LiveHosts.begin({ liveLookMs: 10 });
+  const death = dies(live, 'haul.committed');
+  void live.migrate();
+  await death;
+  live.it.row['deleted'] = true;
+  while (live.at(other).containers.made.has(uuid)) await sleep(5);
+  t.is((live.places as string[])[1], '- 0');
+});
+
 test('an undecided haul: the server is left alone until it is settled, and recovered then', async (t) => {
   const live = await LiveHosts.begin();
   const death = dies(live, 'haul.offered');
