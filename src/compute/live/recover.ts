@@ -25,18 +25,23 @@ async function migrations(compute: Compute, context: WireContext, filters: Recor
 }
 
 /**
- * A server of this host whose task is `migrating`, under its lock.
- * @returns what is left to do at the destination, which may not be there: not to be waited for
+ * A server of this host whose task is `migrating`, or that is being deleted, under its lock.
+ * @returns `open` if its destination has not said yet who has it: nothing may be done to it; or what is left to do at the
+ *   destination, which may not be there: not to be waited for
  */
-export async function recoverMigrating(compute: Compute, context: WireContext, instance: NovaObject): Promise<(() => Promise<void>) | undefined> {
+export async function recoverMigrating(compute: Compute, context: WireContext, instance: NovaObject): Promise<'open' | (() => Promise<void>) | undefined> {
   const uuid = uuidOf(instance);
+  const fate = await compute.hauls.fate(uuid);
+  if (fate === 'open') return 'open';
+  const deleting = instance.text('task_state') === 'deleting';
   const [migration] = (await migrations(compute, context, { instance_uuid: uuid, source_compute: compute.settings.host })).toReversed();
   if (!migration) {
+    if (deleting) return undefined;
     instance.set('task_state', null);
     await compute.conductor.saveInstance(context, instance, { taskState: ['migrating'] });
     return undefined;
   }
-  if ((await compute.hauls.fate(uuid)) === 'there' && migration.text('dest_compute')) {
+  if (fate === 'there' && migration.text('dest_compute')) {
     compute.log.warn({ instance: uuid }, 'a live migration was cut short after its haul: completing it');
     return () => compute.operations.run({ name: 'complete_live_migration', instance: uuid }, (operation) => postLiveMigration(compute, { context, instance, migration, blockMigration: null, signal: operation.signal }));
   }
@@ -65,12 +70,18 @@ export async function recoverMoved(compute: Compute, context: WireContext): Prom
   }
 }
 
-/** It has been taken over: only the migration does not know. */
+/** A server that was hauled away from here, and is not this host's any more: its migrations end. */
+export async function leaveMoved(compute: Compute, context: WireContext, uuid: string): Promise<void> {
+  for (const migration of await migrations(compute, context, { instance_uuid: uuid, source_compute: compute.settings.host })) await leave(compute, context, uuid, migration);
+}
+
+/** It has been taken over, or deleted: only the migration does not know. */
 async function leave(compute: Compute, context: WireContext, uuid: string, migration: NovaObject): Promise<void> {
   const instance = await storedInstance(compute, context, uuid);
-  if (!instance || instance.text('host') === compute.settings.host || instance.text('host') !== migration.text('dest_compute')) return;
+  if (instance && (instance.text('host') === compute.settings.host || instance.text('host') !== migration.text('dest_compute'))) return;
+  if ((await compute.hauls.fate(uuid)) === 'open') return; // looked at again when it is settled
   await compute.placement.deleteAllocations(migration.text('uuid') ?? '');
-  await setStatus(compute, context, migration, 'completed');
+  await setStatus(compute, context, migration, instance ? 'completed' : 'error');
 }
 
 /**

@@ -307,21 +307,64 @@ test('the source is lost, and the server deleted: its container at the destinati
   t.is((live.places as string[])[1], '- 0');
 });
 
-test('an undecided haul: the server is left alone until it is settled, and recovered then', async (t) => {
-  const live = await LiveHosts.begin();
-  const death = dies(live, 'haul.offered');
+const undecided = async (step: string): Promise<{ live: LiveHosts; settle: () => void }> => {
+  const live = await LiveHosts.begin({ liveLookMs: 10 });
+  const death = dies(live, step);
   void live.migrate();
   await death;
   let settle!: () => void;
   const settled = new Promise<void>((resolve) => { settle = resolve; });
   await live.restart(host, new Map([[uuid, settled]]));
+  return { live, settle };
+};
+
+test('an undecided haul: the server is left alone until it is settled, and recovered then', async (t) => {
+  const { live, settle } = await undecided('haul.offered');
   t.true(live.at(host).compute.locks.held(uuid));
   t.is(live.it.row['task_state'], 'migrating');
+  settle(); // the asking has ended, but nothing is known
+  await sleep(100);
+  t.true(live.at(host).compute.locks.held(uuid));
+  t.deepEqual([live.it.row['task_state'], live.it.migration['status'], live.w.steps.count('cast rollback_live_migration_at_destination')], ['migrating', 'running', 0]);
   live.hauls(host).open.clear();
-  settle();
   while (live.it.row['task_state'] !== null || live.it.migration['status'] === 'running') await sleep(5);
   t.deepEqual(all(live), stayed('error'));
 });
+
+test('an undecided haul of a server that the destination takes over meanwhile: the migration is completed, its allocation goes', async (t) => {
+  const { live, settle } = await undecided('haul.committed');
+  while (live.it.row['host'] !== other) await sleep(5);
+  live.at(host).containers.made.delete(uuid);
+  live.hauls(host).open.clear();
+  settle();
+  while (live.it.migration['status'] === 'running') await sleep(5);
+  t.deepEqual([live.it.migration['status'], live.held], ['completed', moved.held]);
+});
+
+test('an undecided haul of a server that is deleted meanwhile: the migration ends, its allocation goes', async (t) => {
+  const { live, settle } = await undecided('haul.offered');
+  live.it.row['deleted'] = true;
+  live.w.placement.allocations.delete(uuid);
+  live.hauls(host).open.clear();
+  settle();
+  while (live.it.migration['status'] === 'running') await sleep(5);
+  t.deepEqual([live.it.migration['status'], live.held], ['error', {}]);
+});
+
+for (const [step, status] of [['haul.copy', 'error'], ['haul.gone', 'completed']] as const) {
+  test(`the source dies at ${step}, and the server is deleted: its next start ends the migration too`, async (t) => {
+    const live = await LiveHosts.begin();
+    const death = dies(live, step);
+    void live.migrate();
+    await death;
+    live.it.row['task_state'] = 'deleting';
+    await live.restart(host);
+    while (live.it.row['deleted'] !== true || live.at(host).compute.locks.held(uuid)) await sleep(5);
+    await live.it.settled();
+    t.deepEqual([live.it.migration['status'], live.held, live.places], [status, {}, ['- 0', '- 0']]);
+    t.is(live.hauls(other).expected(uuid), undefined);
+  });
+}
 
 test('a stop of the service cancels what waits', async (t) => {
   const live = await LiveHosts.begin();
