@@ -35,7 +35,7 @@ export async function liveMigration(compute: Compute, call: InstanceCall): Promi
   const migration = migrationOf(call);
   const { context, instance, uuid, args } = call;
   const record = new MigrationRecord(compute, context, migration, instance);
-  const entry = compute.live.enter(uuid);
+  const entry = compute.live.enter(uuid, migration.number('id'));
   const live: Live = { call, migration, record, entry, destination: String(args['dest'] ?? migration.text('dest_compute') ?? '') };
   migration.load('dest_compute', live.destination);
   const data = migrateDataOf(args, call.method);
