@@ -43,7 +43,8 @@ export async function recoverMigrating(compute: Compute, context: WireContext, i
   }
   if (fate === 'there' && migration.text('dest_compute')) {
     compute.log.warn({ instance: uuid }, 'a live migration was cut short after its haul: completing it');
-    return () => compute.operations.run({ name: 'complete_live_migration', instance: uuid }, (operation) => postLiveMigration(compute, { context, instance, migration, blockMigration: null, signal: operation.signal }));
+    return () => compute.operations.run({ name: 'complete_live_migration', instance: uuid }, (operation) =>
+      insideWrappers(compute, { method: 'live_migration', wrappers: ['F'], context, instance }, () => postLiveMigration(compute, { context, instance, migration, blockMigration: null, signal: operation.signal })));
   }
   compute.log.warn({ instance: uuid }, 'a live migration was cut short: taking it back');
   await rollbackLiveMigration(compute, { context, instance, migration, prepared: migration.text('status') !== 'accepted' });

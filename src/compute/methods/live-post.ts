@@ -10,7 +10,7 @@ import { HaulierError, messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { NovaObject } from '../../nova/object.js';
 
-/** See above. Idempotent: the source asks until it has an answer, and this host does it by itself after a restart. @throws INSTANCE_NOT_FOUND if it is not here */
+/** See above. Idempotent: the source asks until it has an answer, and this host does it by itself after a restart. @throws LIVE_MIGRATION_LOST if it is not here */
 export async function postLiveMigrationAtDestination(compute: Compute, call: InstanceCall): Promise<void> {
   const { context, uuid, operation } = call;
   const { host } = compute.settings;
@@ -21,7 +21,7 @@ export async function postLiveMigrationAtDestination(compute: Compute, call: Ins
     return;
   }
   const source = instance.text('host') ?? '';
-  if ((await compute.containers.view(uuid)).state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: uuid });
+  if ((await compute.containers.view(uuid)).state === 'missing') throw new HaulierError('LIVE_MIGRATION_LOST', { instance: uuid, host });
   await bindHere(compute, { ...call, instance });
   faultPoint('live.bound');
   compute.notifier.instance('live_migration_post_dest.start', context, instance);
