@@ -146,7 +146,11 @@ async function activate(compute: Compute, { call, destination }: Live): Promise<
   }
 }
 
-/** @throws the reason, unless a user asked for it */
+/**
+ * The migration ends as `failed` also where its destination could not be prepared: Nova says `error` while it takes it back, and `failed`
+ * then (nova/compute/manager.py `_cleanup_pre_live_migration`, `_rollback_live_migration`).
+ * @throws the reason, unless a user asked for it
+ */
 async function giveUp(compute: Compute, { call, migration, record, entry }: Live, data: NovaObject, prepared: boolean, error: unknown): Promise<void> {
   const { context, instance, uuid } = call;
   await record.finish();

@@ -55,6 +55,7 @@ const refusals: [string, RegExp, (live: LiveHosts) => void][] = [
   ['a source of another kind', /of type QEMU/, (live) => { live.w.nova.nodes.find((node) => node['host'] === host)!['hypervisor_type'] = 'QEMU'; }],
   ['a server that ended', /is crashed on fake2, neither running nor paused/, (live) => { live.w.containers.made.get(uuid)!.state = 'crashed'; }],
   ['a server with templates', /templates/, (live) => { const made = live.w.containers.made.get(uuid)!; made.spec = { ...made.spec, templates: ['t'] }; }],
+  ['a quiesced server', /is quiesced/, (live) => { live.w.containers.quiesced.push(`frozen ${uuid}`); }],
   ['a server that criu cannot save', /cannot be frozen: uses io_uring/, (live) => { live.w.containers.verdict = async () => ({ freezable: false, findings: [{ code: 'io-uring', effect: 'blocks', passing: false, text: 'uses io_uring' }] }); }],
   ['hosts that share their instances_path', /share their instances_path/, (live) => { live.at(other).containers.moves.foreignMarks = live.w.containers.moves.marks; }],
   ['a destination that has something of it', /is on fake1 already/, (live) => { live.at(other).containers.put(uuid, 'stopped'); }],
