@@ -13,7 +13,7 @@ import { wasLazy } from '../../../src/container/checkpoint/page-daemon.js';
 import { checkpointPaths, type CheckpointPaths } from '../../../src/container/checkpoint/paths.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { criuProblem, leftOvers } from './checkpoint-kit.js';
-import { bootGuest, guestImageProblem, guestSystems, processList, shell, succeeds, untilAtRest, untilBooted, untilSettled } from './guest-systems.js';
+import { bootGuest, guestImageProblem, guestSystems, shell, succeeds, untilAtRest, untilBooted, untilSettled } from './guest-systems.js';
 import { makeBed, operate, until, type Bed } from './harness.js';
 
 const setting = '/proc/sys/vm/unprivileged_userfaultfd';
