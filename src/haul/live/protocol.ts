@@ -114,7 +114,7 @@ export async function settleSource(port: SourcePort, phase: SourcePhase, known?:
   try {
     await port.settled();
   } catch (error) {
-    if (isHaulierError(error)) return outcome; // told at the next start of the service: the destination keeps its record until then
+    if (isHaulierError(error)) return outcome; // told later: the destination keeps its record until then
     throw error;
   }
   await port.forget();
@@ -142,9 +142,9 @@ export interface DestinationPort {
   restore(): Promise<void>;
   /** True if it runs here. */
   runs(): Promise<boolean>;
-  /** Opens its ports and tells the network. Never throws: the haul is decided. */
+  /** Opens its ports, lets it go and tells the network. Never throws: the haul is decided, and what fails is tried again later. */
   open(): Promise<void>;
-  /** Nothing of it is left here. */
+  /** Nothing of it is left here. The connection has ended before. */
   discard(): Promise<void>;
 }
 
@@ -155,7 +155,7 @@ export class IncomingHaul {
   #stuck = false;
   readonly #result: Promise<Outcome>;
 
-  /** @param giveUp ends the connection, so that `receive` fails; @param running tells the source */
+  /** @param giveUp ends the connection, so that `receive` fails; idempotent; @param running tells the source */
   constructor(private readonly port: DestinationPort, private readonly giveUp: (error: Error) => void, private readonly running: () => void) {
     this.#result = this.#run();
     this.#result.catch(() => undefined);
@@ -177,6 +177,7 @@ export class IncomingHaul {
       await port.record('committed');
     } catch (error) {
       this.#stuck = true; // until it is known that nothing runs here
+      this.giveUp(error as Error); // first of all: the source need not stand frozen while all is taken away, and nothing more shall come
       await takeBack(port);
       this.#stuck = false;
       throw error;
