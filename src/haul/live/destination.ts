@@ -10,6 +10,7 @@ import { arrivedPid, letRun, mountArrival, prepareArrival, recordArrived, restor
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoint/facts.js';
 import { checkFiles, checkpointPaths, makeCheckpointFolders, type CheckpointMeta } from '../../container/checkpoint/images.js';
+import { killFrozen } from '../../container/checkpoint/dump.js';
 import { thaw } from '../../container/checkpoint/freezer.js';
 import { settle } from '../../container/checkpoint/in-flight.js';
 import { resumesLazily } from '../../container/checkpoint/lazy.js';
@@ -149,8 +150,10 @@ export class LiveDestination implements DestinationPort {
     const { parts } = this.context;
     const { instance } = this.haul;
     const paths = checkpointPaths(parts.store.paths(instance));
-    if (await lostPages(paths, true)) return false;
-    if (!(await wasResumed(paths))) await thaw(parts, instance); // criu may have been frozen in the group, and waits, or dies, no further
+    const lost = await lostPages(paths, true);
+    // criu may have been frozen in the group, and neither goes on nor dies there
+    if (!(await wasResumed(paths))) await (lost ? killFrozen : thaw)(parts, instance);
+    if (lost) return false;
     await settle(paths.folder, settleMs, parts.log);
     if (await lostPages(paths, true)) return false;
     this.#pid = await arrivedPid(parts, instance);

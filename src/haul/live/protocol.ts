@@ -25,11 +25,11 @@
  *
  *     source       preparing   thaws; the destination gives up by itself when the connection is gone
  *                  offered     stays frozen and asks the destination, for ever: `committed` goes on below, `aborted` thaws
- *                  committed   removes the copy
+ *                  committed   removes the copy; tries again every 15 s if that fails
  *                  gone        says `settled`
  *     destination  preparing   removes what came
  *                  restoring   the container runs: committed. It does not: removes it
- *                  committed   opens the ports; keeps the record until the source is settled
+ *                  committed   opens the ports and lets it go, again every 15 s if that fails; keeps the record until that is done and the source is settled
  *     A question about a haul that the destination does not know, or only prepares, is answered `aborted`, and from that moment on
  *     that haul cannot be restored any more.
  */
