@@ -62,11 +62,13 @@ export async function isQuiesced(parts: HostParts, id: string): Promise<boolean>
   return await readFile(markerOf(parts, id)).then(() => true, () => false);
 }
 
-/** Lets it go on, hook and all; one that was paused meanwhile stays so. Idempotent. A hook that fails is told in the log: nobody else can help it. */
+/** Lets it go on, hook and all; one that was paused meanwhile stays so, and one that is being dumped or hauled. Idempotent. A hook that fails is told in the log: nobody else can help it. */
 export async function unquiesce(parts: HostParts, id: string): Promise<void> {
   if (!(await isQuiesced(parts, id))) return;
   try {
-    if (!(await parts.store.running(id)) || (await parts.store.readState(id))?.wanted === 'paused') return;
+    const state = await parts.store.readState(id);
+    // what is being dumped, or leaves this host, stands still for that, and may run elsewhere
+    if (!(await parts.store.running(id)) || state?.wanted === 'paused' || (state !== undefined && state.phase !== 'ready')) return;
     await thaw(parts, id);
     await runHook(parts, id, 'thaw');
   } catch (error) {

@@ -39,8 +39,15 @@ export interface ExpectedLiveHaul extends ReceiveOptions {
 export class Hauler {
   readonly server: HaulServer;
   readonly #records: HaulRecords;
-  readonly #incoming = new Map<string, IncomingHaul>();
+  readonly #incoming = new Map<string, { readonly instance: string; readonly haul: IncomingHaul }>();
   readonly #stopping = new AbortController();
+  /** Instances that a haul takes away just now. */
+  readonly #leaving = new Set<string>();
+  /** Hauls away from here that somebody in this life of the service sees to. */
+  readonly #seen = new Set<string>();
+  /** Containers that are this host's and could not be let go yet. */
+  readonly #unopened = new Map<string, { open(): Promise<void> }>();
+  #again = false;
   /** Memory that is still coming for containers that run already. */
   readonly #owed = new Set<Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
@@ -62,13 +69,13 @@ export class Hauler {
     const open = new Map<string, Promise<void>>();
     const records = await this.#records.all();
     for (const record of records) {
-      const settled = this.#settle(record).catch((error: unknown) => {
+      const settled = (isStale(record, records) ? this.#records.remove(record.haul, 'source') : this.#settle(record)).catch((error: unknown) => {
         if (!this.#stopping.signal.aborted) this.log.error({ err: error, instance: record.instance }, `cannot end a haul that was cut short: ${messageOf(error)}`);
       });
       if (record.role === 'source' && (record.phase === 'offered' || record.phase === 'gone')) open.set(record.instance, settled);
       else await settled;
     }
-    this.#timer = setInterval(() => void this.#tellSettled(), tellMs);
+    this.#timer = setInterval(() => void this.#tryAgain(), tellMs);
     this.#timer.unref();
     return open;
   }
@@ -103,14 +110,18 @@ export class Hauler {
   /**
    * Hauls a running container to the peer, which expects it. Returns when it runs there and nothing of it is left here.
    * @param operation its signal aborts the haul, until the source has offered the container (it may run there from then on); later it does nothing
-   * @throws whatever stopped it: it goes on here. CANCELLED if the service stops while the outcome is open
+   * @throws whatever stopped it: it goes on here. INSTANCE_STATE if an earlier haul of it is not at its end. CANCELLED if the service stops while the outcome is open
    */
   async haul(instance: string, peer: Peer, token: string, operation: Operation, options: HaulOptions = {}): Promise<HaulResult> {
     const haul = { version: 1, role: 'source', haul: randomUUID(), instance, peer, secret: newToken() } as const;
+    if (this.#leaving.has(instance)) throw new HaulierError('INSTANCE_STATE', { instance, state: 'leaving', action: 'haul' });
+    this.#leaving.add(instance);
+    this.#seen.add(haul.haul);
     const tracker = new HaulTracker(options);
     const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation, tracker, options);
     tracker.start();
     try {
+      await this.#requireSettled(instance);
       const channel = await openHaul(this.settings, peer, { token, instance }, { rate: this.server.rate }, operation.signal);
       source.connect(channel);
       try {
@@ -120,6 +131,8 @@ export class Hauler {
         throw channel.abort((operation.signal.aborted && !isHaulierError(error) ? operation.signal.reason : error) as Error);
       }
     } finally {
+      this.#leaving.delete(instance);
+      this.#seen.delete(haul.haul);
       tracker.stop();
     }
     const { result } = tracker;
@@ -127,14 +140,39 @@ export class Hauler {
     return result;
   }
 
-  /** Destinations that could not be told yet that nothing is asked any more. */
-  async #tellSettled(): Promise<void> {
-    for (const record of await this.#records.all().catch(() => [])) {
-      if (record.role === 'source' && record.phase === 'gone') await this.#settle(record).catch(() => undefined);
+  /**
+   * A haul that is given up lets the container go on, which an earlier one may have offered: then it would run twice. What an earlier
+   * life left of one that was only prepared is forgotten, so that it cannot do so later.
+   */
+  async #requireSettled(instance: string): Promise<void> {
+    const records = (await this.#records.all()).filter((record) => record.role === 'source' && record.instance === instance && record.phase !== 'gone');
+    if (records.some(({ phase }) => phase !== 'preparing')) throw new HaulierError('INSTANCE_STATE', { instance, state: 'leaving', action: 'haul' });
+    for (const { haul } of records) await this.#records.remove(haul, 'source');
+  }
+
+  /** What could not be done when it was due: copies that are still to be removed, destinations that could not be told, containers that could not be let go. */
+  async #tryAgain(): Promise<void> {
+    if (this.#again) return;
+    this.#again = true;
+    for (const port of this.#unopened.values()) await port.open();
+    for (const { haul, instance } of await this.#records.all().catch(() => [])) {
+      const record = await this.#records.read(haul, 'source').catch(() => undefined); // as it is now: the others took their time
+      if ((record?.phase !== 'gone' && record?.phase !== 'committed') || this.#seen.has(haul)) continue;
+      await this.#settle(record).catch((error: unknown) => this.log.warn({ err: error, instance }, `cannot end a haul: ${messageOf(error)}`));
     }
+    this.#again = false;
   }
 
   async #settle(record: HaulRecord): Promise<void> {
+    this.#seen.add(record.haul);
+    try {
+      await this.#settled(record);
+    } finally {
+      this.#seen.delete(record.haul);
+    }
+  }
+
+  async #settled(record: HaulRecord): Promise<void> {
     await new Operation({ name: 'settle_haul', log: this.log, instance: record.instance }).run(async (operation) => {
       this.log.warn({ instance: record.instance, haul: record.haul, role: record.role, phase: record.phase }, 'a haul was cut short: ending it');
       if (record.role === 'source') {
@@ -142,7 +180,7 @@ export class Hauler {
         await settleSource(new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation), phase);
       } else {
         const { phase, ...haul } = record;
-        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch }, haul, operation, phase), phase);
+        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch, unopened: this.#unopened }, haul, operation, phase), phase);
       }
     });
   }
@@ -152,12 +190,13 @@ export class Hauler {
       const { haul, secret, facts } = await channel.receive(['begin'], operation.signal);
       const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret) } as const;
       if (this.#incoming.has(record.haul) || (await this.#records.read(record.haul, 'destination'))) throw new HaulierError('HAUL_PROTOCOL', { reason: 'a haul begins twice' });
-      const port = new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
+      await this.#endOlder(expected.instance);
+      const port = new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch, unopened: this.#unopened }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
       const incoming = new IncomingHaul(port, (error) => channel.abort(error), () => {
         settledStep(operation, 'haul.destination.running');
         if (!channel.signal.aborted) channel.send({ type: 'running' });
       });
-      this.#incoming.set(record.haul, incoming);
+      this.#incoming.set(record.haul, { instance: expected.instance, haul: incoming });
       try {
         const outcome = await incoming.result;
         await this.#untilPaid(port.finish());
@@ -169,6 +208,13 @@ export class Hauler {
         this.#incoming.delete(record.haul);
       }
     });
+  }
+
+  /** A haul of an instance that is still coming was given up by its source, where another one begins. @throws INSTANCE_STATE if it has come, HAUL_FAILED if it cannot be taken away */
+  async #endOlder(instance: string): Promise<void> {
+    for (const older of [...this.#incoming.values()].filter((each) => each.instance === instance)) {
+      if ((await older.haul.ask()) === 'committed') throw new HaulierError('INSTANCE_STATE', { instance, state: 'here already', action: 'receive' });
+    }
   }
 
   /** The service does not end before it, if it can help it. */
@@ -187,6 +233,7 @@ export class Hauler {
     if (known && !(sameToken(known.secret, secret) && isPeer(known.peer.host))) throw new HaulierError('HAUL_REFUSED', { reason: 'it is not this host\'s haul' });
     if (type === 'settled') {
       settledStep(new Operation({ name: 'answer', log: this.log }), 'haul.destination.settled');
+      if (this.#unopened.has(haul)) throw new HaulierError('HAUL_FAILED', { reason: 'the container could not be let go yet' }); // its record is needed for that; it is told again
       if (known?.phase === 'committed') await this.#records.remove(haul, 'destination');
       return channel.send({ type: 'answer' });
     }
@@ -195,7 +242,7 @@ export class Hauler {
 
   async #outcome(haul: string, known: HaulRecord | undefined): Promise<string> {
     const incoming = this.#incoming.get(haul);
-    if (incoming) return await incoming.ask();
+    if (incoming) return await incoming.haul.ask();
     const phase = known?.phase;
     if (phase === undefined) return 'aborted';
     if (phase === 'committed') return phase;
@@ -203,3 +250,7 @@ export class Hauler {
   }
 }
 
+/** A haul that never came to its offer, where a later one of the same instance did: to let the container go on is not its business any more. */
+export function isStale(record: HaulRecord, all: readonly HaulRecord[]): boolean {
+  return record.role === 'source' && record.phase === 'preparing' && all.some((other) => other.role === 'source' && other.instance === record.instance && (other.phase === 'offered' || other.phase === 'committed'));
+}

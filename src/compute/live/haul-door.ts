@@ -21,8 +21,12 @@ interface Expected { readonly migration: string; cancel(): void }
 export class HaulDoor implements LiveHauls {
   readonly #expected = new Map<string, Expected>();
   #hauler: Hauler | undefined;
+  #again: NodeJS.Timeout | undefined;
+  #listening: Promise<void> | undefined;
+  #stopped = false;
 
-  constructor(private readonly containers: LocalContainerHost, private readonly settings: HaulSettings, private readonly log: Log) {}
+  /** @param listenAgainMs a listener that cannot be had, its address is taken or not there yet, is tried again so often */
+  constructor(private readonly containers: LocalContainerHost, private readonly settings: HaulSettings, private readonly log: Log, private readonly listenAgainMs = 15_000) {}
 
   /** True if this host has what it takes. */
   get equipped(): boolean {
@@ -45,15 +49,26 @@ export class HaulDoor implements LiveHauls {
     this.#hauler = hauler;
     const open = await hauler.start();
     if (!this.equipped) this.log.info('containers do not move to or from this host: haul_ca, haul_cert and haul_key are not set');
-    else await hauler.listen().then(
-      () => this.log.info({ address: this.settings.address, port: hauler.server.port }, 'listening for hauls'),
-      (error: unknown) => this.log.error({ err: error }, `cannot listen for hauls: ${messageOf(error)}`),
-    );
+    else await (this.#listening = this.#listen(hauler));
     return open;
+  }
+
+  async #listen(hauler: Hauler): Promise<void> {
+    try {
+      await hauler.listen();
+      this.log.info({ address: this.settings.address, port: hauler.server.port }, 'listening for hauls');
+    } catch (error) {
+      this.log.error({ err: error }, `cannot listen for hauls: ${messageOf(error)}`);
+      if (this.#stopped) return;
+      this.#again = setTimeout(() => { this.#listening = this.#listen(hauler); }, this.listenAgainMs).unref();
+    }
   }
 
   /** Ends the listener. Hauls that are undecided go on at the next start. */
   async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#again);
+    await this.#listening;
     await this.#hauler?.stop();
   }
 

@@ -20,8 +20,9 @@ import { monitorOptions, writeBundle } from '../start.js';
 import { makeGroups, type GuestGroups } from './cgroup-groups.js';
 import { canStayFrozen, stayFrozen, stayFrozenOption } from './cgroup-image.js';
 import { haulCriuConfig, restoreCriuOptions } from './criu-options.js';
-import { keepCriuApart } from './criu-apart.js';
+import { keepCriuApart, parentFrozen, requireOwnFreeze, thawParent } from './criu-apart.js';
 import { wordsOf } from './criu-log.js';
+import { killFrozen } from './dump.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, ownImages } from './images.js';
 import { criuMark } from './in-flight.js';
@@ -81,13 +82,19 @@ export async function restoreArrival(parts: HostParts, spec: ContainerSpec, memo
     `--work-path=${paths.work}`, ...(memory.lazy ? ['--lazy-pages'] : []),
   ];
   const over = new AbortController();
-  const apart = still ? keepCriuApart(parts.cgroups, cgroupsPath(parts, spec.id), paths.restoreLog, over.signal) : Promise.resolve();
+  const group = cgroupsPath(parts, spec.id);
+  const stoodStill = await parentFrozen(parts.cgroups, group);
+  const apart = still ? keepCriuApart(parts.cgroups, group, paths.restoreLog, over.signal) : Promise.resolve(true);
   apart.catch((error: unknown) => parts.log.warn({ err: error, instance: spec.id }, `cannot take criu out of the group that it freezes: ${messageOf(error)}`));
   try {
     if (memory.lazy) await startPageDaemon(parts, spec.id, paths, memory.elsewhere);
-    return await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(memory.bytes), environment: { [criuMark]: paths.folder } } });
+    const pid = await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(memory.bytes), environment: { [criuMark]: paths.folder } } });
+    over.abort();
+    if (!(await apart.catch(() => true))) await requireOwnFreeze(parts.cgroups, group);
+    return pid;
   } catch (error) {
-    await thaw(parts, spec.id).catch(() => undefined); // a frozen process does not die
+    await killFrozen(parts, spec.id).catch((failure: unknown) => parts.log.warn({ err: failure, instance: spec.id }, `after a failed restore: ${messageOf(failure)}`));
+    if (!stoodStill && (await parentFrozen(parts.cgroups, group))) await thawParent(parts.cgroups, group); // or no container of this host runs on
     await stayOrEnd(parts, spec, paths);
     if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
     throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });

@@ -155,8 +155,7 @@ export async function finishSuspend(parts: HostParts, spec: ContainerSpec, opera
   const { id } = spec;
   const running = await parts.store.running(id);
   cleanupStep(operation, 'container.suspend.kill');
-  for (const pid of cgroupPids(parts.cgroups, cgroupsPath(parts, id))) kill(pid); // all of them, frozen: none runs another instruction
-  await thaw(parts, id);
+  await killFrozen(parts, id);
   if (running && !(await waitGone(running, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'end the suspended container', reason: `process ${running.pid} survives SIGKILL` });
   cleanupStep(operation, 'container.suspend.runtime');
   await together(
@@ -167,6 +166,12 @@ export async function finishSuspend(parts: HostParts, spec: ContainerSpec, opera
   cleanupStep(operation, 'container.suspend.unmount');
   await parts.store.update(id, { phase: 'ready', wanted: 'suspended', suspendedFor: wantedBy, exit: undefined });
   cleanupStep(operation, 'container.suspend.recorded');
+}
+
+/** Kills every process of a container that stands frozen: none runs another instruction. A frozen one does not die, so it is thawed then. */
+export async function killFrozen(parts: HostParts, id: string): Promise<void> {
+  for (const pid of cgroupPids(parts.cgroups, cgroupsPath(parts, id))) kill(pid);
+  await thaw(parts, id);
 }
 
 function kill(pid: number): void {

@@ -5,12 +5,15 @@
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { HaulierError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { identify, isAlive, type ProcessId } from '../process.js';
 import { servesPages } from './page-daemon.js';
 
 const pollMs = 20;
 const lookMs = 500;
+/** SIGKILL does not end what is frozen, or waits for a disk that is gone. */
+const killedMs = 15_000;
 
 /** Name of the mark; its value is the checkpoint's folder. */
 export const criuMark = 'HAULIER_CHECKPOINT';
@@ -46,15 +49,18 @@ export async function processesIn(folder: string): Promise<ProcessId[]> {
  * Waits until nobody works on `folder` any more: criu, asked to stop or orphaned, cures the processes that it looked into before it
  * ends, so it gets its time. What is still there after that is killed.
  * @param idleMs also what neither it nor anything that it started has done anything for so long: it hangs
+ * @throws RUNTIME_FAILED if something survives that for `lastMs`
  */
-export async function settle(folder: string, timeoutMs: number, log?: Pick<Log, 'warn'>, idleMs = timeoutMs): Promise<void> {
+export async function settle(folder: string, timeoutMs: number, log?: Pick<Log, 'warn'>, idleMs = timeoutMs, lastMs = killedMs): Promise<void> {
   const end = performance.now() + timeoutMs;
   let done = '';
   let since = performance.now();
+  let killed: number | undefined;
   for (let working = await processesIn(folder); working.length > 0; working = await processesIn(folder)) {
     const now = await progressOf(working);
     if (now !== done) [done, since] = [now, performance.now()];
     const late = performance.now() >= end || performance.now() - since >= idleMs;
+    if (late && performance.now() - (killed ??= performance.now()) > lastMs) throw new HaulierError('RUNTIME_FAILED', { action: 'end what works on a checkpoint', reason: `processes ${working.map(({ pid }) => pid).join(', ')} survive SIGKILL` });
     if (late) log?.warn({ folder, processes: await Promise.all(working.map(({ pid }) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))) }, 'killing what still works on a checkpoint');
     for (const { pid } of late ? working : []) {
       try {

@@ -1,6 +1,7 @@
 /** The host that a running container comes to. */
 import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
@@ -9,9 +10,12 @@ import { arrivedPid, letRun, mountArrival, prepareArrival, recordArrived, restor
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoint/facts.js';
 import { checkFiles, checkpointPaths, makeCheckpointFolders, type CheckpointMeta } from '../../container/checkpoint/images.js';
+import { killFrozen } from '../../container/checkpoint/dump.js';
+import { thaw } from '../../container/checkpoint/freezer.js';
 import { settle } from '../../container/checkpoint/in-flight.js';
 import { resumesLazily } from '../../container/checkpoint/lazy.js';
 import { lostPages } from '../../container/checkpoint/page-daemon.js';
+import { wasResumed } from '../../container/checkpoint/restore.js';
 import { parseRestoreStats, readStatsFile } from '../../container/checkpoint/stats.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { announce } from '../../container/network/announce.js';
@@ -33,6 +37,9 @@ import { haulStep, settledStep } from './steps.js';
 
 /** How long a criu that another life of the service started may still take. */
 const settleMs = 60_000;
+/** A container that is this host's is let go in so many tries at once, so far apart; then on the timer of `Hauler`. */
+const openTries = 3;
+const openPauseMs = 200;
 
 /** What a destination works with. */
 export interface DestinationContext {
@@ -41,6 +48,8 @@ export interface DestinationContext {
   readonly settings: HaulSettings;
   /** Looks after a container from now on. */
   readonly watch: (id: string) => Promise<void>;
+  /** Hauls that are decided for this host, and whose container could not be let go yet: `open` is due again, and their records are kept. */
+  readonly unopened: Map<string, { open(): Promise<void> }>;
 }
 
 /** One haul, seen from its destination; also of one that an earlier life of the service began. */
@@ -50,6 +59,7 @@ export class LiveDestination implements DestinationPort {
   #pid: number | undefined;
   #meta: CheckpointMeta | undefined;
   #memory: MemoryReceiver | undefined;
+  #received: Promise<void> | undefined;
 
   /** @param from where it comes from; after a crash the phase that is on record: then only `settleDestination` works */
   constructor(private readonly context: DestinationContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, private readonly operation: Operation,
@@ -105,7 +115,7 @@ export class LiveDestination implements DestinationPort {
     const memory = await receiverFor({ parts, instance, channel, operation, policy, paths }, mode);
     this.#memory = memory;
     haulStep(operation, 'haul.destination.layer');
-    const received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
+    const received = this.#received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
     received.catch((error: Error) => channel.abort(error)); // so that the rounds end too
     await receiveRounds(channel, upper, viewPaths(folder).view, signal);
     haulStep(operation, 'haul.destination.mount');
@@ -140,6 +150,10 @@ export class LiveDestination implements DestinationPort {
     const { parts } = this.context;
     const { instance } = this.haul;
     const paths = checkpointPaths(parts.store.paths(instance));
+    const lost = await lostPages(paths, true);
+    // criu may have been frozen in the group, and neither goes on nor dies there
+    if (!(await wasResumed(paths))) await (lost ? killFrozen : thaw)(parts, instance);
+    if (lost) return false;
     await settle(paths.folder, settleMs, parts.log);
     if (await lostPages(paths, true)) return false;
     this.#pid = await arrivedPid(parts, instance);
@@ -152,25 +166,37 @@ export class LiveDestination implements DestinationPort {
   }
 
   async open(): Promise<void> {
+    const { operation, haul: { haul, instance }, context: { parts: { log }, unopened } } = this;
+    settledStep(operation, 'haul.destination.open');
+    for (let left = openTries; left > 0; await sleep(openPauseMs)) {
+      try {
+        await this.#letGo();
+        return void unopened.delete(haul);
+      } catch (error) {
+        log.error({ err: error, instance }, `${instance} is this host's, and cannot be let go: ${messageOf(error)}`);
+        if (--left === 0) return void unopened.set(haul, this);
+      }
+    }
+  }
+
+  /** Idempotent. @throws whatever keeps it from running, or its record or ports from telling so */
+  async #letGo(): Promise<void> {
     const { operation, context: { parts, watch } } = this;
     const { instance } = this.haul;
-    try {
-      settledStep(operation, 'haul.destination.open');
-      const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
-      await unmutePorts(spec?.vifs ?? [], parts.log);
-      if (state?.phase === 'arriving') {
-        const stands = this.#paused === true;
-        const pid = this.#pid ?? (await arrivedPid(parts, instance));
-        if (!(await lostPages(checkpointPaths(parts.store.paths(instance)), this.#memory === undefined))) await letRun(parts, instance, stands); // else it is ended as it stands
-        operation.log.info({ criu: await readStatsFile(join(checkpointPaths(parts.store.paths(instance)).work, 'stats-restore'), parseRestoreStats) }, 'restored');
-        await recordArrived(parts, instance, pid, { startedAt: this.#meta?.startedAt ?? state.startedAt, paused: stands });
-      }
-      void announce(parts, instance);
-      await watch(instance);
-      if (spec) await this.#tidy(spec);
-    } catch (error) {
-      parts.log.error({ err: error, instance: this.haul.instance }, `after a haul: ${messageOf(error)}`);
+    const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
+    if (!spec || !state || (state.phase !== 'arriving' && state.phase !== 'ready')) return; // it is being removed, or leaves: its ports are another's
+    const spoken = await unmutePorts(spec.vifs, parts.log);
+    if (state.phase === 'arriving') {
+      const stands = this.#paused === true;
+      const pid = this.#pid ?? (await arrivedPid(parts, instance));
+      if (!(await lostPages(checkpointPaths(parts.store.paths(instance)), this.#memory === undefined))) await letRun(parts, instance, stands); // else it is ended as it stands
+      operation.log.info({ criu: await readStatsFile(join(checkpointPaths(parts.store.paths(instance)).work, 'stats-restore'), parseRestoreStats) }, 'restored');
+      await recordArrived(parts, instance, pid, { startedAt: this.#meta?.startedAt ?? state.startedAt, paused: stands });
     }
+    void announce(parts, instance);
+    await watch(instance);
+    if (!spoken) throw new HaulierError('HAUL_FAILED', { reason: 'its ports are mute' });
+    await this.#tidy(spec).catch((error: unknown) => parts.log.error({ err: error, instance }, `after a haul: ${messageOf(error)}`));
   }
 
   /** What only the way here needed. */
@@ -184,10 +210,12 @@ export class LiveDestination implements DestinationPort {
     const { operation, context: { parts } } = this;
     const { instance } = this.haul;
     await this.#memory?.end();
+    await this.#received?.catch(() => undefined); // the connection has ended; what still writes would do so into a folder that is being removed
     const vifs = new Map<string, VifSpec>([...(this.#arrival?.spec.vifs ?? []), ...(await parts.plugger.plugged(instance))].map((vif) => [vif.id, vif]));
     const landed = await this.#hasLanded();
     if (landed) await destroyContainer(parts, instance, operation);
     else if (this.#arrival) await discardArrival(parts, this.#arrival);
+    if (!landed && (await parts.store.exists(instance))) return; // the ports are that one's
     if (!landed && vifs.size > 0) await parts.plugger.unplugAll(instance, [...vifs.values()]);
     await unmutePorts([...vifs.values()], parts.log);
   }

@@ -38,8 +38,15 @@ export async function mutePorts(vifs: readonly VifSpec[], signal?: AbortSignal):
   if (rules.length > 0) await nft(rules.join(''), signal);
 }
 
-/** Lets them speak, or takes away what is left of their rules when they are gone. Idempotent; never throws. */
-export async function unmutePorts(vifs: readonly VifSpec[], log: Log): Promise<void> {
-  if (vifs.length === 0) return;
-  await setLinks(vifs, true).then(() => nft(vifs.map(withoutTable).join(''))).catch((error: unknown) => log.error({ err: error }, `cannot open the ports of a container that was hauled: ${messageOf(error)}`));
+/** Lets them speak, or takes away what is left of their rules when they are gone. Idempotent; never throws. @returns false if it failed, which the log tells */
+export async function unmutePorts(vifs: readonly VifSpec[], log: Log): Promise<boolean> {
+  if (vifs.length === 0) return true;
+  try {
+    await setLinks(vifs, true);
+    await nft(vifs.map(withoutTable).join(''));
+    return true;
+  } catch (error) {
+    log.error({ err: error }, `cannot open the ports of a container that was hauled: ${messageOf(error)}`);
+    return false;
+  }
 }

@@ -25,11 +25,11 @@
  *
  *     source       preparing   thaws; the destination gives up by itself when the connection is gone
  *                  offered     stays frozen and asks the destination, for ever: `committed` goes on below, `aborted` thaws
- *                  committed   removes the copy
+ *                  committed   removes the copy; tries again every 15 s if that fails
  *                  gone        says `settled`
  *     destination  preparing   removes what came
  *                  restoring   the container runs: committed. It does not: removes it
- *                  committed   opens the ports; keeps the record until the source is settled
+ *                  committed   opens the ports and lets it go, again every 15 s if that fails; keeps the record until that is done and the source is settled
  *     A question about a haul that the destination does not know, or only prepares, is answered `aborted`, and from that moment on
  *     that haul cannot be restored any more.
  */
@@ -114,7 +114,7 @@ export async function settleSource(port: SourcePort, phase: SourcePhase, known?:
   try {
     await port.settled();
   } catch (error) {
-    if (isHaulierError(error)) return outcome; // told at the next start of the service: the destination keeps its record until then
+    if (isHaulierError(error)) return outcome; // told later: the destination keeps its record until then
     throw error;
   }
   await port.forget();
@@ -142,9 +142,9 @@ export interface DestinationPort {
   restore(): Promise<void>;
   /** True if it runs here. */
   runs(): Promise<boolean>;
-  /** Opens its ports and tells the network. Never throws: the haul is decided. */
+  /** Opens its ports, lets it go and tells the network. Never throws: the haul is decided, and what fails is tried again later. */
   open(): Promise<void>;
-  /** Nothing of it is left here. */
+  /** Nothing of it is left here. The connection has ended before. */
   discard(): Promise<void>;
 }
 
@@ -155,7 +155,7 @@ export class IncomingHaul {
   #stuck = false;
   readonly #result: Promise<Outcome>;
 
-  /** @param giveUp ends the connection, so that `receive` fails; @param running tells the source */
+  /** @param giveUp ends the connection, so that `receive` fails; idempotent; @param running tells the source */
   constructor(private readonly port: DestinationPort, private readonly giveUp: (error: Error) => void, private readonly running: () => void) {
     this.#result = this.#run();
     this.#result.catch(() => undefined);
@@ -177,6 +177,7 @@ export class IncomingHaul {
       await port.record('committed');
     } catch (error) {
       this.#stuck = true; // until it is known that nothing runs here
+      this.giveUp(error as Error); // first of all: the source need not stand frozen while all is taken away, and nothing more shall come
       await takeBack(port);
       this.#stuck = false;
       throw error;

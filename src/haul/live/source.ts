@@ -1,7 +1,7 @@
 /** The host that a running container leaves. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeAtomic } from '../../base/atomic.js';
-import { HaulierError } from '../../base/errors.js';
+import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
@@ -173,14 +173,18 @@ export class LiveSource implements SourcePort, SourceLink {
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
     if (spec && (state?.phase === 'departing' || hasAhead(checkpointPaths(parts.store.paths(instance))))) await goOn(parts, spec);
     await unmutePorts(spec?.vifs ?? [], parts.log);
-    await closeView(parts.store.paths(instance).folder, parts.log);
-    if (spec && state?.phase !== 'removing') await writeAtomic(parts.store.paths(instance).criuConfig, criuConfig);
+    try { // the record must go now that it runs: later a haul that is settled then may have offered it
+      await closeView(parts.store.paths(instance).folder, parts.log);
+      if (spec && state?.phase !== 'removing') await writeAtomic(parts.store.paths(instance).criuConfig, criuConfig);
+    } catch (error) {
+      parts.log.error({ err: error, instance }, `after a haul that was given up: ${messageOf(error)}`);
+    }
   }
 
   async remove(): Promise<void> {
     const { operation, context: { parts } } = this;
     const { instance } = this.haul;
-    if (!(await parts.store.exists(instance))) return;
+    if (!(await parts.store.exists(instance)) || (await this.#cameBack())) return;
     const spec = await this.#spec();
     await this.#memory?.end();
     settledStep(operation, 'haul.source.kill');
@@ -190,6 +194,12 @@ export class LiveSource implements SourcePort, SourceLink {
     await destroyContainer(parts, instance, operation);
     await unmutePorts(spec?.vifs ?? [], parts.log);
     settledStep(operation, 'haul.source.removed');
+  }
+
+  /** The copy was removed, which could not be put on record, and the container is here again since. */
+  async #cameBack(): Promise<boolean> {
+    const state = await this.context.parts.store.readState(this.haul.instance);
+    return state !== undefined && state.phase !== 'departing' && state.phase !== 'removing' && !(state.phase === 'ready' && state.wanted === 'suspended');
   }
 
   async pause(): Promise<void> {

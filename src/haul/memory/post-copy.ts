@@ -100,10 +100,8 @@ export class PostCopyReceiver implements MemoryReceiver {
     try {
       await relayPages(channel, 'destination', daemon);
     } catch (error) {
-      if (channel.signal.aborted) {
-        log.error({ err: error, instance }, `the memory of ${instance} is lost with its source: ${messageOf(error)}`);
-        await this.#stop();
-      }
+      log.error({ err: error, instance }, `the memory of ${instance} is lost with its source: ${messageOf(error)}`);
+      if (!daemon.readableEnded && !daemon.destroyed) await this.#stop(); // one that has ended before is its shell's business
     } finally {
       daemon.destroy();
     }

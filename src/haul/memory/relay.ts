@@ -1,6 +1,11 @@
 /** Carries criu's requests for pages, and the pages, between a socket of criu's and the haul's channel. Nothing listens for it on either host. */
 import type { Duplex, Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HaulierError } from '../../base/errors.js';
 import type { HaulChannel } from '../wire/channel.js';
+
+/** criu's page daemon asks for the end, is told that it is there, and ends: so long, and no longer, its pages may have ended before it. */
+const graceMs = 5000;
 
 /** Names of the two streams, each opened by the host that sends on it. */
 const streams = { source: { out: 'pages', in: 'page-requests' }, destination: { out: 'page-requests', in: 'pages' } } as const;
@@ -8,15 +13,20 @@ const streams = { source: { out: 'pages', in: 'page-requests' }, destination: { 
 /**
  * Relays until both directions have ended. The socket is not destroyed when the channel breaks: what its reader may think of that is the caller's to decide.
  * @param onBytes told what has gone out
- * @throws what broke it
+ * @throws what broke it; HAUL_LOST at the destination if the pages end and its socket does not: it is not told of their end, it would go on without them
  */
-export async function relayPages(channel: HaulChannel, side: keyof typeof streams, socket: Duplex, onBytes?: (bytes: number) => void): Promise<void> {
+export async function relayPages(channel: HaulChannel, side: keyof typeof streams, socket: Duplex, onBytes?: (bytes: number) => void, endMs = graceMs): Promise<void> {
   const names = streams[side];
   const out = channel.openStream(names.out);
   socket.on('error', () => undefined); // the pumps are told
   const back = channel.acceptStream(names.in);
   try {
-    await Promise.all([pump(socket, out, onBytes), back.then((incoming) => pump(incoming, socket))]);
+    const there = pump(socket, out, onBytes).then(() => out.end());
+    const here = back.then((incoming) => pump(incoming, socket));
+    await Promise.all([there, here.then(async () => {
+      if (side === 'destination') await requireEnd(there, endMs);
+      socket.end();
+    })]);
   } catch (error) {
     // the other side must not wait for somebody to read on
     out.destroy(error as Error);
@@ -30,5 +40,15 @@ async function pump(from: Readable, to: Writable, onBytes?: (bytes: number) => v
     await new Promise<void>((resolve, reject) => { to.write(chunk, (error) => (error ? reject(error) : resolve())); });
     onBytes?.(chunk.length);
   }
-  to.end();
+}
+
+async function requireEnd(work: Promise<unknown>, withinMs: number): Promise<void> {
+  const over = new AbortController();
+  const late = sleep(withinMs, undefined, { signal: over.signal }).then(() => { throw new HaulierError('HAUL_LOST', { reason: 'the pages end before all have come' }); });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    over.abort();
+    late.catch(() => undefined);
+  }
 }

@@ -18,8 +18,8 @@ const inittab = `::sysinit:/etc/init.d/rcS
 
 /** Port 7000: numbers. Port 7001: \`fill MIB\`, \`write MIB_PER_SECOND\`, \`sum\`. */
 const hold = `
-import hashlib, os, socket, threading, time
-parts, scratch, rate = [], bytearray(64 << 20), [0]
+import hashlib, mmap, os, socket, threading, time
+parts, scratch, rate, room = [], mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), [0], [64 << 20]
 known = None
 def total():
     sum = hashlib.sha256()
@@ -31,7 +31,7 @@ def numbers(peer):
         while True:
             n += 1
             peer.sendall(b"%d\\n" % n)
-            time.sleep(0.003)
+            time.sleep(0.002)
     except OSError: pass
 def commands(peer):
     global known
@@ -41,7 +41,9 @@ def commands(peer):
         known = total()
         peer.sendall(b"filled")
     elif word == "write":
-        rate[0] = int(value)
+        words = value.split()
+        rate[0] = int(words[0])
+        if len(words) > 1: room[0] = int(words[1]) << 20
         peer.sendall(b"writing")
     else: peer.sendall(b"whole" if total() == known else b"damaged")
     peer.close()
@@ -50,7 +52,7 @@ def write():
     while True:
         time.sleep(0.01)
         for _ in range(rate[0] * 256 // 100):
-            at = (at + 4096) % len(scratch)
+            at = (at + 4096) % room[0]
             scratch[at] = (scratch[at] + 1) % 256
 def serve(port, handle):
     with socket.create_server(("", port)) as server:

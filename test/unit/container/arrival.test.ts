@@ -1,6 +1,9 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import { frozenCgroups } from '../../../src/container/checkpoint/cgroup-image.js';
-import { isCriu } from '../../../src/container/checkpoint/criu-apart.js';
+import { isCriu, parentFrozen, requireOwnFreeze, thawParent } from '../../../src/container/checkpoint/criu-apart.js';
 import { Message, writeMessage } from '../../../src/container/checkpoint/protobuf.js';
 import { innerConnections } from '../../../src/container/verdict/sockets.js';
 
@@ -31,6 +34,28 @@ test('criu itself is told from its half-made processes by their PID namespace', 
   t.true(isCriu('Name:\tcriu\nUmask:\t0022\nNSpid:\t77\n'));
   t.false(isCriu('Name:\tcriu\nNSpid:\t78\t1\n'));
   t.false(isCriu('Name:\tsh\nNSpid:\t79\n'));
+});
+
+test('a restore ends frozen by the container\'s own group, and no other', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'haulier-freezer-'));
+  t.teardown(() => rmSync(root, { recursive: true, force: true }));
+  const layout = { pureCgroup2: false, unified: undefined, v1: new Map([['freezer', root]]), swapLimits: false };
+  mkdirSync(join(root, 'haulier/one'), { recursive: true });
+  const set = (group: string, own: string, state: string): void => {
+    writeFileSync(join(root, group, 'freezer.self_freezing'), `${own}\n`);
+    writeFileSync(join(root, group, 'freezer.state'), `${state}\n`);
+  };
+  set('haulier', '0', 'THAWED');
+  set('haulier/one', '1', 'FROZEN');
+  await t.notThrowsAsync(requireOwnFreeze(layout, '/haulier/one'));
+  set('haulier/one', '0', 'THAWED');
+  await t.throwsAsync(requireOwnFreeze(layout, '/haulier/one'), { code: 'RUNTIME_FAILED', message: /did not freeze it/ });
+  set('haulier', '1', 'FROZEN');
+  set('haulier/one', '0', 'FROZEN');
+  t.true(await parentFrozen(layout, '/haulier/one'));
+  await t.throwsAsync(requireOwnFreeze(layout, '/haulier/one'), { code: 'RUNTIME_FAILED', message: /above it/ });
+  await thawParent(layout, '/haulier/one');
+  t.is(readFileSync(join(root, 'haulier/freezer.state'), 'utf8'), 'THAWED');
 });
 
 const head = '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n';

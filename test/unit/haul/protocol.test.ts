@@ -163,7 +163,10 @@ class World {
       restore: () => call('restore', () => { this.destination = 'mute'; }, true),
       runs: () => call('runs?', () => this.destination === 'mute' || this.destination === 'open'),
       open: () => call('open', () => { this.destination = 'open'; }),
-      discard: () => call('discard', () => { this.destination = 'none'; }, true),
+      discard: () => call('discard', () => {
+        if (this.#connected) throw new Error(`it is taken away while the other side still waits for it\n${this.trail.join('\n')}`);
+        this.destination = 'none';
+      }, true),
     };
   }
 
@@ -176,9 +179,9 @@ class World {
     let stop: (error: Error) => void = () => undefined;
     const giveUp = new Promise<never>((_, reject) => { stop = reject; });
     giveUp.catch(() => undefined);
-    this.incoming = new IncomingHaul(this.destinationPort(0, restoreCame, giveUp), (error) => stop(error), () => running());
+    this.incoming = new IncomingHaul(this.destinationPort(0, restoreCame, giveUp), (error) => { stop(error); this.cut(); }, () => running());
     const haul = this.incoming;
-    haul.result.catch(() => this.cut()).finally(() => { if (this.incoming === haul && this.destinationRecord !== 'restoring') this.incoming = undefined; }).catch(() => undefined);
+    haul.result.catch(() => undefined).finally(() => { if (this.incoming === haul && this.destinationRecord !== 'restoring') this.incoming = undefined; }).catch(() => undefined);
     const link = {
       restore: async (): Promise<void> => {
         await this.call('source', 0, 'send restore', () => restore());
@@ -237,4 +240,15 @@ test('at most one runs it, it is never lost, and both sides come to an end', asy
   ), { includeErrorInReport: true, numRuns: Number(process.env['HAULIER_MODEL_RUNS'] ?? 500) });
   t.log(JSON.stringify(ends));
   t.true(ends.there > 20 && ends.here > 20, 'both ends were reached often');
+});
+
+test('a destination that fails ends the connection before it takes anything away', async (t) => {
+  const did: string[] = [];
+  const note = (what: string) => async (): Promise<void> => { did.push(what); };
+  const failing = new HaulierError('HAUL_FAILED', { reason: 'no' });
+  const haul = new IncomingHaul({
+    record: async (phase) => void did.push(phase), forget: note('forget'), receive: () => Promise.reject(failing), restore: note('restore'), runs: async () => false, open: note('open'), discard: note('discard'),
+  }, () => did.push('give up'), () => did.push('running'));
+  t.is(await t.throwsAsync(haul.result), failing);
+  t.deepEqual(did, ['preparing', 'give up', 'discard', 'forget']);
 });
