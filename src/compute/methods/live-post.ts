@@ -24,13 +24,13 @@ export async function postLiveMigrationAtDestination(compute: Compute, call: Ins
   if ((await compute.containers.view(uuid)).state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: uuid });
   await bindHere(compute, { ...call, instance });
   faultPoint('live.bound');
+  await tryDropBindings(compute, context, uuid, host, source); // before the record says that it is here: whoever dies after that is not asked again
   compute.notifier.instance('live_migration_post_dest.start', context, instance);
   await takeOver(compute, { ...call, instance });
   faultPoint('live.taken');
   compute.hauls.forget(uuid, compute.hauls.expected(uuid) ?? '');
   compute.tracker.moved(uuid);
   compute.tracker.update(uuid, instance);
-  await tryDropBindings(compute, context, uuid, host, source);
   await compute.containers.announce(uuid);
   compute.notifier.scheduler('update_instance_info', context, instance);
   compute.notifier.instance('live_migration_post_dest.end', context, instance);
