@@ -52,14 +52,18 @@ async function read(stream: AsyncIterable<Buffer | string>): Promise<string> {
 /** No service listens. */
 export class NoService extends Error {}
 
-/** Has the running service do a command. @throws NoService, Error with the service's words */
-export async function callService(runPath: string, name: string, args: Readonly<Record<string, unknown>>): Promise<unknown> {
+/**
+ * Has the running service do a command.
+ * @param signal for what may be given up; others take as long as they take
+ * @throws NoService, Error with the service's words, the signal's reason
+ */
+export async function callService(runPath: string, name: string, args: Readonly<Record<string, unknown>>, signal?: AbortSignal): Promise<unknown> {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    const sent = request({ socketPath: socketOf(runPath), path: `/${name}`, method: 'POST' }, resolve);
-    sent.once('error', (error: NodeJS.ErrnoException) => reject(error.code === 'ENOENT' || error.code === 'ECONNREFUSED' ? new NoService('the service does not run') : error));
+    const sent = request({ socketPath: socketOf(runPath), path: `/${name}`, method: 'POST', signal }, resolve);
+    sent.once('error', (error: NodeJS.ErrnoException) => reject(error.code === 'ENOENT' || error.code === 'ECONNREFUSED' ? new NoService('the service does not run') : signal?.aborted ? signal.reason : error));
     sent.end(JSON.stringify(args));
   });
-  const body = JSON.parse(await read(response)) as { result?: unknown; error?: string; advice?: string };
+  const body = JSON.parse(await read(response).catch((error: unknown) => { throw signal?.aborted ? signal.reason : error; })) as { result?: unknown; error?: string; advice?: string };
   if (response.statusCode !== 200) throw new Error([body.error ?? `status ${response.statusCode}`, body.advice].filter(Boolean).join('\n'));
   return body.result;
 }

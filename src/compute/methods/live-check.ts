@@ -88,6 +88,8 @@ export async function checkCanLiveMigrateSource(compute: Compute, call: Instance
 async function requireMovable(compute: Compute, uuid: string): Promise<void> {
   const [{ state }, spec] = await Promise.all([compute.containers.view(uuid), compute.containers.spec(uuid)]);
   if ((state !== 'running' && state !== 'paused') || !spec) throw refused(`the server is ${state} on ${compute.settings.host}, neither running nor paused`);
+  // its freeze hook has run, and nobody would end that at the destination
+  if (await compute.containers.isQuiesced(uuid)) throw refused('the server is quiesced: a snapshot of it is being made');
   if (spec.templates && spec.templates.length > 0) throw refused('a server with templates moves on its host only');
   const { findings } = await compute.containers.verdict(uuid);
   const reasons = findings.filter(({ effect, passing }) => effect !== 'loses' && !passing).map(({ text }) => text);
