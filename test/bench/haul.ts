@@ -1,30 +1,27 @@
 /**
  * A live haul beside the bare runc and criu commands (lib/bare-haul.ts) that do the same, between the same two hosts, in turns in one run.
- * `node dist/test/bench/haul.js [MIB]...` in a Haulier host. A line of JSON for each size of random memory, mode and guest (idle, or
+ * `node dist/test/bench/haul.js [MIB]...` in a Haulier host. A line of JSON for each size of random memory and guest (idle, or
  * writing to 4 MiB of its memory): medians in milliseconds, bytes that came over the wire, spread.
  *
  * Silence is the longest time in which a client outside, which gets a number every 2 ms on one TCP connection, hears nothing: the
  * one figure that both have in common to the last detail. It is the next retransmission after the true gap if that is longer than about 0.2 s.
  * Haulier's container is one more process (an init), has a user namespace and an overlay on a disk of its own; the bare one's files are in memory.
- * HAULIER_BENCH_ROUNDS: there and backs (5). HAULIER_BENCH_MODES: modes, comma-separated.
+ * Stop-and-copy only. HAULIER_BENCH_ROUNDS: there and backs (5).
  */
 import { rmSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { lazyDumpProblem, lazyProblem } from '../../src/container/checkpoint/lazy.js';
 import type { ContainerSpec, ImageSource } from '../../src/container/spec.js';
 import { makeHosts, type TestHost } from '../host/haul/hosts.js';
 import { askMemory, bootMemory, memoryImage } from '../host/haul/memory-guest.js';
 import { haul, NumberClient } from '../host/haul/numbers.js';
 import { Authority } from '../lib/certificates.js';
-import { BareContainer, type BareMode } from './lib/bare-haul.js';
+import { BareContainer } from './lib/bare-haul.js';
 import { median } from './lib/figures.js';
 
 const rounds = Number(process.env['HAULIER_BENCH_ROUNDS'] ?? 5);
-const modes = (process.env['HAULIER_BENCH_MODES'] ?? 'stop-and-copy,post-copy').split(',') as BareMode[];
 const sizes = process.argv.slice(2).map(Number);
-const setting = '/proc/sys/vm/unprivileged_userfaultfd';
+const mode = 'stop-and-copy';
 const [ours, bares] = [60, 70];
 
 interface Figures { readonly silence: number[]; readonly frozen: number[]; readonly total: number[]; readonly bytes: number[] }
@@ -46,7 +43,7 @@ async function watched(into: Figures, client: NumberClient, to: TestHost, work: 
   into.total.push(totalMs);
 }
 
-async function measure(a: TestHost, b: TestHost, bare: BareContainer, spec: ContainerSpec, row: { readonly mib: number; readonly mode: BareMode; readonly guest: 'idle' | 'writing' }): Promise<void> {
+async function measure(a: TestHost, b: TestHost, bare: BareContainer, spec: ContainerSpec, row: { readonly mib: number; readonly guest: 'idle' | 'writing' }): Promise<void> {
   const [theirs, mine] = [figures(), figures()];
   const clients = { bare: await NumberClient.open(`10.99.0.${bares}`, 7000), ours: await NumberClient.open(`10.99.0.${ours}`, 7000) };
   for (let round = 0; round < rounds * 2; round++) {
@@ -57,10 +54,10 @@ async function measure(a: TestHost, b: TestHost, bare: BareContainer, spec: Cont
       await askMemory(last, 'write 0');
       await sleep(300);
     };
-    await busy(bares, () => watched(theirs, clients.bare, to, () => bare.move(from, to, row.mode)));
+    await busy(bares, () => watched(theirs, clients.bare, to, () => bare.move(from, to)));
     await busy(ours, () => watched(mine, clients.ours, to, async () => {
-      const { result } = await haul(spec.id, from, to, { mode: row.mode });
-      if (result.mode !== row.mode) throw new Error(`${result.mode}: ${result.reason}`);
+      const { result } = await haul(spec.id, from, to, { mode });
+      if (result.mode !== mode) throw new Error(`${result.mode}: ${result.reason}`);
       return result;
     }));
   }
@@ -68,8 +65,8 @@ async function measure(a: TestHost, b: TestHost, bare: BareContainer, spec: Cont
   for (const last of [ours, bares]) if ((await askMemory(last, 'sum')) !== 'whole') throw new Error(`the memory of 10.99.0.${last} is damaged`);
   const [bareSilence, silence] = [median(theirs.silence), median(mine.silence)];
   process.stdout.write(`${JSON.stringify({
-    ...row, moves: rounds * 2, load: Number(loadavg()[0]?.toFixed(1)), bare: medians(theirs), haulier: medians(mine),
-    ratio: Number((silence / bareSilence).toFixed(2)), overMs: Math.round(silence - bareSilence), withinGoal: silence <= bareSilence * 1.15 + 30 && (row.mode !== 'post-copy' || silence < 200),
+    ...row, mode, moves: rounds * 2, load: Number(loadavg()[0]?.toFixed(1)), bare: medians(theirs), haulier: medians(mine),
+    ratio: Number((silence / bareSilence).toFixed(2)), overMs: Math.round(silence - bareSilence), withinGoal: silence <= bareSilence * 1.15 + 30,
     spread: { bare: theirs.silence.map(Math.round), haulier: mine.silence.map(Math.round) },
   })}\n`);
 }
@@ -82,7 +79,7 @@ async function measureSize(a: TestHost, b: TestHost, image: ImageSource, mib: nu
       if (tries > 100) throw new Error('the bare container does not answer');
       await sleep(200);
     }
-    for (const mode of modes) for (const guest of ['idle', 'writing'] as const) await measure(a, b, bare, spec, { mib, mode, guest });
+    for (const guest of ['idle', 'writing'] as const) await measure(a, b, bare, spec, { mib, guest });
   } finally {
     await bare.end([a, b]);
   }
@@ -90,14 +87,8 @@ async function measureSize(a: TestHost, b: TestHost, image: ImageSource, mib: nu
 }
 
 const authority = new Authority();
-const before = await readFile(setting, 'utf8');
-const postCopy = modes.includes('post-copy');
-if (postCopy) await writeFile(setting, '1');
-const criu = { criu: '/usr/sbin/criu' };
-const problem = postCopy ? (await lazyProblem(criu)) ?? (await lazyDumpProblem(criu)) : undefined;
-const { a, b, end } = await makeHosts(authority, { policy: { mode: 'stop-and-copy', permitPostCopy: postCopy } });
+const { a, b, end } = await makeHosts(authority, { policy: { mode, permitPostCopy: false } });
 try {
-  if (problem !== undefined) throw new Error(`no post-copy here: ${problem}`);
   const image = await memoryImage();
   for (const host of [a, b]) {
     await host.start();
@@ -105,7 +96,6 @@ try {
   }
   for (const mib of sizes.length > 0 ? sizes : [16, 128, 1024]) await measureSize(a, b, image, mib);
 } finally {
-  if (postCopy) await writeFile(setting, before);
   await end();
   rmSync(authority.folder, { recursive: true, force: true });
 }

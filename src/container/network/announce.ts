@@ -14,12 +14,14 @@ const timeoutMs = 10_000;
 /**
  * Announces every address of a container once, with ARP and neighbour discovery. Its ports must be wired, else nobody hears it. Does
  * nothing if it does not run. Never throws: a guest may have removed or renamed a device.
+ * @param known its PID 1, where that is not on record yet
  */
-export async function announce(parts: HostParts, id: string): Promise<void> {
+export async function announce(parts: HostParts, id: string, known?: number): Promise<void> {
   try {
-    const [spec, running] = await Promise.all([parts.store.readSpec(id), parts.store.running(id)]);
-    if (!spec || !running || spec.vifs.length === 0) return;
-    await run('nsenter', [`--net=/proc/${running.pid}/ns/net`, 'sh', script, ...spec.vifs.map((vif) => vif.guestDevice)], { timeoutMs });
+    const spec = await parts.store.readSpec(id);
+    const pid = known ?? (await parts.store.running(id))?.pid;
+    if (!spec || pid === undefined || spec.vifs.length === 0) return;
+    await run('nsenter', [`--net=/proc/${pid}/ns/net`, 'sh', script, ...spec.vifs.map((vif) => vif.guestDevice)], { timeoutMs });
   } catch (error) {
     parts.log.debug({ err: error, instance: id }, `cannot announce its addresses: ${messageOf(error)}`);
   }

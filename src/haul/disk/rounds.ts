@@ -4,8 +4,8 @@
  *
  *     source                                            destination
  *     sync, look
- *     message `round`: number, last; streams gone, archive, list ->   remove, unpack, make sockets, look
- *                                                       (but for the last: sync)
+ *     message `round`: number, last, names; streams gone, archive, list ->   remove, unpack, make sockets, look
+ *                                                       (but for the last: sync; that one is synced while the memory comes, before the commit)
  *                                                  <-   message `round-done`: names that are not as in the list
  *
  * After the last round no name may be wrong.
@@ -64,7 +64,7 @@ export class LayerSender {
     const { gone, changed } = difference(this.#before, manifest, this.#wrong);
     meter?.expected(changed.reduce((sum, { type, size }) => sum + nameBytes + (type === 'f' ? Number(size) : 0), text.length));
     const round = ++this.#round;
-    this.channel.send({ type: 'round', round, last });
+    this.channel.send({ type: 'round', round, last, names: gone.length + changed.length });
     await pipeline([Buffer.from(gone.join('\0'))], this.channel.openStream(`gone-${round}`), { signal });
     const counter = counted();
     const through = pipeline(counter, this.channel.openStream(`archive-${round}`), { signal });
@@ -80,8 +80,12 @@ export class LayerSender {
   }
 }
 
-/** Serves rounds until the last one. @param folder the empty layer to fill; @param scratch an empty folder on the same file system */
-export async function receiveRounds(channel: HaulChannel, folder: string, scratch: string, signal?: AbortSignal): Promise<void> {
+/**
+ * Serves rounds until the last one.
+ * @param folder the empty layer to fill; @param scratch an empty folder on the same file system
+ * @returns whether the last one, which is not synced here, has changed anything
+ */
+export async function receiveRounds(channel: HaulChannel, folder: string, scratch: string, signal?: AbortSignal): Promise<boolean> {
   for (;;) {
     const message = await channel.receive(['round'], signal);
     const last = message['last'] === true;
@@ -101,7 +105,7 @@ export async function receiveRounds(channel: HaulChannel, folder: string, scratc
     const copy = last && sockets.length > 0 ? (await scan(folder)).manifest : before.manifest;
     const wrong = mistakes(wanted, copy);
     channel.send({ type: 'round-done', count: wrong.length, wrong: wrong.slice(0, maxMistakes) });
-    if (last) return;
+    if (last) return message['names'] !== 0 || sockets.length > 0;
   }
 }
 

@@ -60,6 +60,8 @@ export class LiveDestination implements DestinationPort {
   #meta: CheckpointMeta | undefined;
   #memory: MemoryReceiver | undefined;
   #received: Promise<void> | undefined;
+  /** The last difference of the file system is on the disk: the source removes its own copy soon after the commit. */
+  #written = Promise.resolve();
 
   /** @param from where it comes from; after a crash the phase that is on record: then only `settleDestination` works */
   constructor(private readonly context: DestinationContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, private readonly operation: Operation,
@@ -117,7 +119,9 @@ export class LiveDestination implements DestinationPort {
     haulStep(operation, 'haul.destination.layer');
     const received = this.#received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
     received.catch((error: Error) => channel.abort(error)); // so that the rounds end too
-    await receiveRounds(channel, upper, viewPaths(folder).view, signal);
+    const differs = await receiveRounds(channel, upper, viewPaths(folder).view, signal);
+    if (differs) this.#written = parts.storage.flush(instance); // beside the memory's way and the restore
+    this.#written.catch(() => undefined);
     haulStep(operation, 'haul.destination.mount');
     const [, { meta, neighbours }] = await together(mountArrival(parts, instance, arrival.idBase), channel.receive(['images'], signal), received);
     haulStep(operation, 'haul.destination.memory');
@@ -142,6 +146,7 @@ export class LiveDestination implements DestinationPort {
     const elsewhere = this.#memory?.elsewhere;
     const lazy = elsewhere !== undefined || (await resumesLazily(parts, arrival.spec.id, meta));
     this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere });
+    await this.#written;
     if (elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
     settledStep(operation, 'haul.destination.restored');
   }
@@ -157,7 +162,11 @@ export class LiveDestination implements DestinationPort {
     await settle(paths.folder, settleMs, parts.log);
     if (await lostPages(paths, true)) return false;
     this.#pid = await arrivedPid(parts, instance);
-    return this.#pid !== undefined;
+    if (this.#pid === undefined) return false;
+    return await parts.storage.flush(instance).then(() => true, (error: unknown) => { // not known whether the earlier life of the service came so far
+      parts.log.error({ err: error, instance }, `giving up what came of a haul: its disk cannot be written: ${messageOf(error)}`);
+      return false;
+    });
   }
 
   /** It runs here: takes in what is still owed. Never throws. */
@@ -190,10 +199,10 @@ export class LiveDestination implements DestinationPort {
       const stands = this.#paused === true;
       const pid = this.#pid ?? (await arrivedPid(parts, instance));
       if (!(await lostPages(checkpointPaths(parts.store.paths(instance)), this.#memory === undefined))) await letRun(parts, instance, stands); // else it is ended as it stands
+      void announce(parts, instance, pid);
       operation.log.info({ criu: await readStatsFile(join(checkpointPaths(parts.store.paths(instance)).work, 'stats-restore'), parseRestoreStats) }, 'restored');
       await recordArrived(parts, instance, pid, { startedAt: this.#meta?.startedAt ?? state.startedAt, paused: stands });
-    }
-    void announce(parts, instance);
+    } else void announce(parts, instance);
     await watch(instance);
     if (!spoken) throw new HaulierError('HAUL_FAILED', { reason: 'its ports are mute' });
     await this.#tidy(spec).catch((error: unknown) => parts.log.error({ err: error, instance }, `after a haul: ${messageOf(error)}`));

@@ -1,7 +1,13 @@
-/** What a host remembers of its hauls: `<instances_path>/_hauls/<haul>.<role>`, durable before the step that it stands for is taken. */
-import { mkdir, readdir, rm } from 'node:fs/promises';
+/**
+ * What a host remembers of its hauls: `<instances_path>/_hauls/<haul>.<role>`, durable before the step that it stands for is taken.
+ *
+ * The container stands still while most of them are written, so that only the first one makes a file. The others change its last
+ * sector, where there is nothing but the phase: a disk writes a sector whole or not at all, and neither the file's length nor any folder
+ * changes, so that the file system's journal, and whatever else waits for it, need not go first.
+ */
+import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
+import { readJson, syncDirectory, writeAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import type { Peer } from '../client.js';
 import type { DestinationPhase, SourcePhase } from './protocol.js';
@@ -23,6 +29,17 @@ export type HaulRecord =
 
 const name = /^([0-9a-f-]{36})\.(source|destination)$/;
 
+/** The smallest sector that there is. */
+const sectorBytes = 512;
+
+/** JSON in whole sectors, padded with spaces: what stays, and in the last one what changes. */
+function textOf({ phase, ...rest }: HaulRecord): { readonly lasting: Buffer; readonly phase: Buffer } {
+  const { paused, ...lasting } = 'paused' in rest ? rest : { ...rest, paused: undefined };
+  const head = Buffer.from(`${JSON.stringify(lasting).slice(0, -1)},`);
+  const tail = `${JSON.stringify({ phase, paused }).slice(1, -1)}}`;
+  return { lasting: Buffer.concat([head, Buffer.alloc((sectorBytes - (head.length % sectorBytes)) % sectorBytes, ' ')]), phase: Buffer.from(`${tail.padEnd(sectorBytes - 1)}\n`) };
+}
+
 /** The records of one host. */
 export class HaulRecords {
   readonly #folder: string;
@@ -32,8 +49,20 @@ export class HaulRecords {
   }
 
   async write(record: HaulRecord): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    await writeJsonAtomic(this.#path(record.haul, record.role), record);
+    const path = this.#path(record.haul, record.role);
+    const { lasting, phase } = textOf(record);
+    const before = await readFile(path).catch(() => undefined);
+    if (before?.length !== lasting.length + phase.length || !before.subarray(0, lasting.length).equals(lasting)) {
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      return await writeAtomic(path, Buffer.concat([lasting, phase]));
+    }
+    const file = await open(path, 'r+');
+    try {
+      await file.write(phase, 0, phase.length, lasting.length);
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
   }
 
   /** @throws STATE_DAMAGED */

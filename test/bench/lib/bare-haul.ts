@@ -20,14 +20,11 @@ const criuOptions = '--tcp-established --file-locks --ext-unix-sk --manage-cgrou
 const mountTree = `mount -t overlay overlay -o lowerdir=${work}/lower,upperdir=${work}/upper,workdir=${work}/ovl ${work}/rootfs`;
 const port = (state: number): string => `bridge link set dev h-${name} state ${state}`;
 
-/** In which way the memory goes. */
-export type BareMode = 'stop-and-copy' | 'post-copy';
-
 /** One move, milliseconds. */
 export interface BareMove {
   /** From the freeze to the end of the restore. */
   readonly frozenMs: number;
-  /** Until all memory is there. */
+  /** Until it is announced. */
   readonly totalMs: number;
 }
 
@@ -66,22 +63,18 @@ export class BareContainer {
   }
 
   /** Moves it. Only what both hosts do between freeze and announcement counts: ports and namespace there are made before. @throws with criu's words */
-  async move(from: TestHost, to: TestHost, mode: BareMode): Promise<BareMove> {
+  async move(from: TestHost, to: TestHost): Promise<BareMove> {
     const { file, frozen } = freezerSwitch(await readCgroupLayout(), join(from.options.cgroupParent, name));
     await this.#plug(to);
     const { stdout: neighbours } = await sh(from, `ip netns exec ${name} ip neigh show dev eth0 | awk '/lladdr/{print "neigh replace " $1 " lladdr " $3 " dev eth0 nud stale"}'`);
     if (neighbours.trim() !== '') await sh(to, `ip netns exec ${name} ip -batch - <<X\n${neighbours}\nX`);
-    const lazy = mode === 'post-copy';
     const restored = sh(to, `cd ${work}
       socat -u -b 1048576 TCP-LISTEN:9998,bind=${to.address},reuseaddr STDOUT | tar xf - -b 2048
-      ${lazy ? `criu lazy-pages --page-server --address ${from.address} --port 9999 --images-dir img --work-dir img -o lazy.log & pages=$!
-      until [ -S img/lazy-pages.socket ]; do kill -0 $pages && sleep 0.002; done` : ''}
       ${mountTree}
-      ${runc} restore -d ${criuOptions} ${lazy ? '--lazy-pages' : ''} --bundle ${work} --image-path ${work}/img --work-path ${work}/img ${name} </dev/null >/dev/null 2>&1 || { grep Error img/restore.log >&2; exit 1; }
+      ${runc} restore -d ${criuOptions} --bundle ${work} --image-path ${work}/img --work-path ${work}/img ${name} </dev/null >/dev/null 2>&1 || { grep Error img/restore.log >&2; exit 1; }
       ${port(3)}
       date +%s%N
       ip netns exec ${name} arping -q -U -c 1 -w 1 -I eth0 10.99.0.${this.last} &
-      ${lazy ? 'wait $pages' : ''}
       date +%s%N`);
     restored.catch(() => undefined); // the source's words come first
     await sh(to, `until ss -Hltn 'sport = 9998' | grep -q .; do sleep 0.01; done`);
@@ -89,13 +82,8 @@ export class BareContainer {
     const { stdout: began } = await sh(from, `cd ${work}
       date +%s%N
       ${port(0)}; echo ${frozen} >${file}
-      ${lazy ? `mkfifo status; exec 7<>status; rm status
-      ${runc} checkpoint ${criuOptions} --lazy-pages --page-server ${from.address}:9999 --status-fd 8 --image-path ${work}/img --work-path ${work}/img ${name} >img.log 2>&1 8>&7 & dump=$!
-      head -c1 <&7 >/dev/null
-      ${send}
-      wait $dump`
-    : `${runc} checkpoint ${criuOptions} --image-path ${work}/img --work-path ${work}/img ${name} >img.log 2>&1 || { grep Error img/dump.log >&2; exit 1; }
-      ${send}`}`);
+      ${runc} checkpoint ${criuOptions} --image-path ${work}/img --work-path ${work}/img ${name} >img.log 2>&1 || { grep Error img/dump.log >&2; exit 1; }
+      ${send}`);
     const [runs = NaN, whole = NaN] = (await restored).stdout.trim().split('\n').map(Number);
     await this.#unplug(from);
     return { frozenMs: (runs - Number(began)) / 1e6, totalMs: (whole - Number(began)) / 1e6 };

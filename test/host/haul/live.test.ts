@@ -1,6 +1,8 @@
 /** A running container is hauled between two hosts, there and back, while a client outside keeps one TCP connection. */
 import anyTest, { type TestFn } from 'ava';
 import { rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { ImageSource } from '../../../src/container/spec.js';
 import { Authority } from '../../lib/certificates.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
@@ -95,6 +97,32 @@ real('an abort in any stage before it is offered leaves it running where it was,
   }
   const { result } = await haul(spec.id, a, b, { forceAt: 'copying' });
   t.is(result.rounds.filter(({ what, round }) => what === 'disk' && round > 0).length, 1);
+  await client.more(20);
+  client.close();
+  await b.tell({ do: 'destroy', id: spec.id });
+});
+
+real('a disk at the destination that does not take the last difference: it goes on at the source, nothing is left there', async (t) => {
+  const { a, b } = t.context;
+  const spec = await bootNumbers(a, t.context.image);
+  const client = await NumberClient.open('10.99.0.50', 7000);
+  t.teardown(() => client.close());
+  await client.more(50); // so that its disk is being written to
+  const count = await until('it counts', () => counted(a, spec.id));
+  const broken = join(b.options.runPath, 'broken-sync');
+  await b.inside('cp', '/usr/bin/sync', `${broken}.real`);
+  await writeFile(broken, `#!/bin/sh\ncase $* in */layer) echo 'sync: error syncing: Input/output error' >&2; exit 1; esac\nexec ${broken}.real "$@"\n`, { mode: 0o755 });
+  await b.inside('mount', '--bind', broken, '/usr/bin/sync');
+  try {
+    await t.throwsAsync(haul(spec.id, a, b), { message: /Input\/output error/ });
+  } finally {
+    await b.inside('umount', '/usr/bin/sync');
+  }
+  await until('it counts on', async () => (await counted(a, spec.id)) > count);
+  t.is((await a.view(spec.id)).state, 'running');
+  t.deepEqual(await b.traces(spec), []);
+  await client.more(20);
+  await haul(spec.id, a, b);
   await client.more(20);
   client.close();
   await b.tell({ do: 'destroy', id: spec.id });
