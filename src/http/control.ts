@@ -49,16 +49,18 @@ async function answer(commands: Commands, streams: Streams, incoming: IncomingMe
 }
 
 async function tell(response: ServerResponse, values: (signal: AbortSignal) => AsyncIterable<unknown>): Promise<void> {
+  const lines = jsonLines(response, values);
   response.writeHead(200, { 'content-type': 'application/x-ndjson' }).flushHeaders();
-  await pipeline(jsonLines(response, values), response).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error; });
+  await pipeline(lines, response).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error; });
 }
 
 /** Values as text, one a line, until `response` is over. */
 export function jsonLines(response: ServerResponse, values: (signal: AbortSignal) => AsyncIterable<unknown>): Readable {
   const over = new AbortController();
   response.once('close', () => over.abort());
+  const all = values(over.signal);
   return Readable.from((async function* () {
-    for await (const value of values(over.signal)) yield `${JSON.stringify(value)}\n`;
+    for await (const value of all) yield `${JSON.stringify(value)}\n`;
   })(), { objectMode: true, highWaterMark: 1 });
 }
 
