@@ -5,6 +5,7 @@ import { readArguments } from './base/config/arguments.js';
 import { loadConfig } from './base/config/load.js';
 import { isHaulierError, messageOf } from './base/errors.js';
 import { packageVersion } from './base/package-root.js';
+import { harmless } from './base/pretty.js';
 import { commands, isForeign, usage } from './cli/commands.js';
 
 // compiling the schemas would let the young generation grow for good: 13 MB that an idle host never needs again
@@ -29,15 +30,18 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stderr.write(`haulier: ${run}\n${usage()}`);
     return 2;
   }
-  return await run(await loadConfig({ sources, overrides }), (line) => void process.stdout.write(`${line}\n`));
+  if (name !== 'serve') process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1)); // `haulier ps | head`
+  return await run(await loadConfig({ sources, overrides }), (line) => void process.stdout.write(`${harmless(line)}\n`));
 }
 
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1)); // `haulier ps | head`
+// nothing ends because what it says cannot be written
+process.stdout.on('error', () => undefined);
+process.stderr.on('error', () => undefined);
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (error: unknown) => {
     const advice = isHaulierError(error) ? `\n${error.advice}` : '';
-    process.stderr.write(`haulier: ${messageOf(error)}${advice}\n`);
+    process.stderr.write(harmless(`haulier: ${messageOf(error)}${advice}\n`));
     process.exit(1);
   },
 );

@@ -19,6 +19,7 @@ export async function writeAtomic(path: string, data: string | Buffer, mode = 0o
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   const handle = await open(temporary, 'wx', mode);
   try {
+    await handle.chmod(mode); // whatever the umask says
     await handle.writeFile(data);
     await handle.sync();
   } catch (error) {

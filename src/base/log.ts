@@ -38,11 +38,12 @@ function hideKnown(text: string): string {
   return hidden;
 }
 
-/** A copy of `value` with everything that looks like a secret replaced by `***`. */
+/** A copy of `value` with everything that looks like a secret replaced by `***`, and what lies too deep to be looked into by `…`. */
 export function maskSecrets(value: unknown, depth = 0): unknown {
   if (typeof value === 'string') return hideKnown(value.replace(urlPassword, '$1***@'));
-  if (value === null || typeof value !== 'object' || depth > maxDepth) return value;
+  if (value === null || typeof value !== 'object') return value;
   if (value instanceof Error || value instanceof Date) return value;
+  if (depth > maxDepth) return '…';
   if (Array.isArray(value)) return value.map((item) => maskSecrets(item, depth + 1));
   return Object.fromEntries(
     Object.entries(value).map(([key, item]) => [

@@ -3,8 +3,8 @@
 const levels: Readonly<Record<number, readonly [string, number]>> = { 10: ['TRACE', 90], 20: ['DEBUG', 90], 30: ['INFO', 32], 40: ['WARNING', 33], 50: ['ERROR', 31], 60: ['CRITICAL', 35] };
 const own = new Set(['v', 'name', 'hostname', 'pid', 'level', 'time', 'msg', 'req', 'instance', 'op', 'err']);
 
-/** Nothing in a record may command the terminal. */
-const harmless = (text: string): string => text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '?');
+/** Text that others may have written, so that it cannot command the terminal: of control characters only tab and newline are left. */
+export const harmless = (text: string): string => text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '?');
 
 /** @param record as bunyan makes it, secrets masked already @param colour with colours */
 export function prettyLine(record: Readonly<Record<string, unknown>>, colour: boolean): string {

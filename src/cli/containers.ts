@@ -42,11 +42,18 @@ export async function findContainer(store: InstanceStore, word: string): Promise
   return found[0];
 }
 
-/** What the service works on now; nothing if it does not run. */
-export async function operationsOf(runPath: string): Promise<readonly OperationView[]> {
+const answerMs = 3000;
+
+/**
+ * What the service works on now; nothing if it does not run, or does not answer (stopped, or blocked by its disk).
+ * @param tell told why there is nothing
+ * @param patienceMs most that is waited for its answer
+ */
+export async function operationsOf(runPath: string, tell: (line: string) => void = (line) => void process.stderr.write(`${line}\n`), patienceMs = answerMs): Promise<readonly OperationView[]> {
   try {
-    return (await callService(runPath, 'operations', {})) as OperationView[];
-  } catch {
+    return (await callService(runPath, 'operations', {}, AbortSignal.timeout(patienceMs))) as OperationView[];
+  } catch (error) {
+    if (error instanceof Error && error.name === 'TimeoutError') tell(`haulier: the service has not answered within ${patienceMs / 1000} s: what it works on is not shown`);
     return []; // the containers are there without it
   }
 }

@@ -1,5 +1,4 @@
 /** `haulier`: runs the compute service until a signal ends it. */
-import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, isAbsolute, join } from 'node:path';
 import { haulCommands } from './haul-service.js';
@@ -8,6 +7,7 @@ import { computeSettings, containerOptions, haulSettings, messagingOptions, open
 import type { Config, LoadedConfig } from '../base/config/load.js';
 import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import { createLog, hideSecret, type Log } from '../base/log.js';
+import { openLogFile } from '../base/log-file.js';
 import type { OperationView } from '../base/operation.js';
 import { HaulDoor } from '../compute/live/haul-door.js';
 import { HaulTransport } from '../compute/moves/haul-transport.js';
@@ -29,7 +29,7 @@ export async function openLog(config: Config): Promise<Log> {
   if (!name) return createLog({ level, pretty });
   const path = folder && !isAbsolute(name) ? join(folder, name) : name;
   if (folder) await mkdir(folder, { recursive: true });
-  const out = createWriteStream(path, { flags: 'a', mode: 0o640 });
+  const out = await openLogFile(path);
   return stderr ? createLog({ level, pretty, also: out }) : createLog({ level, out });
 }
 

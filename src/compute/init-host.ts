@@ -2,6 +2,7 @@
  * Recovery at the start (nova/compute/manager.py `init_host`, `_init_instance`, contract D.5): what was half-done when the
  * service ended is finished, or given up so that the user can go on. Runs before any message is consumed.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compute, InstanceCall } from './compute.js';
 import { uuidOf } from './compute.js';
 import { isNova, recordFault } from './failure-report.js';
@@ -10,7 +11,7 @@ import { rebootInstance, startInstance, stopInstance, unpauseInstance } from './
 import { shelveOffloadInstance } from './methods/shelve.js';
 import { completeDeletion, deleteInstance } from './methods/terminate.js';
 import { abandonUnshelve } from './methods/unshelve.js';
-import { recoverMigrating, recoverMoved } from './live/recover.js';
+import { leaveMoved, recoverMigrating, recoverMoved } from './live/recover.js';
 import { storedInstance } from './moves/migration.js';
 import { recoverKept, recoverMove, recoverPrepared } from './moves/recover.js';
 import { isSharedWith } from './moves/shared-storage.js';
@@ -57,12 +58,17 @@ export async function initHost(compute: Compute, open: ReadonlyMap<string, Promi
   return list.objects();
 }
 
-/** Holds the server's lock until its haul is settled, and recovers it then. */
+/**
+ * Holds the server's lock until its haul is settled, and recovers it then.
+ * @param settled the end of the asking, which may have ended with nothing known: then it is looked at again, also when the service stops
+ */
 function whenSettled(compute: Compute, context: WireContext, uuid: string, settled: Promise<void>): void {
   void compute.locks.hold(uuid, async () => {
     await settled;
+    while ((await compute.hauls.fate(uuid)) === 'open') await sleep(compute.settings.liveLookMs, undefined, { ref: false });
     const instance = await storedInstance(compute, context, uuid);
-    if (instance?.text('host') === compute.settings.host) await compute.operations.run({ name: 'init_instance', instance: uuid }, (operation) => recover(compute, context, instance, operation));
+    if (instance?.text('host') !== compute.settings.host) await leaveMoved(compute, context, uuid);
+    else await compute.operations.run({ name: 'init_instance', instance: uuid }, (operation) => recover(compute, context, instance, operation));
   }).catch((error: unknown) => compute.log.error({ err: error, instance: uuid }, 'cannot recover the server after its haul'));
 }
 
@@ -94,7 +100,16 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
   const { state } = await compute.containers.view(uuid);
 
   if (await recoverMove(compute, context, instance, operation)) return;
-  if (task === 'deleting') return deleteInstance(compute, context, instance, operation);
+  if (task === 'deleting') {
+    const stored = await storedInstance(compute, context, uuid); // taking a migration back changes what it is given
+    const rest = stored && (await recoverMigrating(compute, context, stored));
+    if (rest === 'open') return whenSettled(compute, context, uuid, Promise.resolve());
+    if (!rest) return deleteInstance(compute, context, instance, operation);
+    return later(compute, uuid, async () => {
+      await rest();
+      await compute.operations.run({ name: 'terminate_instance', instance: uuid }, (again) => deleteInstance(compute, context, instance, again));
+    });
+  }
   if (vmState === 'soft-delete' || vmState === 'error') return;
   if (vmState === 'deleted') return completeDeletion(compute, context, instance);
   if (vmState === 'shelved_offloaded' && task === 'spawning') return abandonUnshelve(compute, context, instance, operation);
@@ -126,11 +141,16 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
   if (task === 'resuming') return again('resume_instance', resumeInstance);
   if (task === 'migrating') {
     const rest = await recoverMigrating(compute, context, instance);
-    // under the server's lock, but not in the way of the service's start
-    if (rest) void compute.locks.hold(uuid, rest).catch((error: unknown) => compute.log.error({ err: error, instance: uuid }, 'cannot complete a live migration'));
+    if (rest === 'open') return whenSettled(compute, context, uuid, Promise.resolve());
+    if (rest) later(compute, uuid, rest);
     return;
   }
   await settle(compute, context, instance, again, state);
+}
+
+/** The end of a live migration: under the server's lock, but not in the way of the service's start. */
+function later(compute: Compute, uuid: string, work: () => Promise<void>): void {
+  void compute.locks.hold(uuid, work).catch((error: unknown) => compute.log.error({ err: error, instance: uuid }, 'cannot complete a live migration'));
 }
 
 /** Shelving was cut short before its image was whole: a guest that ran runs again. */

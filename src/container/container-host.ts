@@ -107,6 +107,8 @@ export interface ContainerHost {
    * @throws INSTANCE_STATE, QUIESCE_FAILED: it goes on
    */
   quiesce(id: string, frozen: boolean, operation: Operation): Promise<void>;
+  /** True from a `quiesce` to its `unquiesce`. */
+  isQuiesced(id: string): Promise<boolean>;
   /** Lets a quiesced guest go on. Idempotent. */
   unquiesce(id: string): Promise<void>;
   /** Whether it could be suspended now, and what is in the way; it is not disturbed. @throws INSTANCE_NOT_FOUND, INSTANCE_STATE if it does not run */

@@ -21,7 +21,7 @@ import { LocalMoves } from './move/local-moves.js';
 import { announce } from './network/announce.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
-import { quiesce, unquiesce } from './quiesce.js';
+import { isQuiesced, quiesce, unquiesce } from './quiesce.js';
 import { reconcile } from './reconcile.js';
 import { SerialConsoles } from './serial-consoles.js';
 import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
@@ -226,6 +226,10 @@ export class LocalContainerHost implements ContainerHost {
       this.#log.warn({ instance: id }, `${id} was quiesced for ${this.#options.quiesceSeconds} s: it goes on`);
       void this.unquiesce(id);
     }, this.#options.quiesceSeconds * 1000).unref());
+  }
+
+  isQuiesced(id: string): Promise<boolean> {
+    return isQuiesced(this.parts, id);
   }
 
   async unquiesce(id: string): Promise<void> {

@@ -57,7 +57,8 @@ export async function quiesce(parts: HostParts, id: string, frozen: boolean, ope
   }
 }
 
-async function isQuiesced(parts: HostParts, id: string): Promise<boolean> {
+/** True from a `quiesce` to its end. */
+export async function isQuiesced(parts: HostParts, id: string): Promise<boolean> {
   return await readFile(markerOf(parts, id)).then(() => true, () => false);
 }
 

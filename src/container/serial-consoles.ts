@@ -30,11 +30,16 @@ interface Listener {
   readonly sessions: Set<Socket>;
   /** Steady-clock milliseconds at which each connection that was allowed, and has not come, is forgotten. */
   admitted: number[];
+  /** Steady-clock milliseconds before which no more refusals are logged. */
+  quietUntil: number;
 }
 
 /** A proxy connects at once after it has asked. */
-const admissionMs = 60_000;
+const admissionMs = 10_000;
 const maxAdmitted = 64;
+/** Whoever reaches the port could fill the log. */
+const quietMs = 60_000;
+const keepAliveMs = 60_000;
 
 /** The listeners of one host. */
 export class SerialConsoles {
@@ -60,7 +65,7 @@ export class SerialConsoles {
       for (const port of this.#candidates(before)) {
         const server = taken.has(port) ? undefined : await this.#listen(id, port);
         if (!server) continue;
-        this.#listeners.set(id, { server, port, sessions: new Set(), admitted: [] });
+        this.#listeners.set(id, { server, port, sessions: new Set(), admitted: [], quietUntil: 0 });
         await writeJsonAtomic(note, port);
         return port;
       }
@@ -112,14 +117,17 @@ export class SerialConsoles {
     const now = performance.now();
     const admitted = (listener?.admitted ?? []).filter((until) => until > now);
     if (!listener || admitted.length === 0) {
-      this.log.warn({ instance: id, from: socket.remoteAddress }, 'a connection to a serial console without a token that was validated: refused');
+      if (listener && listener.quietUntil <= now) {
+        listener.quietUntil = now + quietMs;
+        this.log.warn({ instance: id, from: socket.remoteAddress }, 'a connection to a serial console without a token that was validated: refused, as are others of the next minute');
+      }
       socket.destroy();
       return;
     }
     listener.admitted = admitted.slice(1);
     listener.sessions.add(socket);
     socket.once('close', () => listener.sessions.delete(socket));
-    socket.setKeepAlive(true, admissionMs); // a proxy that is gone without a word
+    socket.setKeepAlive(true, keepAliveMs); // a proxy that is gone without a word
     try {
       const line = await this.openLine(id);
       socket.once('close', () => line.end());

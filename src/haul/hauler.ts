@@ -1,7 +1,7 @@
 /** The door of this room: one host's hauls, out and in, from the service's start to its end. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HaulierError, messageOf } from '../base/errors.js';
+import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { Operation } from '../base/operation.js';
 import type { HostFacts } from '../container/checkpoint/facts.js';
@@ -124,7 +124,8 @@ export class Hauler {
       try {
         await runSource(source, source, doubt);
       } catch (error) {
-        throw channel.abort(error as Error);
+        // what was interrupted only says that it was; why, the signal knows
+        throw channel.abort((operation.signal.aborted && !isHaulierError(error) ? operation.signal.reason : error) as Error);
       }
     })).finally(() => tracker.stop());
     const { result } = tracker;

@@ -78,10 +78,14 @@ async function read(stream: AsyncIterable<Buffer | string>): Promise<string> {
 /** No service listens. */
 export class NoService extends Error {}
 
-/** Has the running service do a command. @throws NoService, Error with the service's words */
-export async function callService(runPath: string, name: string, args: Readonly<Record<string, unknown>>): Promise<unknown> {
-  const response = await ask(runPath, name, args);
-  const body = JSON.parse(await read(response)) as { result?: unknown; error?: string; advice?: string };
+/**
+ * Has the running service do a command.
+ * @param signal for what may be given up; others take as long as they take
+ * @throws NoService, Error with the service's words, the signal's reason
+ */
+export async function callService(runPath: string, name: string, args: Readonly<Record<string, unknown>>, signal?: AbortSignal): Promise<unknown> {
+  const response = await ask(runPath, name, args, signal);
+  const body = JSON.parse(await read(response).catch((error: unknown) => { throw signal?.aborted ? signal.reason : error; })) as { result?: unknown; error?: string; advice?: string };
   if (response.statusCode !== 200) throw refusal(response, body);
   return body.result;
 }
@@ -101,10 +105,10 @@ interface Refusal { readonly error?: string; readonly advice?: string }
 
 const refusal = (response: IncomingMessage, { error, advice }: Refusal): Error => new Error([error ?? `status ${response.statusCode}`, advice].filter(Boolean).join('\n'));
 
-async function ask(runPath: string, name: string, args: Readonly<Record<string, unknown>>): Promise<IncomingMessage> {
+async function ask(runPath: string, name: string, args: Readonly<Record<string, unknown>>, signal?: AbortSignal): Promise<IncomingMessage> {
   return await new Promise<IncomingMessage>((resolve, reject) => {
-    const sent = request({ socketPath: socketOf(runPath), path: `/${name}`, method: 'POST' }, resolve);
-    sent.once('error', (error: NodeJS.ErrnoException) => reject(error.code === 'ENOENT' || error.code === 'ECONNREFUSED' ? new NoService('the service does not run') : error));
+    const sent = request({ socketPath: socketOf(runPath), path: `/${name}`, method: 'POST', signal }, resolve);
+    sent.once('error', (error: NodeJS.ErrnoException) => reject(error.code === 'ENOENT' || error.code === 'ECONNREFUSED' ? new NoService('the service does not run') : signal?.aborted ? signal.reason : error));
     sent.end(JSON.stringify(args));
   });
 }

@@ -72,9 +72,12 @@ export class HaulDoor implements LiveHauls {
     return misfits(source.facts, await readHostFacts(this.containers.parts.options))[0];
   }
 
-  expect({ instance, migration, from, vifs }: ComingHaul): HaulTicket {
+  expect({ instance, migration, from, vifs, onArrival }: ComingHaul): HaulTicket {
     this.#expected.get(instance)?.cancel();
-    const { token, cancel } = this.#started.expect({ instance, peer: from, ttlMs: ticketMs, respec: (spec) => withVifs(spec, vifs) });
+    const { token, cancel } = this.#started.expect({
+      instance, peer: from, ttlMs: ticketMs, respec: (spec) => withVifs(spec, vifs),
+      onEnd: (end) => { if ('arrived' in end) onArrival(); },
+    });
     this.#expected.set(instance, { migration, cancel });
     return { token, address: this.settings.address, port: this.server.port };
   }

@@ -30,6 +30,8 @@ export interface ComingHaul {
   readonly from: Pick<Introduction, 'host' | 'address' | 'port'>;
   /** Its ports as they are plugged here; others it must not have. */
   readonly vifs: readonly VifSpec[];
+  /** Told when the container runs here. Must not throw. */
+  onArrival(): void;
 }
 
 /** Where the container is of a server that this host hauled away: it goes on here, the other host has it, or that is not known yet. */

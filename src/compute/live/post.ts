@@ -28,7 +28,7 @@ export interface Hauled {
   readonly signal: AbortSignal;
 }
 
-/** Completes it. @throws only the signal's reason */
+/** Completes it. @throws the signal's reason; the destination's failure if it has no container: then server and migration are in error */
 export async function postLiveMigration(compute: Compute, hauled: Hauled): Promise<void> {
   const { context, instance, migration, signal } = hauled;
   const uuid = uuidOf(instance);
@@ -50,21 +50,36 @@ export async function postLiveMigration(compute: Compute, hauled: Hauled): Promi
 }
 
 /** @returns the server as it is stored at its new host; undefined if it is deleted */
-async function handOver(compute: Compute, { context, instance, blockMigration, signal }: Hauled, destination: string): Promise<NovaObject | undefined> {
+async function handOver(compute: Compute, { context, instance, migration, blockMigration, signal }: Hauled, destination: string): Promise<NovaObject | undefined> {
   const uuid = uuidOf(instance);
   let now: NovaObject | undefined;
+  let lost: unknown;
   await untilDone(compute, uuid, `hand it over to ${destination}`, signal, async () => {
     try {
       await askToTakeOver(compute, context, destination, { instance, block_migration: blockMigration ?? null }, signal);
       now = await storedInstance(compute, context, uuid);
     } catch (error) {
-      if (signal.aborted || isNova(error, 'InstanceNotFound', 'UnexpectedDeletingTaskStateError')) return;
+      if (signal.aborted) return;
       // a destination that came back meanwhile does it by itself
       now = await storedInstance(compute, context, uuid);
-      if (now && now.text('host') !== destination && now.text('task_state') !== 'deleting') throw error;
+      if (!now || now.text('host') === destination || now.text('task_state') === 'deleting') return;
+      // a destination that knows of no such container: no asking brings it back
+      if (!isNova(error, 'InstanceNotRunning', 'InstanceNotFound')) throw error;
+      await loseIt(compute, context, now, migration);
+      lost = error;
     }
   });
+  if (lost !== undefined) throw lost;
   return now;
+}
+
+/** Nobody has the container, as far as is known: somebody has to look. */
+async function loseIt(compute: Compute, context: WireContext, instance: NovaObject, migration: NovaObject): Promise<void> {
+  instance.set('vm_state', 'error');
+  instance.set('task_state', null);
+  await compute.conductor.saveInstance(context, instance, { taskState: ['migrating'] });
+  await compute.placement.deleteAllocations(fieldOf(migration, 'uuid'));
+  await setStatus(compute, context, migration, 'error');
 }
 
 /** Again and again until it works. @param tries after so many it is left undone */

@@ -22,7 +22,7 @@ class Entry implements LiveEntry {
   #resolve!: () => void;
   holds = false;
 
-  constructor(private readonly queue: LiveQueue, private readonly uuid: string) {
+  constructor(private readonly queue: LiveQueue, private readonly uuid: string, readonly migration: number | undefined) {
     this.ended = new Promise((resolve) => { this.#resolve = resolve; });
   }
   get signal(): AbortSignal { return this.#cancel.signal; }
@@ -50,20 +50,21 @@ export class LiveQueue {
     this.#free = limit > 0 ? limit : Infinity;
   }
 
-  /** Enters at the end. @throws INSTANCE_BUSY if the instance is in it already */
-  enter(uuid: string): LiveEntry {
+  /** Enters at the end. @param migration its record's id @throws INSTANCE_BUSY if the instance is in it already */
+  enter(uuid: string, migration?: number): LiveEntry {
     if (this.#entries.has(uuid)) throw new HaulierError('INSTANCE_BUSY', { instance: uuid, operation: 'live_migration' });
-    const entry = new Entry(this, uuid);
+    const entry = new Entry(this, uuid, migration);
     this.#entries.set(uuid, entry);
     if (this.#closed) entry.cancel(this.#closed);
     return entry;
   }
 
-  /** Cancels the instance's migration. @returns its end, which may be another one than asked for; undefined if there is none */
-  cancel(uuid: string, reason: Error): Promise<void> | undefined {
+  /** Cancels the instance's migration. @param migration only that one @returns its end, which may be another one than asked for; undefined if there is none */
+  cancel(uuid: string, reason: Error, migration?: number): Promise<void> | undefined {
     const entry = this.#entries.get(uuid);
-    entry?.cancel(reason);
-    return entry?.ended;
+    if (!entry || (migration !== undefined && entry.migration !== migration)) return undefined;
+    entry.cancel(reason);
+    return entry.ended;
   }
 
   /** Wants the instance's migration over with. @returns false if none runs */

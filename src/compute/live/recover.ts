@@ -2,15 +2,19 @@
  * Live migrations that a crash of this service cut short. What became of the haul decides: the container is here, and the migration
  * is taken back; or it is at the destination, and the migration is completed. Each side does its own half (contract D.5).
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compute } from '../compute.js';
 import { uuidOf } from '../compute.js';
-import { postLiveMigrationAtDestination } from '../methods/live-post.js';
+import { dropDeleted, postLiveMigrationAtDestination } from '../methods/live-post.js';
 import { setStatus, storedInstance } from '../moves/migration.js';
 import { insideWrappers } from '../wrappers.js';
+import { cachedVifs } from '../network/info-cache.js';
+import { activateBindings } from './bindings.js';
 import { postLiveMigration } from './post.js';
 import { rollbackLiveMigration } from './rollback.js';
 import { messageOf } from '../../base/errors.js';
 import type { WireContext } from '../../messaging/types.js';
+import { adminContext } from '../../nova/context.js';
 import type { NovaObject } from '../../nova/object.js';
 
 const underWay = ['accepted', 'queued', 'preparing', 'running'];
@@ -21,20 +25,26 @@ async function migrations(compute: Compute, context: WireContext, filters: Recor
 }
 
 /**
- * A server of this host whose task is `migrating`, under its lock.
- * @returns what is left to do at the destination, which may not be there: not to be waited for
+ * A server of this host whose task is `migrating`, or that is being deleted, under its lock.
+ * @returns `open` if its destination has not said yet who has it: nothing may be done to it; or what is left to do at the
+ *   destination, which may not be there: not to be waited for
  */
-export async function recoverMigrating(compute: Compute, context: WireContext, instance: NovaObject): Promise<(() => Promise<void>) | undefined> {
+export async function recoverMigrating(compute: Compute, context: WireContext, instance: NovaObject): Promise<'open' | (() => Promise<void>) | undefined> {
   const uuid = uuidOf(instance);
+  const fate = await compute.hauls.fate(uuid);
+  if (fate === 'open') return 'open';
+  const deleting = instance.text('task_state') === 'deleting';
   const [migration] = (await migrations(compute, context, { instance_uuid: uuid, source_compute: compute.settings.host })).toReversed();
   if (!migration) {
+    if (deleting) return undefined;
     instance.set('task_state', null);
     await compute.conductor.saveInstance(context, instance, { taskState: ['migrating'] });
     return undefined;
   }
-  if ((await compute.hauls.fate(uuid)) === 'there' && migration.text('dest_compute')) {
+  if (fate === 'there' && migration.text('dest_compute')) {
     compute.log.warn({ instance: uuid }, 'a live migration was cut short after its haul: completing it');
-    return () => compute.operations.run({ name: 'complete_live_migration', instance: uuid }, (operation) => postLiveMigration(compute, { context, instance, migration, blockMigration: null, signal: operation.signal }));
+    return () => compute.operations.run({ name: 'complete_live_migration', instance: uuid }, (operation) =>
+      insideWrappers(compute, { method: 'live_migration', wrappers: ['F'], context, instance }, () => postLiveMigration(compute, { context, instance, migration, blockMigration: null, signal: operation.signal })));
   }
   compute.log.warn({ instance: uuid }, 'a live migration was cut short: taking it back');
   await rollbackLiveMigration(compute, { context, instance, migration, prepared: migration.text('status') !== 'accepted' });
@@ -51,30 +61,66 @@ export async function recoverMoved(compute: Compute, context: WireContext): Prom
   });
   for (const migration of found) {
     const uuid = migration.text('instance_uuid') ?? '';
-    const work = migration.text('source_compute') === host ? leave : migration.text('dest_compute') === host ? take : undefined;
-    if (!work) continue;
     try {
-      await work(compute, context, uuid, migration);
+      if (migration.text('source_compute') === host) await leave(compute, context, uuid, migration);
+      else if (migration.text('dest_compute') === host && !(await take(compute, context, uuid, migration))) takeUnasked(compute, uuid, migration.text('uuid') ?? '');
     } catch (error) {
       compute.log.error({ err: error, instance: uuid }, `cannot end a live migration that was cut short: ${messageOf(error)}`);
+      if (migration.text('dest_compute') === host) takeUnasked(compute, uuid, migration.text('uuid') ?? '');
     }
   }
 }
 
-/** It has been taken over: only the migration does not know. */
-async function leave(compute: Compute, context: WireContext, uuid: string, migration: NovaObject): Promise<void> {
-  const instance = await storedInstance(compute, context, uuid);
-  if (!instance || instance.text('host') === compute.settings.host || instance.text('host') !== migration.text('dest_compute')) return;
-  await compute.placement.deleteAllocations(migration.text('uuid') ?? '');
-  await setStatus(compute, context, migration, 'completed');
+/** A server that was hauled away from here, and is not this host's any more: its migrations end. */
+export async function leaveMoved(compute: Compute, context: WireContext, uuid: string): Promise<void> {
+  for (const migration of await migrations(compute, context, { instance_uuid: uuid, source_compute: compute.settings.host })) await leave(compute, context, uuid, migration);
 }
 
-/** Its container came, and this service ended before Nova knew. */
-async function take(compute: Compute, context: WireContext, uuid: string, migration: NovaObject): Promise<void> {
-  if (!(await compute.containers.spec(uuid))) return;
+/** It has been taken over, or deleted: only the migration does not know. */
+async function leave(compute: Compute, context: WireContext, uuid: string, migration: NovaObject): Promise<void> {
   const instance = await storedInstance(compute, context, uuid);
-  if (!instance || instance.text('host') !== migration.text('source_compute') || instance.text('task_state') !== 'migrating') return;
+  if (instance && (instance.text('host') === compute.settings.host || instance.text('host') !== migration.text('dest_compute'))) return;
+  if ((await compute.hauls.fate(uuid)) === 'open') return; // looked at again when it is settled
+  await compute.placement.deleteAllocations(migration.text('uuid') ?? '');
+  await setStatus(compute, context, migration, instance ? 'completed' : 'error');
+}
+
+/**
+ * Looks at a container that has come until Nova knows that it is here, or its migration is over: a source that is lost asks for nothing,
+ * and a server that Nova still has there could be evacuated, and run twice. Ends with the service; its next start looks again.
+ */
+export function takeUnasked(compute: Compute, uuid: string, migrationUuid: string): void {
+  const context = adminContext(); // the call's own ends with its token
+  const look = async (): Promise<void> => {
+    await sleep(compute.settings.liveLookMs, undefined, { ref: false });
+    try {
+      const migration = (await migrations(compute, context, { instance_uuid: uuid, host: compute.settings.host })).find((found) => found.text('uuid') === migrationUuid);
+      if (!migration || (await take(compute, context, uuid, migration))) return;
+    } catch (error) {
+      compute.log.error({ err: error, instance: uuid }, `cannot take over a server that has come: ${messageOf(error)}`);
+    }
+    void look();
+  };
+  void look();
+}
+
+/** Its container came, and its source, or this service, ended before Nova knew. @returns false if it is not decided yet whose it is */
+async function take(compute: Compute, context: WireContext, uuid: string, migration: NovaObject): Promise<boolean> {
+  if (!(await compute.containers.spec(uuid))) return true;
+  const instance = await storedInstance(compute, context, uuid);
   const method = 'post_live_migration_at_destination';
+  if (!instance) {
+    await compute.locks.hold(uuid, () => compute.operations.run({ name: method, instance: uuid }, (operation) => dropDeleted(compute, { uuid, operation })));
+    return true;
+  }
+  if (instance.text('host') !== migration.text('source_compute')) return true;
+  if (instance.text('task_state') !== 'migrating') return false;
+  compute.log.warn({ instance: uuid, source: instance.text('host') }, 'the source of a live migration does not end it: taking the server over');
   await compute.locks.hold(uuid, () => compute.operations.run({ name: method, instance: uuid }, (operation) =>
-    insideWrappers(compute, { method, wrappers: ['E', 'F'], context, instance }, () => postLiveMigrationAtDestination(compute, { method, context, args: { block_migration: null }, operation, instance, uuid }))));
+    insideWrappers(compute, { method, wrappers: ['E', 'F'], context, instance }, async () => {
+      await activateBindings(compute, context, cachedVifs(instance).map((vif) => vif.id), compute.settings.host)
+        .catch((error: unknown) => operation.log.error({ err: error }, `cannot switch the ports over: ${messageOf(error)}`));
+      await postLiveMigrationAtDestination(compute, { method, context, args: { block_migration: null }, operation, instance, uuid });
+    })));
+  return true;
 }

@@ -89,6 +89,8 @@ export async function checkCanLiveMigrateSource(compute: Compute, call: Instance
 async function requireMovable(compute: Compute, uuid: string): Promise<void> {
   const [view, spec] = await Promise.all([compute.containers.view(uuid), compute.containers.spec(uuid)]);
   const runs = view.state === 'running' || view.state === 'paused';
+  // its freeze hook has run, and nobody would end that at the destination
+  if (runs && (await compute.containers.isQuiesced(uuid))) throw refused('the server is quiesced: a snapshot of it is being made');
   const [reason] = whyNotMovable(compute.settings.host, view, spec, runs ? await compute.containers.verdict(uuid) : undefined);
   if (reason !== undefined) throw refused(reason);
 }

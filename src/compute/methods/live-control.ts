@@ -3,12 +3,12 @@ import type { Compute, InstanceCall } from '../compute.js';
 import { HaulierError } from '../../base/errors.js';
 import type { NovaObject } from '../../nova/object.js';
 
-/** live_migration_abort. Returns when the migration is off. @throws LIVE_MIGRATION_STATE if there is none, or it was too late and has completed */
+/** live_migration_abort. Returns when the migration is off. @throws LIVE_MIGRATION_STATE if that one does not run or wait, or it was too late and has completed */
 export async function liveMigrationAbort(compute: Compute, { args, context, instance, uuid }: InstanceCall): Promise<void> {
   compute.notifier.instance('live_migration_abort.start', context, instance);
   const id = Number(args['migration_id']);
   const wrong = (state: string): HaulierError => new HaulierError('LIVE_MIGRATION_STATE', { migration: id, instance: uuid, state, method: 'abort live migration' });
-  const ended = compute.live.cancel(uuid, new HaulierError('CANCELLED', { what: 'the live migration', reason: 'a user has aborted it', by: 'user' }));
+  const ended = compute.live.cancel(uuid, new HaulierError('CANCELLED', { what: 'the live migration', reason: 'a user has aborted it', by: 'user' }), id);
   await ended;
   const migration = (await compute.conductor.classCall(context, 'Migration', 'get_by_id', [id])) as NovaObject;
   const state = migration.text('status') ?? '';

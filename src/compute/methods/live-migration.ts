@@ -35,7 +35,7 @@ export async function liveMigration(compute: Compute, call: InstanceCall): Promi
   const migration = migrationOf(call);
   const { context, instance, uuid, args } = call;
   const record = new MigrationRecord(compute, context, migration, instance);
-  const entry = compute.live.enter(uuid);
+  const entry = compute.live.enter(uuid, migration.number('id'));
   const live: Live = { call, migration, record, entry, destination: String(args['dest'] ?? migration.text('dest_compute') ?? '') };
   migration.load('dest_compute', live.destination);
   const data = migrateDataOf(args, call.method);
@@ -146,7 +146,11 @@ async function activate(compute: Compute, { call, destination }: Live): Promise<
   }
 }
 
-/** @throws the reason, unless a user asked for it */
+/**
+ * The migration ends as `failed` also where its destination could not be prepared: Nova says `error` while it takes it back, and `failed`
+ * then (nova/compute/manager.py `_cleanup_pre_live_migration`, `_rollback_live_migration`).
+ * @throws the reason, unless a user asked for it
+ */
 async function giveUp(compute: Compute, { call, migration, record, entry }: Live, data: NovaObject, prepared: boolean, error: unknown): Promise<void> {
   const { context, instance, uuid } = call;
   await record.finish();

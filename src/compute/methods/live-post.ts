@@ -10,7 +10,7 @@ import { HaulierError, messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { NovaObject } from '../../nova/object.js';
 
-/** See above. Idempotent: the source asks until it has an answer, and this host does it by itself after a restart. @throws INSTANCE_NOT_FOUND if it is not here */
+/** See above. Idempotent: the source asks until it has an answer, and this host does it by itself after a restart. @throws LIVE_MIGRATION_LOST if it is not here */
 export async function postLiveMigrationAtDestination(compute: Compute, call: InstanceCall): Promise<void> {
   const { context, uuid, operation } = call;
   const { host } = compute.settings;
@@ -21,16 +21,16 @@ export async function postLiveMigrationAtDestination(compute: Compute, call: Ins
     return;
   }
   const source = instance.text('host') ?? '';
-  if ((await compute.containers.view(uuid)).state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: uuid });
+  if ((await compute.containers.view(uuid)).state === 'missing') throw new HaulierError('LIVE_MIGRATION_LOST', { instance: uuid, host });
   await bindHere(compute, { ...call, instance });
   faultPoint('live.bound');
+  await tryDropBindings(compute, context, uuid, host, source); // before the record says that it is here: whoever dies after that is not asked again
   compute.notifier.instance('live_migration_post_dest.start', context, instance);
   await takeOver(compute, { ...call, instance });
   faultPoint('live.taken');
   compute.hauls.forget(uuid, compute.hauls.expected(uuid) ?? '');
   compute.tracker.moved(uuid);
   compute.tracker.update(uuid, instance);
-  await tryDropBindings(compute, context, uuid, host, source);
   await compute.containers.announce(uuid);
   compute.notifier.scheduler('update_instance_info', context, instance);
   compute.notifier.instance('live_migration_post_dest.end', context, instance);
@@ -62,7 +62,8 @@ async function takeOver(compute: Compute, { context, instance, uuid, operation }
   }
 }
 
-async function dropDeleted(compute: Compute, { uuid, operation }: Pick<InstanceCall, 'uuid' | 'operation'>): Promise<void> {
+/** Ends a container that came for a server that is deleted. */
+export async function dropDeleted(compute: Compute, { uuid, operation }: Pick<InstanceCall, 'uuid' | 'operation'>): Promise<void> {
   operation.log.warn('the server is deleted: its container, which has just come, ends');
   compute.tracker.moved(uuid);
   await compute.containers.destroy(uuid, operation);

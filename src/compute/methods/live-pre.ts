@@ -7,6 +7,7 @@ import { checkGroupOf } from '../boot/group-policy.js';
 import { withAttribute } from '../instance-state.js';
 import { announceHere, tryDropBindings } from '../live/bindings.js';
 import { destinationSpecs, hostsOf, migrateDataOf, setTicket } from '../live/migrate-data.js';
+import { takeUnasked } from '../live/recover.js';
 import { storedInstance } from '../moves/migration.js';
 import { cachedVifs } from '../network/info-cache.js';
 import { vifSpecs } from '../network/vif-spec.js';
@@ -34,7 +35,7 @@ export async function preLiveMigration(compute: Compute, call: InstanceCall): Pr
   const vifs = portsHere(compute, instance, data);
   for (const vif of vifs) await compute.containers.plug(uuid, vif, operation);
   faultPoint('live.plugged');
-  const ticket = compute.hauls.expect({ instance: uuid, migration: hosts.migration, from: source, vifs });
+  const ticket = compute.hauls.expect({ instance: uuid, migration: hosts.migration, from: source, vifs, onArrival: () => takeUnasked(compute, uuid, hosts.migration) });
   operation.undo('expect it no more', () => compute.hauls.forget(uuid, hosts.migration));
   setTicket(data, ticket);
   data.set('old_vol_attachment_ids', {});

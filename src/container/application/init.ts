@@ -5,9 +5,9 @@
  * Each container has a name of its own for the very file that it was started with (a hard link where that is possible): an upgrade of
  * the package does not pull it away from under a running one, and criu finds the same file again.
  */
-import { chmod, copyFile, link, mkdir, rename, rm, stat } from 'node:fs/promises';
-import { constants } from 'node:fs';
+import { copyFile, link, mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import { findCommand } from '../../base/run.js';
 
@@ -35,12 +35,8 @@ export async function placeInit(instancesPath: string, folder: string, keep: boo
   const shared = join(instancesPath, sharedFolder, `${initProgram}-${info.size}-${Math.floor(info.mtimeMs)}`);
   await mkdir(join(instancesPath, sharedFolder), { recursive: true, mode: 0o755 });
   await mkdir(folder, { recursive: true, mode: 0o755 });
-  if (!await stat(shared).then(() => true, () => false)) {
-    const temporary = `${shared}.${process.pid}`;
-    await copyFile(program, temporary, constants.COPYFILE_FICLONE);
-    await chmod(temporary, 0o755);
-    await rename(temporary, shared);
-  }
+  // by size, too: a crash of the host may have left an empty one of before
+  if (await stat(shared).then(({ size }) => size, () => -1) !== info.size) await writeAtomic(shared, await readFile(program), 0o755);
   await rm(own, { force: true });
   await link(shared, own).catch(() => copyFile(shared, own));
 }

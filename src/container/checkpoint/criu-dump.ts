@@ -65,9 +65,10 @@ export async function memoryBytes(parts: Pick<HostParts, 'cgroups' | 'options'>,
  * Whether it locks the network is the caller's choice, made before (network-lock.ts). A dump that failed only because a process waited
  * for a disk just then is tried once more: criu had not begun to look into any.
  * @param more options of the runtime
+ * @param frozenAnew before it is tried once more: what was true of the container as it stood may be true no longer
  * @throws SUSPEND_FAILED, the signal's reason
  */
-export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<void> {
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = [], frozenAnew: () => Promise<void> = async () => undefined): Promise<void> {
   const args = [...dumpOptions(paths), ...more];
   const once = (): Promise<void> => dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
   const before = new Set(await readdir(paths.images));
@@ -79,6 +80,7 @@ export async function criuDump(parts: HostParts, id: string, paths: CheckpointPa
     await sleep(againMs, undefined, { signal: parent });
     await Promise.all((await readdir(paths.images)).filter((name) => !before.has(name)).map((name) => rm(join(paths.images, name), { force: true })));
     if (!(await isFrozen(parts.cgroups, cgroupsPath(parts, id)))) await freeze(parts, id, parent);
+    await frozenAnew();
     await once();
   }
 }

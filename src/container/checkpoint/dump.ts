@@ -83,9 +83,14 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   stoodStill.push(...namedProcesses(parts, id));
   const [groups] = await together(noteGroups(parts.cgroups, cgroupsPath(parts, id), state.idBase), closePorts(spec.vifs, operation.signal));
   beginStep(operation, 'container.suspend.dump');
+  const flush = async (): Promise<HaulierError | undefined> => await parts.storage.flush(id).then(() => undefined, unflushed);
   await chooseNetworkLock(parts, id, true);
-  const flushed = parts.storage.flush(id).then(() => undefined, unflushed);
-  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal)); // they must be on the disk before it goes
+  let flushed = flush();
+  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal, [], async () => { // they must be on the disk before it goes
+    await flushed;
+    await chooseNetworkLock(parts, id, true);
+    flushed = flush();
+  }));
   beginStep(operation, 'container.suspend.dumped');
   const [meta, , problem] = await together(describeDump(paths, { host, groups, startedAt: state.startedAt }), syncImages(paths), flushed);
   if (problem) throw problem;

@@ -101,7 +101,11 @@ export async function syncMeanwhile<T>(paths: CheckpointPaths, work: Promise<T>)
   const ended = new AbortController();
   const early = async (): Promise<void> => {
     while (!ended.signal.aborted) {
-      for (const name of (await readdir(paths.images)).filter((entry) => entry.startsWith('pages-'))) await syncFile(join(paths.images, name));
+      for (const name of (await readdir(paths.images)).filter((entry) => entry.startsWith('pages-'))) {
+        await syncFile(join(paths.images, name)).catch((error: NodeJS.ErrnoException) => {
+          if (error.code !== 'ENOENT') throw error; // a dump that is tried once more takes its first images away
+        });
+      }
       await sleep(earlyPauseMs, undefined, { signal: ended.signal }).catch(() => undefined);
     }
   };

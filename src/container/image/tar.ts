@@ -51,11 +51,16 @@ export interface Listed {
 
 const escapes: Readonly<Record<string, string>> = { a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' };
 
-/** Reads a line of `tarList`'s output; undefined if it is none. */
+/**
+ * Reads a line of `tarList`'s output; undefined if it is none, or may be read in two ways: a time that is no date is one word instead of
+ * two, and spaces in names are not escaped.
+ */
 export function parseListing(line: string): Listed | undefined {
-  const [, type = '', rest = ''] = /^(\S)\S* +\d+\/\d+ +[\d,]+ \S+ \S+ (.*)$/.exec(line) ?? [];
+  const [, type = '', rest = ''] = /^(\S)\S* +\d+\/\d+ +[\d,]+ -?\d{4,}-\d\d-\d\d \d\d:\d\d (.*)$/.exec(line) ?? [];
   if (type === '') return undefined;
-  const shown = type === 'l' ? rest.split(' -> ')[0] ?? '' : type === 'h' ? rest.split(' link to ')[0] ?? '' : rest;
+  const link = type === 'l' ? ' -> ' : type === 'h' ? ' link to ' : undefined;
+  const [shown = '', ...targets] = link === undefined ? [rest] : rest.split(link);
+  if (targets.length !== (link === undefined ? 0 : 1)) return undefined;
   return { type, name: shown.replace(/\\([0-7]{3}|.)/g, (_, code: string) => (code.length === 3 ? String.fromCharCode(parseInt(code, 8)) : escapes[code] ?? code)) };
 }
 

@@ -5,6 +5,7 @@
  *
  * The tree is hostile. It is read and changed in the jail only; what is made in it comes out of an archive that is written here.
  */
+import { isHaulierError, messageOf } from '../../base/errors.js';
 import { unacceptable } from './image-error.js';
 import { runJailed } from './jailed-run.js';
 import { tarEnd, tarHeader, type TarEntry } from './tar-writer.js';
@@ -23,7 +24,9 @@ interface Item {
 const changing = ['CAP_CHOWN', 'CAP_FOWNER', 'CAP_FSETID', 'CAP_DAC_OVERRIDE'];
 
 async function inJail(image: string, command: readonly string[], path: string, capabilities: readonly string[], input: Buffer | undefined, signal: AbortSignal): Promise<string> {
-  const end = await runJailed(command, { folder: { path, writable: capabilities !== reading }, capabilities }, input, signal);
+  const end = await runJailed(command, { folder: { path, writable: capabilities !== reading }, capabilities }, input, signal).catch((error: unknown) => {
+    throw isHaulierError(error, 'COMMAND_FAILED') ? unacceptable(image, `its tree cannot be read: ${messageOf(error)}`, error) : error;
+  });
   if (end.code !== 0) throw unacceptable(image, `its whiteouts cannot be applied: ${end.stderr.trim().slice(0, 300)}`);
   return end.stdout;
 }

@@ -12,7 +12,7 @@ for device in "$@"; do
   done
   mac=$(ip -o link show dev "$device" | sed -n 's/.* link\/ether \([0-9a-f:]*\) .*/\1/p')
   fixed=$(ip -o neigh show dev "$device" nud permanent | sed -n "s/^\([^ ]*\) lladdr \([^ ]*\) .*/neighbour replace \1 lladdr \2 dev $device nud permanent/p")
-  known=$(ip -o neigh show dev "$device" | sed -n "/ PERMANENT\$/d; s/^\([^ ]*\) lladdr \([^ ]*\) .*/neighbour replace \1 lladdr \2 dev $device nud stale/p")
+  known=$(ip -o neigh show dev "$device" | sed -n "/ PERMANENT *\$/d; s/^\([^ ]*\) lladdr \([^ ]*\) .*/neighbour replace \1 lladdr \2 dev $device nud stale/p")
   ip link set dev "$device" address "$mac"
   [ -z "$fixed$known" ] || printf '%s\n' "$fixed" "$known" | ip -batch -
 done

@@ -58,6 +58,8 @@ export class TestHost {
     const init = (await readFile(`/proc/${holder.pid}/task/${holder.pid}/children`, 'utf8')).trim();
     const address = `10.98.0.${10 + index}`;
     const pid = init;
+    // those of hosts that ended a moment ago: the kernel takes a network namespace down in its own time
+    for (const link of [`hlm${index}`, `hlc${index}`]) await until(`${link} of the last host is gone`, () => !existsSync(`/sys/class/net/${link}`) || run('ip', ['link', 'delete', 'dev', link]).then(() => false, () => false));
     await run('ip', ['-batch', '-'], { input: [
       `link add hlm${index} type veth peer name move0 netns ${pid}`, `link set hlm${index} master ${moveBridge} up`,
       `link add hlc${index} type veth peer name cloud0 netns ${pid}`, `link set hlc${index} master ${cloudBridge} up`,

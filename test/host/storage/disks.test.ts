@@ -5,6 +5,7 @@ import { existsSync, lstatSync, readFileSync, readdirSync, statSync } from 'node
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { findCommand, run } from '../../../src/base/run.js';
+import { runJailed } from '../../../src/container/image/jailed-run.js';
 import type { ImageSource } from '../../../src/container/spec.js';
 import { bench, guestTar, missing, operation, refused, source, type Bench } from './helper.js';
 
@@ -158,6 +159,20 @@ host('disks that are not what they seem are refused, and leave nothing', async (
   ];
   for (const [image, reason] of cases) await refused(t, b, image, reason);
 }, { maxBytes: 512 * mebi }));
+
+host('the jail of a FUSE tool: it may mount, but what it sees of the host stays read-only, and no cgroup is there to be had', async (t) => {
+  const script = [
+    'mount -n -t tmpfs none /tree && umount -n /tree && echo mounts',
+    'for path in /usr /bin /lib /dev/fuse; do mount -n -o remount,bind,rw $path 2>/dev/null && echo "$path is writable"; done',
+    'mount -n --bind /usr /tree && mount -n -o remount,bind,rw /tree 2>/dev/null && echo "a bind of /usr is writable"',
+    'umount -n /tree; touch /usr/written 2>/dev/null && rm /usr/written && echo written',
+    'chmod 600 /dev/fuse 2>/dev/null && echo "the device is changed"',
+    'for type in cgroup2 proc sysfs; do mount -n -t $type none /tree 2>/dev/null && echo "$type is mounted"; done',
+    'echo done',
+  ].join('\n');
+  const end = await runJailed(['sh', '-c', script], { fuse: true }, undefined, new AbortController().signal);
+  t.is(end.stdout, 'mounts\ndone\n', end.stderr);
+});
 
 host('bombs stop at the limits', async (t) => withBench(async (b) => {
   const bomb = 'rm -rf bomb; mkdir bomb; truncate -s 3G bomb/zeros';

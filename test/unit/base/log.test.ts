@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import test from 'ava';
 import { defaultConfig } from '../../../src/base/config/load.js';
-import { createLog } from '../../../src/base/log.js';
+import { createLog, maskSecrets } from '../../../src/base/log.js';
+import { openLogFile } from '../../../src/base/log-file.js';
 import { Operation } from '../../../src/base/operation.js';
 import { prettyLine } from '../../../src/base/pretty.js';
 import { openLog } from '../../../src/cli/serve.js';
@@ -21,6 +22,35 @@ test('records carry the request and the instance; on a terminal they are lines f
   const line = String(out.read());
   t.true(line.includes(' [req-1 stop_instance uuid-1] stopped ?[2J (seconds=3 password=***)\n'), line);
   t.is(prettyLine({ level: 50, time: '2026-01-02T03:04:05.678Z', msg: 'failed', err: { stack: 'Error: no\n    at x' } }, false), '2026-01-02 03:04:05.678 ERROR failed\nError: no\n    at x\n');
+});
+
+test('what lies too deep to be looked into is not written', (t) => {
+  const deep = (levels: number): unknown => (levels === 0 ? { password: 'x', n: 1 } : { in: deep(levels - 1) });
+  t.true(JSON.stringify(maskSecrets(deep(6))).includes('{"password":"***","n":1}'));
+  t.regex(JSON.stringify(maskSecrets(deep(7))), /"in":"…"/);
+  t.notRegex(JSON.stringify(maskSecrets(deep(20))), /password/);
+});
+
+test('a log that cannot be written costs records, not the service; it goes on when it can', async (t) => {
+  let full = false;
+  let opened = 0;
+  const written: string[] = [];
+  const open = async (): Promise<{ appendFile: (data: unknown) => Promise<void>; close: () => Promise<void> }> => {
+    opened++;
+    return { appendFile: async (data) => { if (full) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' }); written.push(String(data)); }, close: async () => undefined };
+  };
+  const out = await openLogFile('/log', open, 0);
+  out.on('error', () => t.fail());
+  const say = async (text: string): Promise<void> => await new Promise((resolve) => { out.write(text, () => resolve()); });
+  await say('a');
+  full = true;
+  await say('b');
+  await say('c');
+  full = false;
+  await say('d');
+  t.deepEqual(written, ['a', 'd']);
+  t.is(opened, 3);
+  await t.throwsAsync(openLogFile('/none/at/all'), { code: 'ENOENT' });
 });
 
 test('log_dir and log_file, debug', async (t) => {

@@ -31,6 +31,11 @@ test('arguments are checked before anything is done', (t) => {
   ] as const) t.is(complaint(words[0], ...words.slice(1)), expected, words.join(' '));
 });
 
+test('an error that repeats what others wrote cannot command the terminal', async (t) => {
+  const failed = await t.throwsAsync(run(process.execPath, [join(packageRoot, 'dist/src/main.js'), '--config-file', '/none/\x1b[2J', 'ps']));
+  t.regex(failed!.message, /haulier: \/none\/\?\[2J: /);
+});
+
 test('what follows exec and its container is not ours to read', (t) => {
   t.deepEqual(readArguments(['--debug', 'exec', '--no-tty', 'web', 'ls', '-d', '--config-file', 'x', '--'], isForeign).rest, ['exec', '--no-tty', 'web', 'ls', '-d', '--config-file', 'x', '--']);
   t.deepEqual(readArguments(['exec', '-d', 'web', 'ls'], isForeign), { sources: [], overrides: { DEFAULT: { debug: 'true' } }, rest: ['exec', 'web', 'ls'] });

@@ -1,9 +1,11 @@
 /** Names of containers, and text that a guest or a user wrote on the operator's terminal. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { columns, duration, findContainer, harmless, size } from '../../../src/cli/containers.js';
+import { columns, duration, findContainer, harmless, operationsOf, size } from '../../../src/cli/containers.js';
 import { terminalText } from '../../../src/cli/logs.js';
 import { topRows } from '../../../src/cli/top.js';
 import type { ContainerStats } from '../../../src/container/spec.js';
@@ -37,6 +39,18 @@ test('what others wrote cannot command the terminal', (t) => {
   t.is(harmless('a\x1b]0;title\x07b\nc\x9bd'), 'a?]0;title?b?c?d');
   t.is(terminalText('\x1b[1;31mred\x1b[0m plain\x1b[2J\x1b[10;10H\x1b]0;title\x07\x1b[6n\x1bc\x07\ttab\r\n'), '\x1b[1;31mred\x1b[0m plain\ttab\n');
   t.is(terminalText('\x1bP+q\x1b\\x\x9b31m é'), 'x31m é');
+});
+
+test('a service that does not answer is not waited for', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'silent-'));
+  const server = createServer(() => undefined).listen(join(folder, 'control.sock'));
+  t.teardown(async () => { server.closeAllConnections(); server.close(); await rm(folder, { recursive: true }); });
+  await once(server, 'listening');
+  const told: string[] = [];
+  t.deepEqual(await operationsOf(folder, (line) => told.push(line), 100), []);
+  t.regex(told.join(), /has not answered within 0.1 s/);
+  t.deepEqual(await operationsOf(join(folder, 'none'), (line) => told.push(line)), []);
+  t.is(told.length, 1, 'a service that does not run is nothing to tell');
 });
 
 test('columns, times, sizes', (t) => {

@@ -68,6 +68,7 @@ export class FakeHauls implements LiveHauls {
     there.hauls.came.push(coming);
     there.containers.made.set(instance, { ...mine });
     there.containers.plugged.set(instance, new Set(coming.vifs.map(({ id }) => id)));
+    coming.onArrival();
     await this.steps.pass('haul.committed');
     this.containers?.made.delete(instance);
     this.containers?.plugged.delete(instance);

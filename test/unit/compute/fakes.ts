@@ -227,6 +227,7 @@ export class FakeContainers implements ContainerHost {
     await this.steps.pass('containers.quiesce');
     this.quiesced.push(`${frozen ? 'frozen' : 'hook'} ${id}`);
   }
+  async isQuiesced(id: string): Promise<boolean> { return this.quiesced.some((entry) => entry.endsWith(id)) && !this.quiesced.at(-1)?.startsWith('goes on'); }
   async unquiesce(id: string): Promise<void> { this.quiesced.push(`goes on ${id}`); }
   async markTemplate(): Promise<number> { return 0; }
   async captureTemplate(): Promise<never> { throw new Error('not used'); }

@@ -1,7 +1,9 @@
 /** Two hosts for live migrations: what nova-api and the conductor do between them (nova/conductor/tasks/live_migrate.py), over the fakes. */
+import { HaulierError } from '../../../src/base/errors.js';
 import type { ComputeSettings } from '../../../src/compute/settings.js';
 import { computeEndpoint } from '../../../src/compute/endpoint.js';
 import { initHost } from '../../../src/compute/init-host.js';
+import { RemoteFailure } from '../../../src/messaging/types.js';
 import { NovaObject, parseValue, type Primitive } from '../../../src/nova/object.js';
 import { wire } from './fake-nova.js';
 import { FakeHauls, HaulNet } from './fake-hauls.js';
@@ -25,7 +27,14 @@ export class LiveHosts {
     await live.#start(host, change, live.w.containers);
     await live.#start(other, change, new FakeContainers(live.w.steps));
     const { onCall, onCast } = live.w.nova;
-    live.w.nova.onCall = (target, method, args, about) => { live.sent.push({ method, args }); return onCall!(target, method, args, about); };
+    live.w.nova.onCall = async (target, method, args, about) => {
+      live.sent.push({ method, args });
+      try {
+        return await onCall!(target, method, args, about);
+      } catch (error) { // as it is on the wire
+        throw error instanceof HaulierError ? new RemoteFailure({ class: error.nova.class, module: 'nova.exception', message: error.message, tb: [], args: [], kwargs: {} }) : error;
+      }
+    };
     live.w.nova.onCast = (target, method, args, about) => { live.sent.push({ method, args }); onCast!(target, method, args, about); };
     return live;
   }
@@ -121,3 +130,8 @@ export class LiveHosts {
     return Object.fromEntries([...this.w.placement.allocations].map(([consumer, by]) => [consumer === uuid ? 'server' : 'migration', Object.keys(by).map((node) => (node === nodeUuid ? host : other))]));
   }
 }
+
+export const broken = (): Error => new HaulierError('HAUL_LOST', { reason: 'broken' });
+export const moved = { seen: ['active', null, other, 'completed'], places: ['- 0', 'running 1'], ports: [[other, [], {}]], held: { server: [other] } };
+export const stayed = (status: string): object => ({ seen: ['active', null, host, status], places: ['running 1', '- 0'], ports: [[host, [], {}]], held: { server: [host] } });
+export const all = ({ seen, places, ports, held }: LiveHosts): object => ({ seen, places, ports, held });

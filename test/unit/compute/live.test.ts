@@ -2,15 +2,11 @@
 import test from 'ava';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../../src/base/errors.js';
+import type { RemoteFailure } from '../../../src/messaging/types.js';
 import { syncPowerState } from '../../../src/compute/power-sync.js';
-import { LiveHosts } from './live-hosts.js';
+import { all, broken, LiveHosts, moved, stayed } from './live-hosts.js';
 import { other } from './two-hosts.js';
 import { host, uuid } from './world.js';
-
-const broken = (): Error => new HaulierError('HAUL_LOST', { reason: 'broken' });
-const moved = { seen: ['active', null, other, 'completed'], places: ['- 0', 'running 1'], ports: [[other, [], {}]], held: { server: [other] } };
-const stayed = (status: string): object => ({ seen: ['active', null, host, status], places: ['running 1', '- 0'], ports: [[host, [], {}]], held: { server: [host] } });
-const all = ({ seen, places, ports, held }: LiveHosts): object => ({ seen, places, ports, held });
 
 test('there and back', async (t) => {
   const live = await LiveHosts.begin();
@@ -59,6 +55,7 @@ const refusals: [string, RegExp, (live: LiveHosts) => void][] = [
   ['a source of another kind', /of type QEMU/, (live) => { live.w.nova.nodes.find((node) => node['host'] === host)!['hypervisor_type'] = 'QEMU'; }],
   ['a server that ended', /is crashed on fake2, neither running nor paused/, (live) => { live.w.containers.made.get(uuid)!.state = 'crashed'; }],
   ['a server with templates', /templates/, (live) => { const made = live.w.containers.made.get(uuid)!; made.spec = { ...made.spec, templates: ['t'] }; }],
+  ['a quiesced server', /is quiesced/, (live) => { live.w.containers.quiesced.push(`frozen ${uuid}`); }],
   ['a server that criu cannot save', /cannot be frozen: uses io_uring/, (live) => { live.w.containers.verdict = async () => ({ freezable: false, findings: [{ code: 'io-uring', effect: 'blocks', passing: false, text: 'uses io_uring' }] }); }],
   ['hosts that share their instances_path', /share their instances_path/, (live) => { live.at(other).containers.moves.foreignMarks = live.w.containers.moves.marks; }],
   ['a destination that has something of it', /is on fake1 already/, (live) => { live.at(other).containers.put(uuid, 'stopped'); }],
@@ -79,7 +76,7 @@ for (const [what, reason, spoil] of refusals) {
 test('block migration: false has no shared storage; without over-commit the disk must fit', async (t) => {
   const live = await LiveHosts.begin();
   const wrong = await t.throwsAsync(live.check({ block: false }), { message: /is not on shared storage/ });
-  t.is((wrong as HaulierError).nova.class, 'InvalidSharedStorage');
+  t.is((wrong as RemoteFailure).className, 'InvalidSharedStorage');
   t.is((await live.check({ block: true })).flag('block_migration'), true);
   live.at(other).containers.host = { ...live.at(other).containers.host, diskFreeGiB: 0.5 };
   await t.throwsAsync(live.check({ commit: false }), { message: /Disk of instance is too large \(available on destination host: 512 MiB < need: 1024 MiB\)/ });
@@ -148,6 +145,19 @@ test('abort while it waits, and while it runs; an abort that comes too late says
   await abort();
   await running;
   t.deepEqual([all(live), live.failures], [stayed('cancelled'), []]);
+
+  const next = live.w.steps.block('haul.copy');
+  const another = live.migrate();
+  await next.reached;
+  const before = live.w.nova.migrations.at(-2);
+  const stale = await t.throwsAsync(live.at(host).send('live_migration_abort', { instance: live.w.instance(), migration_id: before?.['id'] }));
+  t.is((stale as unknown as HaulierError).nova.class, 'InvalidMigrationState');
+  t.is(live.it.migration['status'], 'running', 'the abort was of the one before');
+  next.release();
+  await another;
+  t.deepEqual(all(live), moved);
+  await live.migrate(); // back
+  live.w.steps.clear();
 
   const late = live.w.steps.block('haul.committed');
   const completing = live.migrate();
@@ -254,52 +264,6 @@ test('a message that comes late, of a migration that is over, does nothing', asy
   const rollback = { instance: live.w.instance(), destroy_disks: true, migrate_data: data.toPrimitive() as unknown as Record<string, unknown> };
   await live.at(other).send('rollback_live_migration_at_destination', rollback);
   t.deepEqual(all(live), moved);
-});
-
-/** Kills a service at a fake's step: nothing of the operation goes on. */
-const dies = (live: LiveHosts, step: string): Promise<void> => new Promise((resolve) => live.w.steps.before(step, () => { resolve(); return new Promise(() => undefined); }));
-
-const deaths: [step: string, ends: object][] = [
-  ['haul.copy', stayed('error')],
-  ['haul.offered', stayed('error')],
-  ['haul.gone', moved],
-  ['placement.deleteAllocations', moved],
-];
-for (const [step, ends] of deaths) {
-  test(`the source dies at ${step}, and its next start ends the migration`, async (t) => {
-    const live = await LiveHosts.begin();
-    const death = dies(live, step);
-    void live.migrate();
-    await death;
-    await live.restart(host);
-    while (live.it.row['task_state'] !== null || live.it.migration['status'] === 'running') await sleep(5);
-    t.deepEqual(all(live), ends);
-  });
-}
-
-test('the destination dies when the container is there: its next start takes the server over', async (t) => {
-  const live = await LiveHosts.begin();
-  const death = dies(live, 'Instance.save -/null');
-  void live.migrate();
-  await death;
-  await live.restart(other);
-  t.deepEqual([live.it.row['host'], live.it.row['task_state'], live.places, live.ports], [other, null, moved.places, moved.ports]);
-});
-
-test('an undecided haul: the server is left alone until it is settled, and recovered then', async (t) => {
-  const live = await LiveHosts.begin();
-  const death = dies(live, 'haul.offered');
-  void live.migrate();
-  await death;
-  let settle!: () => void;
-  const settled = new Promise<void>((resolve) => { settle = resolve; });
-  await live.restart(host, new Map([[uuid, settled]]));
-  t.true(live.at(host).compute.locks.held(uuid));
-  t.is(live.it.row['task_state'], 'migrating');
-  live.hauls(host).open.clear();
-  settle();
-  while (live.it.row['task_state'] !== null || live.it.migration['status'] === 'running') await sleep(5);
-  t.deepEqual(all(live), stayed('error'));
 });
 
 test('a stop of the service cancels what waits', async (t) => {

@@ -17,7 +17,11 @@ test('lines of a tar listing', (t) => {
   t.deepEqual(parseListing('lrwxrwxrwx 0/0               0 2023-11-14 22:13 link -> /etc'), { type: 'l', name: 'link' });
   t.deepEqual(parseListing('hrw-r--r-- 0/0               0 2023-11-14 22:13 b link to a'), { type: 'h', name: 'b' });
   t.deepEqual(parseListing('-rw-r--r-- 0/0 0 2023-11-14 22:13  a\\nb\\\\n\\303\\274\\t'), { type: '-', name: ' a\nb\\n\xc3\xbc\t' });
-  t.is(parseListing('nonsense'), undefined);
+  t.deepEqual(parseListing('-rw-r--r-- 0/0 5 292277026596-12-04 15:30 a -> b link to c'), { type: '-', name: 'a -> b link to c' });
+  for (const line of [
+    'nonsense', '-rw-r--r-- 0/0 5 9223372036854775807 a b', 'lrwxrwxrwx 0/0 0 2023-11-14 22:13 a -> b -> c', 'lrwxrwxrwx 0/0 0 2023-11-14 22:13 a',
+    'hrw-r--r-- 0/0 0 2023-11-14 22:13 a link to b link to c',
+  ]) t.is(parseListing(line), undefined, line);
 });
 
 const diff = `sha256:${'a'.repeat(64)}`;

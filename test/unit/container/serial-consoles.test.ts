@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import test from 'ava';
-import { silentLog } from '../../../src/base/log.js';
+import { createLog, silentLog } from '../../../src/base/log.js';
 import type { ConsoleLine } from '../../../src/container/console-line.js';
 import { SerialConsoles } from '../../../src/container/serial-consoles.js';
 import { InstanceStore } from '../../../src/container/state.js';
@@ -26,7 +26,7 @@ function shouting(): ConsoleLine {
   return { input, output, ended, end: () => { output.end(); output.destroy(); } };
 }
 
-async function bed(first?: number): Promise<{ consoles: SerialConsoles; again: () => SerialConsoles; lines: ConsoleLine[]; first: number; end: () => Promise<void> }> {
+async function bed(first?: number, log = silentLog()): Promise<{ consoles: SerialConsoles; again: () => SerialConsoles; lines: ConsoleLine[]; first: number; end: () => Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), 'serial-'));
   const store = new InstanceStore(join(folder, 'instances'), join(folder, 'run'));
   for (const id of [one, two]) {
@@ -35,7 +35,7 @@ async function bed(first?: number): Promise<{ consoles: SerialConsoles; again: (
   }
   const lines: ConsoleLine[] = [];
   const from = first ?? await freePort();
-  const make = (): SerialConsoles => new SerialConsoles({ address: '127.0.0.1', first: from, end: from + 2 }, store, async () => { const line = shouting(); lines.push(line); return line; }, silentLog());
+  const make = (): SerialConsoles => new SerialConsoles({ address: '127.0.0.1', first: from, end: from + 2 }, store, async () => { const line = shouting(); lines.push(line); return line; }, log);
   const consoles = make();
   return { consoles, again: make, lines, first: from, end: async () => { consoles.closeAll(); await rm(folder, { recursive: true }); } };
 }
@@ -95,6 +95,15 @@ test.serial('the session ends with the line, the line with the session, both wit
   await Promise.all([over(third), lines[2]!.ended]);
   const refused = connect(port, '127.0.0.1');
   t.is((await once(refused, 'error') as unknown as NodeJS.ErrnoException[])[0]!.code, 'ECONNREFUSED');
+  await end();
+});
+
+test.serial('strangers do not fill the log', async (t) => {
+  const out = new PassThrough().setEncoding('utf8');
+  const { consoles, end } = await bed(undefined, createLog({ out }));
+  const ports = [await consoles.port(one), await consoles.port(two)];
+  for (const port of [...ports, ...ports, ...ports]) await over(await dial(port));
+  t.deepEqual(String(out.read()).trim().split('\n').map((line) => (JSON.parse(line) as { instance: string }).instance), [one, two]);
   await end();
 });
 

@@ -1,5 +1,5 @@
 /** Keeps an image that can only be read as a whole, as a file without the zeros in it. */
-import { open } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import type { ImageSource } from '../../spec.js';
 import { unacceptable } from '../image-error.js';
 import { StoredMeter } from '../meters.js';
@@ -7,6 +7,11 @@ import { unbroken } from '../unpack.js';
 
 const blockBytes = 64 * 1024;
 const zeros = Buffer.alloc(blockBytes);
+
+/** Writes all of `block`: a disk that fills up or a limit may take a part of it without an error. */
+export async function writeWhole(handle: Pick<FileHandle, 'write'>, block: Buffer, at: number): Promise<void> {
+  for (let done = 0; done < block.length;) done += (await handle.write(block, done, block.length - done, at + done)).bytesWritten;
+}
 
 /**
  * Writes the source into a new file and verifies it.
@@ -24,7 +29,7 @@ export async function storeImage(source: ImageSource, bytes: AsyncIterable<Buffe
       if (stored.bytes > maxBytes) throw unacceptable(source.id, `it has more than ${maxBytes} bytes`);
       for (let from = 0; from < chunk.length; from += blockBytes) {
         const block = chunk.subarray(from, from + blockBytes);
-        if (!block.equals(zeros.subarray(0, block.length))) await handle.write(block, 0, block.length, at + from);
+        if (!block.equals(zeros.subarray(0, block.length))) await writeWhole(handle, block, at + from);
       }
       progress(stored.bytes);
     }

@@ -3,12 +3,13 @@
  * sqfs2tar, ext2/3/4 through fuse2fs, all in the jail, and from there through the same tar as every image. The disk must be there as
  * a whole: it is kept in a file beside the tree, which is gone afterwards.
  */
-import { mkdir, open, rename } from 'node:fs/promises';
+import { mkdir, rename, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { ImageSource } from '../../spec.js';
+import { openInside } from '../../guest-tree.js';
 import { saysDiskFull, unacceptable } from '../image-error.js';
-import { HaulierError } from '../../../base/errors.js';
+import { HaulierError, messageOf } from '../../../base/errors.js';
 import { jailed } from '../jail.js';
 import { runJailed } from '../jailed-run.js';
 import { startPiped } from '../piped-process.js';
@@ -34,7 +35,7 @@ export async function unpackDisk({ source, bytes, qcow2 }: DiskWork, folder: str
   await mkdir(work, { mode: 0o700 });
   const storedBytes = await storeImage(source, bytes, join(work, 'image'), limits.maxBytes, signal, (done) => progress(done / 2));
   if (qcow2) await convert(source.id, work, limits.maxBytes, signal);
-  const found = await locate(source.id, join(work, 'image'));
+  const found = await locate(source.id, work);
   const unpacked = await unpackImage(
     { id: source.id, size: undefined, checksum: undefined, diskFormat: 'raw', containerFormat: 'bare', open: async () => archiveOf(source.id, work, found, signal) },
     join(folder, 'rootfs'), limits, signal, () => undefined,
@@ -45,8 +46,7 @@ export async function unpackDisk({ source, bytes, qcow2 }: DiskWork, folder: str
 }
 
 async function convert(image: string, work: string, maxBytes: number, signal: AbortSignal): Promise<void> {
-  const file = join(work, 'image');
-  const handle = await open(file, 'r');
+  const handle = await openDisk(image, work);
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(qcow2HeadBytes), 0, qcow2HeadBytes, 0);
     const checked = checkQcow2(buffer.subarray(0, bytesRead), maxBytes);
@@ -56,11 +56,17 @@ async function convert(image: string, work: string, maxBytes: number, signal: Ab
   }
   const end = await runJailed(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', 'image', 'raw'], { folder: { path: work, writable: true }, capabilities: ['CAP_DAC_OVERRIDE'], maxFileBytes: maxBytes }, undefined, signal);
   if (end.code !== 0) throw failed(image, work, 'qemu-img', end.stderr);
-  await rename(join(work, 'raw'), file);
+  await rename(join(work, 'raw'), join(work, 'image'));
 }
 
-async function locate(image: string, file: string): Promise<FoundFileSystem> {
-  const handle = await open(file, 'r');
+/** What a jailed tool has left may be anything. */
+async function openDisk(image: string, work: string): Promise<FileHandle> {
+  return await openInside(work, ['image']).catch((error: unknown) => { throw unacceptable(image, `its disk cannot be opened: ${messageOf(error)}`, error); });
+}
+
+/** @throws IMAGE_UNACCEPTABLE also for what is no plain file */
+export async function locate(image: string, work: string): Promise<FoundFileSystem> {
+  const handle = await openDisk(image, work);
   try {
     const { size } = await handle.stat();
     return await findFileSystem(async (at, length) => {
