@@ -103,8 +103,8 @@ export async function dumping<T>(paths: CheckpointPaths, work: Promise<T>): Prom
 }
 
 /** The record of a dump that is done. */
-export async function describeDump(paths: CheckpointPaths, about: { readonly host: HostFacts; readonly groups: GuestGroups; readonly startedAt: string | undefined }): Promise<CheckpointMeta> {
+export async function describeDump(paths: CheckpointPaths, about: { readonly host: HostFacts; readonly groups: GuestGroups; readonly startedAt: string | undefined; readonly watchdogSeconds: number | undefined }): Promise<CheckpointMeta> {
   const files = await imageFiles(paths);
   const stats = await readStatsFile(join(paths.work, 'stats-dump'), parseDumpStats);
-  return { version: 1, at: new Date().toISOString(), host: about.host, files, bytes: Object.values(files).reduce((sum, size) => sum + size, 0), groups: about.groups, startedAt: about.startedAt, stats };
+  return { version: 1, at: new Date().toISOString(), host: about.host, files, bytes: Object.values(files).reduce((sum, size) => sum + size, 0), groups: about.groups, startedAt: about.startedAt, watchdogSeconds: about.watchdogSeconds, stats };
 }

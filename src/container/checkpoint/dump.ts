@@ -27,6 +27,7 @@ import { settle } from './in-flight.js';
 import { namedProcesses, withLosses, type NamedProcess } from './losses.js';
 import { chooseNetworkLock } from './network-lock.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
+import { shortestWatchdog } from './watchdog.js';
 
 /**
  * criu's time to end by itself after it was given up: it cures the processes that it looked into. Killed in the middle it may take
@@ -92,7 +93,7 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
     flushed = flush();
   }));
   beginStep(operation, 'container.suspend.dumped');
-  const [meta, , problem] = await together(describeDump(paths, { host, groups, startedAt: state.startedAt }), syncImages(paths), flushed);
+  const [meta, , problem] = await together(describeDump(paths, { host, groups, startedAt: state.startedAt, watchdogSeconds: shortestWatchdog(parts, id) }), syncImages(paths), flushed);
   if (problem) throw problem;
   return meta;
 }

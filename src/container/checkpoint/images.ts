@@ -29,6 +29,8 @@ export interface CheckpointMeta {
   /** When PID 1 was started first. */
   readonly startedAt: string | undefined;
   readonly stats: DumpStats | undefined;
+  /** The shortest watchdog of its services (see `shortestWatchdog`), seconds. */
+  readonly watchdogSeconds?: number | undefined;
   /** It came with the image of the container: criu's files are the image's, `images/` only shows them. Not in an image's own record. */
   readonly from?: CheckpointOrigin;
 }

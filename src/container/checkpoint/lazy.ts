@@ -8,7 +8,10 @@ import { readFile } from 'node:fs/promises';
 import { run } from '../../base/run.js';
 import type { FeatureName } from '../abilities.js';
 import type { ContainerHostOptions } from '../container-host.js';
+import type { HostParts } from '../parts.js';
 import { runtimeEnvironment } from '../runtime/runc.js';
+import type { CheckpointMeta } from './images.js';
+import { watchdogProblem } from './watchdog.js';
 
 /** Below this the daemon costs more than reading all at once. */
 const worthBytes = 64 * 1024 * 1024;
@@ -47,7 +50,10 @@ async function hasFeature({ criu }: Pick<ContainerHostOptions, 'criu'>, feature:
   return await able;
 }
 
-/** True if a checkpoint of that size is resumed lazily here. */
-export async function resumesLazily(options: Pick<ContainerHostOptions, 'criu' | 'lazyResume'>, bytes: number): Promise<boolean> {
-  return options.lazyResume === 'auto' && bytes >= worthBytes && (await lazyProblem(options)) === undefined;
+/** True if this checkpoint is resumed lazily here. Where only its watchdog forbids it, that is logged. */
+export async function resumesLazily({ options, log }: Pick<HostParts, 'options' | 'log'>, id: string, { bytes, watchdogSeconds }: Pick<CheckpointMeta, 'bytes' | 'watchdogSeconds'>): Promise<boolean> {
+  if (options.lazyResume !== 'auto' || bytes < worthBytes || (await lazyProblem(options)) !== undefined) return false;
+  const problem = watchdogProblem(watchdogSeconds);
+  if (problem) log.info({ instance: id }, `not a lazy resume: ${problem}`);
+  return problem === undefined;
 }

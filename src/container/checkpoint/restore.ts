@@ -76,7 +76,7 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
       throw error;
     }
   };
-  let lazy = elsewhere !== undefined || (!meta.from && await resumesLazily(parts.options, meta.bytes));
+  let lazy = elsewhere !== undefined || (!meta.from && await resumesLazily(parts, id, meta));
   const pid = await attempt(lazy).catch(async (error: unknown) => {
     if (!lazy || elsewhere || !isHaulierError(error, 'RESUME_FAILED') || (await store.readState(id))?.wanted !== 'suspended') throw error;
     operation.log.warn({ err: error }, `reading all memory first, because that failed: ${error.message}`);

@@ -56,7 +56,7 @@ export async function dumpMemory(parts: HostParts, plan: DumpPlan, operation: Op
   await chooseNetworkLock(parts, spec.id, false);
   await snapshotting(() => criuDump(parts, spec.id, paths, operation.signal));
   faultPoint('snapshot.memory.dumped');
-  const checkpoint = await describeDump(paths, { host: plan.host, groups, startedAt: plan.startedAt });
+  const checkpoint = await describeDump(paths, { host: plan.host, groups, startedAt: plan.startedAt, watchdogSeconds: undefined }); // its clones are never resumed lazily
   return manifest(plan.image, spec.id, addresses, Math.max(resident, checkpoint.bytes), checkpoint);
 }
 

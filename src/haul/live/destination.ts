@@ -130,7 +130,7 @@ export class LiveDestination implements DestinationPort {
     if (!arrival || !meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
     haulStep(operation, 'haul.destination.restore');
     const elsewhere = this.#memory?.elsewhere;
-    const lazy = elsewhere !== undefined || (await resumesLazily(parts.options, meta.bytes));
+    const lazy = elsewhere !== undefined || (await resumesLazily(parts, arrival.spec.id, meta));
     this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere });
     if (elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
     settledStep(operation, 'haul.destination.restored');

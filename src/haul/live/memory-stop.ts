@@ -3,6 +3,7 @@ import { together } from '../../base/together.js';
 import { criuDump, describeDump, memoryBytes } from '../../container/checkpoint/criu-dump.js';
 import type { CheckpointMeta } from '../../container/checkpoint/images.js';
 import { chooseNetworkLock } from '../../container/checkpoint/network-lock.js';
+import { shortestWatchdog } from '../../container/checkpoint/watchdog.js';
 import type { FrozenState, MemoryContext, MemoryReceiver, MemorySender, SourceMemoryContext } from './memory.js';
 import { receiveImages, sendImages } from './memory-images.js';
 import { haulStep } from './steps.js';
@@ -26,7 +27,7 @@ export class StopAndCopySender implements MemorySender {
     await chooseNetworkLock(parts, instance, 'mute');
     const [noted] = await together(groups, criuDump(parts, instance, paths, signal, this.more));
     haulStep(operation, 'haul.source.memory');
-    const meta = await describeDump(paths, { host: facts, groups: noted, startedAt });
+    const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });
     const round = tracker.begin('memory', 0, meta.bytes);
     await sendImages(channel, paths.images, meta.files, signal, (sent) => round.at(sent));
     round.end(meta.bytes);

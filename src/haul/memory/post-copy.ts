@@ -13,6 +13,7 @@ import { checkpointPaths, type CheckpointMeta } from '../../container/checkpoint
 import { criuLazyDump, type LazyDump } from '../../container/checkpoint/lazy-dump.js';
 import type { PageSource } from '../../container/checkpoint/page-daemon.js';
 import { wasResumed } from '../../container/checkpoint/restore.js';
+import { shortestWatchdog } from '../../container/checkpoint/watchdog.js';
 import { cgroupsPath } from '../../container/parts.js';
 import type { FrozenState, MemoryContext, MemoryReceiver, MemorySender, SourceMemoryContext } from '../live/memory.js';
 import { receiveImages, sendImages } from '../live/memory-images.js';
@@ -42,7 +43,7 @@ export class PostCopySender implements MemorySender {
     haulStep(operation, 'haul.source.dump');
     const [noted, dump] = await together(groups, criuLazyDump(parts, instance, paths, operation.signal, this.more).then((begun) => (this.#dump = begun)));
     haulStep(operation, 'haul.source.memory');
-    const meta = await describeDump(paths, { host: facts, groups: noted, startedAt });
+    const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });
     await sendImages(channel, paths.images, meta.files, operation.signal, (sent) => { this.#sent = sent; });
     this.#relay = relayPages(channel, 'source', dump.pages, (bytes) => { this.#sent += bytes; });
     void this.#relay.catch(() => undefined).finally(() => dump.pages.destroy());

@@ -74,11 +74,12 @@ async function provider(scene: Scene, id: string): Promise<string[]> {
 async function remains(scene: Scene, id: string, host: HostName): Promise<string[]> {
   const ports = (await scene.ports(id)).map((port) => port.id.slice(0, 11));
   const links = await mustRun(host, ['sh', '-c', 'ip -o link; ovs-vsctl list-ports br-int']);
+  const tables = (await inside(host, ['/usr/sbin/nft', 'list', 'tables'])).stdout;
   return [
     ...(await container(host, id) ? ['a container'] : []),
     ...(await listed(host, '/var/lib/nova/instances', `${id}* _in-*`)),
     ...(await listed(host, '/run/haulier/ports', id)),
     ...ports.filter((port) => links.includes(port)),
-    ...(/haul-/.test((await inside(host, ['/usr/sbin/nft', 'list', 'tables'])).stdout) ? ['nft table'] : []),
+    ...ports.filter((port) => tables.includes(`haul-tap${port}`)).map((port) => `nft table of ${port}`),
   ].map((what) => `${host}: ${what}`);
 }

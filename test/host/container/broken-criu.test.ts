@@ -9,6 +9,7 @@ import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
 import type { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
+import { InstanceStore } from '../../../src/container/state.js';
 import { counted, criuProblem, goesOn, leftOvers, withCriu, wrapper } from './checkpoint-kit.js';
 import { inside, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
 
@@ -130,9 +131,11 @@ for (const [what, script] of Object.entries(broken)) {
   });
 }
 
-/** What criu says of a process that waits for a disk. The flag's file counts how often it was called for a dump. */
-const unseizable = (flag: string, times: number): string => `echo x >>${flag}
+/** What criu says of a process that waits for a disk. The flag's file counts how often it was called for a dump; its configuration is marked, for it is chosen anew. */
+const unseizable = (flag: string, times: number, config: string): string => `echo x >>${flag}
+grep -q before ${config} && touch ${flag}-old-choice
 if [ $(wc -l <${flag}) -le ${times} ]; then
+  echo '# of before' >>${config}
   echo '(00.012345) Error (criu/seize.c:1002): Unseizable non-zombie 4242 found, state D, err -1/22' >"$HAULIER_CHECKPOINT/work/dump.log"
   exit 1
 fi
@@ -144,8 +147,9 @@ for (const [times, outcome] of [[1, /^suspended$/], [100, /^SUSPEND_FAILED: .*Un
     const spec = await boot(bed);
     const { pid } = await bed.host.view(spec.id);
     const flag = join(bed.options.runPath, `calls-${times}`);
-    await withCriu(bed, await wrapper(unseizable(flag, times)), async (host) => {
+    await withCriu(bed, await wrapper(unseizable(flag, times, new InstanceStore(bed.options.instancesPath, bed.options.runPath).paths(spec.id).criuConfig)), async (host) => {
       t.regex(await suspend(host, spec), outcome);
+      t.false(existsSync(`${flag}-old-choice`), 'the lock of the network is chosen anew after the second freeze');
       if (times > 1) {
         t.is((await readFile(flag, 'utf8')).trim().split('\n').length, 2);
         await goesOn(t, bed, host, spec, pid);

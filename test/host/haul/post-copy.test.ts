@@ -57,6 +57,21 @@ real('where the other host does not permit it, nor this one: all memory first, a
   await b.tell({ do: 'destroy', id: spec.id });
 });
 
+real('a service with a short watchdog: all memory first, and the reason is said', async (t) => {
+  const { a, b, image } = t.context;
+  const spec = await bootMemory(a, image, 60, 16);
+  await a.guest(spec.id, 'sh', '-c', 'WATCHDOG_USEC=20000000 tail -f /dev/null </dev/null >/dev/null 2>&1 & echo $! >/run/watched');
+  const first = await haul(spec.id, a, b, { mode: 'post-copy' });
+  t.is(first.result.mode, 'stop-and-copy');
+  t.is(first.result.reason, 'no post-copy: at the source, a service has a watchdog of 20 s, below 60 s: it would be killed if its pages came late');
+  t.is(await askMemory(60, 'sum'), 'whole');
+  await b.guest(spec.id, 'sh', '-c', 'pid=$(cat /run/watched); kill $pid; while [ -e /proc/$pid ]; do sleep 0.01; done; WATCHDOG_USEC=180000000 tail -f /dev/null </dev/null >/dev/null 2>&1 &');
+  const second = await haul(spec.id, b, a, { mode: 'post-copy' });
+  t.is(second.result.mode, 'post-copy', 'three minutes are enough');
+  t.is(await askMemory(60, 'sum'), 'whole');
+  await a.tell({ do: 'destroy', id: spec.id });
+});
+
 for (const mib of [16, 128, 1024]) {
   real(`${mib} MiB, there and back, each as soon as it can: whole, no reset, no number lost or repeated, nothing left behind`, async (t) => {
     const { a, b, image } = t.context;

@@ -174,6 +174,10 @@ host('the jail of a FUSE tool: it may mount, but what it sees of the host stays 
   t.is(end.stdout, 'mounts\ndone\n', end.stderr);
 });
 
+host('a jailed command that writes without end is ended', async (t) => {
+  await t.throwsAsync(runJailed(['yes'], {}, undefined, new AbortController().signal, 100_000), { code: 'COMMAND_FAILED', message: /writes more than 100000 bytes/ });
+});
+
 host('bombs stop at the limits', async (t) => withBench(async (b) => {
   const bomb = 'rm -rf bomb; mkdir bomb; truncate -s 3G bomb/zeros';
   await refused(t, b, source('x', await disk(`${bomb}; mksquashfs bomb out -quiet -no-progress`)), /unpacks to more than|larger than/);

@@ -3,6 +3,7 @@ import test from 'ava';
 import { together, untilAborted } from '../../../src/base/together.js';
 import { breaksOff, errorsOf } from '../../../src/container/checkpoint/criu-log.js';
 import { sleepsInVfork } from '../../../src/container/checkpoint/vfork.js';
+import { watchdogIn, watchdogProblem } from '../../../src/container/checkpoint/watchdog.js';
 
 test('a log that breaks off is that of a criu that was killed', (t) => {
   t.true(breaksOff('(00.001) Dumping processes (pid: 5 comm: init)\n(00.038) Parasite syscall_ip at 0x401000\n'));
@@ -39,4 +40,14 @@ test('waiting ends with the signal', async (t) => {
   await t.throwsAsync(waiting, { message: 'given up' });
   await t.throwsAsync(untilAborted(Promise.resolve(), abort.signal), { message: 'given up' });
   await t.notThrowsAsync(untilAborted(Promise.resolve(), new AbortController().signal));
+});
+
+test('watchdog: read from the environment of a process; journald\'s three minutes are enough for pages to come', (t) => {
+  t.is(watchdogIn('PATH=/usr/bin\0WATCHDOG_USEC=180000000\0WATCHDOG_PID=22\0'), 180);
+  t.is(watchdogIn('WATCHDOG_USEC=500000'), 0.5);
+  for (const none of ['', 'WATCHDOG_USEC=0\0', 'XWATCHDOG_USEC=5000\0', 'WATCHDOG_USEC=5s\0', 'A=WATCHDOG_USEC=5000\0']) t.is(watchdogIn(none), undefined);
+  t.is(watchdogProblem(undefined), undefined);
+  t.is(watchdogProblem(180), undefined);
+  t.is(watchdogProblem(60), undefined);
+  t.regex(watchdogProblem(59.5) ?? '', /a watchdog of 59.5 s/);
 });
