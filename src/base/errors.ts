@@ -72,6 +72,7 @@ export const errorTable = {
   HAUL_PROTOCOL: { message: 'Migration error: the other host breaks the haul protocol: {reason}', nova: nova('MigrationError', 500), advice: 'Bring both hosts to the same release; if they are, this is a bug.' },
   HAUL_DAMAGED: { message: 'Migration error: {what} arrived damaged: {reason}', nova: nova('MigrationError', 500), advice: 'Try again; look at the disks and memory of both hosts.' },
   HAUL_FAILED: { message: 'Migration error: {reason}', nova: nova('MigrationError', 500), advice: 'Read the reason; the server is where it was.' },
+  HAUL_NO_DECISION: { message: 'There is nothing to decide about a haul of {instance}: {reason}', nova: nova('Conflict', 409), advice: 'An operator decides only where the destination does not answer and this host\'s record says `offered`: `haulier haul watch` shows the stage `asking`.' },
   HAUL_OFF: { message: 'Migration error: this host takes part in no hauls: {reason}', nova: nova('MigrationError', 500), advice: 'Set haul_ca, haul_cert and haul_key in [haulier].' },
   LIVE_MIGRATION_REFUSED: { message: 'Migration pre-check error: {reason}', nova: nova('MigrationPreCheckError', 500), advice: 'The server runs on where it is. Mend what the reason names, or name another host.' },
   LIVE_MIGRATION_STATE: { message: 'Migration {migration} state of instance {instance} is {state}. Cannot {method} while the migration is in this state.', nova: nova('InvalidMigrationState', 400), advice: 'Look at the migration: it is over, or past the point from which it only goes on.' },

@@ -3,6 +3,7 @@
  * imported when it is run: the service shall not carry the code of the others.
  */
 import type { LoadedConfig } from '../base/config/load.js';
+import { assurances, haulRequest } from './haul-request.js';
 import { templateRequest } from './template-request.js';
 
 /** Writes one line to standard output. */
@@ -127,6 +128,16 @@ export const commands: readonly Command[] = [
     name: 'can-freeze', synopsis: 'ID', summary: 'say whether a container could be suspended now, and what stands in the way', first: 'container',
     detail: 'Exit status 1 if it cannot, 2 if there is nothing to judge.',
     parse: onContainer('can-freeze', {}, (id) => async (loaded, print) => (await import('./freeze.js')).canFreeze(loaded, id, print)),
+  },
+  {
+    name: 'haul', synopsis: `watch [--json] [ID] | check [--address ADDRESS[:PORT]] ID HOST | decide ID here ${assurances.here} | decide ID there ${assurances.there}`,
+    summary: 'follow hauls; say what would stop one to another host; decide one whose destination is lost for good',
+    detail: 'watch prints a line for each stage and round; of one container until its haul is over (exit status 1 if it did not get through), else until Ctrl-C. check only looks, at both hosts; exit status 1 if something stops the haul. decide works only where the other host does not say what became of a container that was offered to it (stage asking): here thaws it here, there removes it here.',
+    first: ['watch', 'check', 'decide'], second: 'container', options: ['--json', '--address', ...Object.values(assurances)],
+    parse: (words) => {
+      const asked = haulRequest(words);
+      return typeof asked === 'string' ? asked : async (loaded, print) => (await import('./haul.js')).haulCommand(loaded, asked, print);
+    },
   },
   {
     name: 'template', synopsis: 'mark ID | capture ID NAME [--output FILE] [--keep PATH]...', summary: 'note what a container\'s tree is now; save what has changed in it since as a template',

@@ -1,6 +1,7 @@
 /** `haulier`: runs the compute service until a signal ends it. */
 import { mkdir } from 'node:fs/promises';
 import { basename, isAbsolute, join } from 'node:path';
+import { haulCommands } from './haul-service.js';
 import { templateCommands } from './template.js';
 import { computeSettings, containerOptions, haulSettings, messagingOptions, openstackOptions } from './wiring.js';
 import type { Config, LoadedConfig } from '../base/config/load.js';
@@ -88,16 +89,18 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     tally: containers.tally,
     operations,
     images: () => containers.images(),
+    hauls: hauls.board,
     figures: () => ({
       requests: messaging.timings.requests.rows, calls: messaging.timings.calls.rows,
       ended: service.compute?.operations.ended.rows ?? [], events: service.compute?.events.waited.rows ?? [], heartbeatAge: service.heartbeatAge,
     }),
   }, log);
-  const control = await startControl(config.haulier.run_path, { operations: async () => operations(), ...templateCommands(containers, async (id, name, work) => {
+  const forHauls = haulCommands(hauls);
+  const control = await startControl(config.haulier.run_path, { operations: async () => operations(), ...forHauls.commands, ...templateCommands(containers, async (id, name, work) => {
     const { compute } = service;
     if (!compute) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'the start of the service' });
     return await compute.locks.hold(id, () => compute.operations.run({ name, instance: id }, work));
-  }) }, log);
+  }) }, log, forHauls.streams);
   let code = 0;
   try {
     await service.start(stopping.signal);

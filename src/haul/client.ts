@@ -5,7 +5,7 @@ import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import { isHost, readCredentials } from './credentials.js';
 import type { HaulSettings } from './settings.js';
 import { HaulChannel, type ChannelOptions, type Message } from './wire/channel.js';
-import { greetServer } from './wire/greeting.js';
+import { greetServer, ownVersion } from './wire/greeting.js';
 
 /** The other host. */
 export interface Peer {
@@ -33,7 +33,15 @@ export async function openInquiry(settings: HaulSettings, peer: Peer, inquiry: {
   return await introduce(settings, peer, { type: 'inquiry', haul: inquiry.haul, secret: inquiry.secret }, options, signal);
 }
 
-async function introduce(settings: HaulSettings, peer: Peer, hello: Message, options: ChannelOptions, signal?: AbortSignal): Promise<HaulChannel> {
+/** The first minor version that can be asked `examine`. */
+const examineMinor = 1;
+
+/** Opens a connection to ask what a container would find there (`examination.ts`). @throws as `openHaul`; HAUL_VERSION where the peer is too old to be asked */
+export async function openExamination(settings: HaulSettings, peer: Peer, question: Readonly<Record<string, unknown>>, signal?: AbortSignal): Promise<HaulChannel> {
+  return await introduce(settings, peer, { type: 'examine', host: settings.host, question }, {}, signal, examineMinor);
+}
+
+async function introduce(settings: HaulSettings, peer: Peer, hello: Message, options: ChannelOptions, signal?: AbortSignal, needsMinor = 0): Promise<HaulChannel> {
   const credentials = await readCredentials(settings);
   signal?.throwIfAborted();
   const unreachable = (error: unknown): HaulierError => new HaulierError('HAUL_UNREACHABLE', { host: peer.host, address: `${peer.address}:${peer.port}`, reason: messageOf(error) }, { cause: error });
@@ -48,7 +56,8 @@ async function introduce(settings: HaulSettings, peer: Peer, hello: Message, opt
   try {
     await secured(socket).catch((error: unknown) => { throw unreachable(error); });
     if (!isHost(socket, peer.host)) throw unreachable(new Error(`its certificate is not that of ${peer.host}`));
-    await greetServer(socket).catch((error: unknown) => { throw isHaulierError(error, 'HAUL_VERSION') ? error : unreachable(error); });
+    const spoken = await greetServer(socket).catch((error: unknown) => { throw isHaulierError(error, 'HAUL_VERSION') ? error : unreachable(error); });
+    if (spoken.minor < needsMinor) throw new HaulierError('HAUL_VERSION', { theirs: `${spoken.major}.${spoken.minor}`, ours: `${ownVersion.major}.${ownVersion.minor}` });
     const channel = new HaulChannel(socket, 'client', options);
     channel.send(hello);
     return channel;

@@ -7,9 +7,11 @@ import { Operation } from '../base/operation.js';
 import type { HostFacts } from '../container/checkpoint/facts.js';
 import type { HostParts } from '../container/parts.js';
 import type { ContainerSpec } from '../container/spec.js';
+import { HaulBoard } from './board.js';
 import { openHaul, type Peer } from './client.js';
 import { discardArrivals, type ReceiveOptions } from './disk/receive.js';
 import { LiveDestination } from './live/destination.js';
+import { Doubt, type Outcome } from './live/doubt.js';
 import { IncomingHaul, runSource, settleDestination, settleSource, type SourcePhase } from './live/protocol.js';
 import { HaulRecords, type HaulRecord } from './live/record.js';
 import { LiveSource } from './live/source.js';
@@ -17,6 +19,7 @@ import { settledStep } from './live/steps.js';
 import { HaulTracker } from './live/tracker.js';
 import type { HaulOptions, HaulResult } from './progress.js';
 import { HaulServer, type InquiryHandler } from './server.js';
+import { examineHere } from './examination.js';
 import type { HaulSettings } from './settings.js';
 import { newToken, sameToken } from './token.js';
 import type { HaulChannel } from './wire/channel.js';
@@ -50,13 +53,16 @@ export class Hauler {
   #again = false;
   /** Memory that is still coming for containers that run already. */
   readonly #owed = new Set<Promise<void>>();
+  /** Hauls from here that somebody is at work on, by their instance. */
+  readonly #doubts = new Map<string, { readonly doubt: Doubt; readonly ended: Promise<unknown> }>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param watch looks after a container that has come */
-  constructor(private readonly parts: HostParts, private readonly settings: HaulSettings, private readonly watch: (id: string) => Promise<void>, private readonly log: Log) {
+  /** @param watch looks after a container that has come @param board where its hauls are shown */
+  constructor(private readonly parts: HostParts, private readonly settings: HaulSettings, private readonly watch: (id: string) => Promise<void>, private readonly log: Log, private readonly board = new HaulBoard()) {
     this.server = new HaulServer(settings, log);
     this.#records = new HaulRecords(parts.options.instancesPath);
     this.server.onInquiry(this.#answer);
+    this.server.onExamination((question) => examineHere(parts, settings, question));
   }
 
   /**
@@ -119,22 +125,24 @@ export class Hauler {
     this.#seen.add(haul.haul);
     const tracker = new HaulTracker(options);
     const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation, tracker, options);
+    const entry = this.board.begin({ haul: haul.haul, instance, direction: 'out', peer: peer.host, address: peer.address, port: peer.port }, tracker);
+    const doubt = new Doubt();
     tracker.start();
-    try {
+    await this.board.run(entry, tracker, () => operation.signal.aborted, () => this.#doubtful(instance, doubt, async () => {
       await this.#requireSettled(instance);
       const channel = await openHaul(this.settings, peer, { token, instance }, { rate: this.server.rate }, operation.signal);
       source.connect(channel);
       try {
-        await runSource(source, source);
+        await runSource(source, source, doubt);
       } catch (error) {
         // what was interrupted only says that it was; why, the signal knows
         throw channel.abort((operation.signal.aborted && !isHaulierError(error) ? operation.signal.reason : error) as Error);
       }
-    } finally {
+    })).finally(() => {
       this.#leaving.delete(instance);
       this.#seen.delete(haul.haul);
       tracker.stop();
-    }
+    });
     const { result } = tracker;
     operation.log.info({ ...result, peer: peer.host }, `hauled to ${peer.host}`);
     return result;
@@ -148,6 +156,34 @@ export class Hauler {
     const records = (await this.#records.all()).filter((record) => record.role === 'source' && record.instance === instance && record.phase !== 'gone');
     if (records.some(({ phase }) => phase !== 'preparing')) throw new HaulierError('INSTANCE_STATE', { instance, state: 'leaving', action: 'haul' });
     for (const { haul } of records) await this.#records.remove(haul, 'source');
+  }
+
+  /**
+   * An operator says what became of a haul away from this host whose destination is lost for good. Returns when that is done.
+   * @param outcome `committed`: the other host has it, nothing of it stays here; `aborted`: it goes on here
+   * @throws HAUL_NO_DECISION unless the record says `offered` and a question to the destination has failed; HAUL_FAILED if it could not be done
+   */
+  async decide(instance: string, outcome: Outcome): Promise<void> {
+    const known = this.#doubts.get(instance);
+    const phase = await this.phase(instance);
+    if (!known?.doubt.open || phase !== 'offered') throw new HaulierError('HAUL_NO_DECISION', { instance, reason: whyNot(phase) });
+    if (!known.doubt.decide(outcome)) throw new HaulierError('HAUL_NO_DECISION', { instance, reason: 'the destination has just answered' });
+    this.log.warn({ instance, outcome }, `an operator has decided a haul: ${outcome === 'committed' ? 'the other host has the container' : 'it goes on here'}`);
+    await known.ended.catch(() => undefined); // a haul that is taken back fails
+    const now = await this.phase(instance);
+    if (now !== undefined) throw new HaulierError('HAUL_FAILED', { reason: `the decision could not be carried out: the record says ${now}; this host's log has the reason` });
+  }
+
+  /** Work on a haul from here, in which an operator may decide. */
+  async #doubtful<T>(instance: string, doubt: Doubt, work: () => Promise<T>): Promise<T> {
+    const ended = work();
+    const mine = { doubt, ended };
+    this.#doubts.set(instance, mine);
+    try {
+      return await ended;
+    } finally {
+      if (this.#doubts.get(instance) === mine) this.#doubts.delete(instance);
+    }
   }
 
   /** What could not be done when it was due: copies that are still to be removed, destinations that could not be told, containers that could not be let go. */
@@ -176,13 +212,30 @@ export class Hauler {
     await new Operation({ name: 'settle_haul', log: this.log, instance: record.instance }).run(async (operation) => {
       this.log.warn({ instance: record.instance, haul: record.haul, role: record.role, phase: record.phase }, 'a haul was cut short: ending it');
       if (record.role === 'source') {
-        const { phase, ...haul } = record;
-        await settleSource(new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation), phase);
+        await this.#settleSource(record, operation);
       } else {
         const { phase, ...haul } = record;
         await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch, unopened: this.#unopened }, haul, operation, phase), phase);
       }
     });
+  }
+
+  async #settleSource({ phase, ...haul }: Extract<HaulRecord, { role: 'source' }>, operation: Operation): Promise<void> {
+    const tracker = new HaulTracker();
+    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation, tracker);
+    if (phase !== 'offered') return void (await settleSource(source, phase));
+    // it stands frozen: that is to be seen
+    const { peer, instance } = haul;
+    const entry = this.board.begin({ haul: haul.haul, instance, direction: 'out', peer: peer.host, address: peer.address, port: peer.port }, tracker);
+    tracker.stage('asking');
+    const doubt = new Doubt();
+    try {
+      const outcome = await this.#doubtful(instance, doubt, () => settleSource(source, phase, undefined, doubt));
+      entry.end(outcome === 'committed' ? undefined : { error: new HaulierError('HAUL_FAILED', { reason: 'it was cut short: the container goes on here' }), aborted: false });
+    } catch (error) {
+      entry.end({ error, aborted: this.#stopping.signal.aborted });
+      throw error;
+    }
   }
 
   async #receive(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
@@ -197,9 +250,14 @@ export class Hauler {
         if (!channel.signal.aborted) channel.send({ type: 'running' });
       });
       this.#incoming.set(record.haul, { instance: expected.instance, haul: incoming });
+      const { peer, instance } = expected;
+      const entry = this.board.begin({ haul: record.haul, instance, direction: 'in', peer: peer.host, address: peer.address, port: peer.port });
       try {
-        const outcome = await incoming.result;
-        await this.#untilPaid(port.finish());
+        const outcome = await this.board.run(entry, undefined, () => false, async () => {
+          const end = await incoming.result;
+          await this.#untilPaid(port.finish());
+          return end;
+        });
         if (outcome === 'committed' && port.spec) expected.onEnd?.({ arrived: port.spec });
       } catch (error) {
         expected.onEnd?.({ error: error as Error });
@@ -253,4 +311,13 @@ export class Hauler {
 /** A haul that never came to its offer, where a later one of the same instance did: to let the container go on is not its business any more. */
 export function isStale(record: HaulRecord, all: readonly HaulRecord[]): boolean {
   return record.role === 'source' && record.phase === 'preparing' && all.some((other) => other.role === 'source' && other.instance === record.instance && (other.phase === 'offered' || other.phase === 'committed'));
+}
+
+function whyNot(phase: SourcePhase | undefined): string {
+  switch (phase) {
+    case undefined: return 'none away from this host is under way';
+    case 'preparing': return 'it has not been offered yet, and ends by itself';
+    case 'offered': return 'the destination is at work on it, or has not failed to answer yet';
+    case 'committed': case 'gone': return 'the other host has it';
+  }
 }

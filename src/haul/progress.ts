@@ -5,9 +5,9 @@ export type HaulMode = 'stop-and-copy' | 'pre-copy' | 'post-copy';
 
 /**
  * Where a haul is. `paging`: it runs at the destination, and pages still come from the source (post-copy only).
- * After `restoring` it can no longer be aborted.
+ * After `restoring` it can no longer be aborted. `asking`: it stands frozen here, and the other host does not say what became of it.
  */
-export type HaulStage = 'connecting' | 'preparing' | 'copying' | 'pre-dumping' | 'frozen' | 'restoring' | 'paging' | 'settling';
+export type HaulStage = 'connecting' | 'preparing' | 'copying' | 'pre-dumping' | 'frozen' | 'restoring' | 'paging' | 'asking' | 'settling';
 
 /** Bytes. `total` may grow while the container runs. */
 export interface Amount { readonly total: number; readonly processed: number; readonly remaining: number }

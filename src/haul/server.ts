@@ -6,9 +6,10 @@ import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { HaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { isHost, readCredentials } from './credentials.js';
+import { readQuestion, type Examined, type Question } from './examination.js';
 import type { HaulSettings } from './settings.js';
 import { newToken, TokenBook } from './token.js';
-import { HaulChannel, type ChannelOptions } from './wire/channel.js';
+import { HaulChannel, type ChannelOptions, type Message } from './wire/channel.js';
 import { greetClient } from './wire/greeting.js';
 import { RateLimit } from './wire/rate.js';
 
@@ -38,6 +39,7 @@ export class HaulServer {
   readonly rate: RateLimit;
   #server: Server | undefined;
   #onInquiry: InquiryHandler | undefined;
+  #onExamination: ((question: Question) => Promise<Examined>) | undefined;
 
   constructor(private readonly settings: HaulSettings, private readonly log: Log, private readonly channelOptions: ChannelOptions = {}) {
     this.rate = new RateLimit(settings.bandwidthMiB * 1024 * 1024);
@@ -84,6 +86,11 @@ export class HaulServer {
     this.#onInquiry = handler;
   }
 
+  /** Who answers what a container would find here. */
+  onExamination(handler: (question: Question) => Promise<Examined>): void {
+    this.#onExamination = handler;
+  }
+
   /** Ends the listener and every connection. */
   async close(): Promise<void> {
     const server = this.#server;
@@ -103,8 +110,7 @@ export class HaulServer {
     try {
       await greetClient(socket);
       channel = new HaulChannel(socket, 'server', { rate: this.rate, ...this.channelOptions });
-      const hello = await channel.receive(['haul', 'inquiry']);
-      run = hello.type === 'haul' ? this.#haul(channel, socket, String(hello['token']), String(hello['instance'])) : this.#inquiry(channel, socket, String(hello['haul']), String(hello['secret']));
+      run = this.#answer(channel, socket, await channel.receive(['haul', 'inquiry', 'examine']));
     } finally {
       clearTimeout(late);
     }
@@ -114,6 +120,14 @@ export class HaulServer {
     } catch (error) {
       channel.abort(error as Error);
       this.log.info({ err: error, peer: socket.remoteAddress }, `a haul's connection ended: ${messageOf(error)}`);
+    }
+  }
+
+  #answer(channel: HaulChannel, socket: TLSSocket, hello: Message & { readonly type: 'haul' | 'inquiry' | 'examine' }): () => Promise<void> {
+    switch (hello.type) {
+      case 'haul': return this.#haul(channel, socket, String(hello['token']), String(hello['instance']));
+      case 'inquiry': return this.#inquiry(channel, socket, String(hello['haul']), String(hello['secret']));
+      case 'examine': return this.#examination(channel, socket, hello);
     }
   }
 
@@ -133,6 +147,14 @@ export class HaulServer {
     return async () => {
       if (!this.#onInquiry) throw new HaulierError('HAUL_REFUSED', { reason: 'nobody answers' });
       await this.#onInquiry(channel, { haul, secret }, (host) => isHost(socket, host));
+    };
+  }
+
+  #examination(channel: HaulChannel, socket: TLSSocket, hello: Message): () => Promise<void> {
+    return async () => {
+      if (!isHost(socket, String(hello['host']))) throw new HaulierError('HAUL_REFUSED', { reason: 'the certificate is not that of the host that asks' });
+      if (!this.#onExamination) throw new HaulierError('HAUL_REFUSED', { reason: 'nobody answers' });
+      channel.send({ type: 'examined', examined: await this.#onExamination(readQuestion(hello['question'])) });
     };
   }
 }

@@ -15,6 +15,18 @@ export interface MetricSources {
   readonly service: ServiceFigures;
   /** Images in the cache now. */
   readonly images: number;
+  readonly hauls: HaulRows;
+}
+
+/** Figures of hauls from this host; `underWay` of those to it too. */
+export interface HaulRows {
+  readonly underWay: { readonly out: number; readonly in: number };
+  /** Mode and result. */
+  readonly hauls: readonly TimingRow[];
+  /** By mode. */
+  readonly frozen: readonly TimingRow[];
+  readonly memoryBytes: number;
+  readonly diskBytes: number;
 }
 
 /** What the rooms above count. */
@@ -61,7 +73,7 @@ function summary(name: string, help: string, rows: readonly TimingRow[], labelsO
 }
 
 /** The page. */
-export function metricsPage({ ready, states: seen, operations, abilities, tally, service, images }: MetricSources): string {
+export function metricsPage({ ready, states: seen, operations, abilities, tally, service, images, hauls }: MetricSources): string {
   const containers = [...new Set([...states, ...seen])].map((state) => line('haulier_containers', { state }, seen.filter((other) => other === state).length));
   const probed = abilities === undefined ? [] : [
     ...family('haulier_criu_info', 'gauge', 'Versions of criu and the kernel.', [line('haulier_criu_info', { criu: abilities.criu ?? '', kernel: abilities.kernel }, 1)]),
@@ -87,6 +99,12 @@ export function metricsPage({ ready, states: seen, operations, abilities, tally,
     ...histogram('haulier_freeze_seconds', 'Time of suspends and resumes, by result.', tally.rows, ({ name, result }) => ({ operation: name, result })),
     ...family('haulier_frozen_seconds', 'summary', 'How long criu let containers stand still.', [
       line('haulier_frozen_seconds_sum', {}, tally.frozenTime.seconds), line('haulier_frozen_seconds_count', {}, tally.frozenTime.count),
+    ]),
+    ...family('haulier_hauls_under_way', 'gauge', 'Containers on their way between hosts, from and to this one.', (['out', 'in'] as const).map((direction) => line('haulier_hauls_under_way', { direction }, hauls.underWay[direction]))),
+    ...summary('haulier_haul_seconds', 'Hauls from this host that have ended.', hauls.hauls, ({ name, result }) => ({ mode: name, result })),
+    ...histogram('haulier_haul_frozen_seconds', 'How long containers stood still in hauls from this host that are done.', hauls.frozen, ({ name }) => ({ mode: name })),
+    ...family('haulier_haul_bytes_total', 'counter', 'Bytes sent in hauls from this host.', [
+      line('haulier_haul_bytes_total', { kind: 'memory' }, hauls.memoryBytes), line('haulier_haul_bytes_total', { kind: 'disk' }, hauls.diskBytes),
     ]),
     ...family('process_resident_memory_bytes', 'gauge', 'Memory of the service.', [line('process_resident_memory_bytes', {}, process.memoryUsage.rss())]),
     ...family('process_cpu_seconds_total', 'counter', 'CPU time of the service.', [line('process_cpu_seconds_total', {}, (cpu.user + cpu.system) / 1e6)]),

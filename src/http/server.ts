@@ -8,7 +8,8 @@ import type { Abilities } from '../container/abilities.js';
 import type { Tally } from '../container/checkpoint/tally.js';
 import type { ContainerView } from '../container/spec.js';
 import type { Verdict } from '../container/verdict/verdict.js';
-import { metricsPage, type ServiceFigures } from './metrics.js';
+import { jsonLines } from './control.js';
+import { metricsPage, type HaulRows, type ServiceFigures } from './metrics.js';
 
 /** What can be asked. */
 export interface HttpSources {
@@ -23,6 +24,15 @@ export interface HttpSources {
   readonly tally: Pick<Tally, 'rows' | 'frozenTime' | 'images'>;
   readonly figures: () => ServiceFigures;
   readonly images: () => Promise<readonly string[]>;
+  readonly hauls: HaulSources;
+}
+
+/** The hauls, as plain JSON. */
+export interface HaulSources {
+  list(): readonly object[];
+  /** Each of them, then each again when it changes, until the signal aborts. */
+  watch(signal: AbortSignal, instance?: string): AsyncIterable<object>;
+  readonly figures: HaulRows;
 }
 
 /** A running HTTP server. */
@@ -47,7 +57,13 @@ export async function startHttp(listen: { readonly host: string; readonly port: 
     '/metrics': async (context) => {
       const list = await sources.containers();
       context.type = 'text/plain; version=0.0.4; charset=utf-8';
-      context.body = metricsPage({ ready: sources.notReady().length === 0, states: list.map(({ state }) => state), operations: sources.operations().length, abilities: sources.abilities(), tally: sources.tally, service: sources.figures(), images: (await sources.images()).length });
+      context.body = metricsPage({ ready: sources.notReady().length === 0, states: list.map(({ state }) => state), operations: sources.operations().length, abilities: sources.abilities(), tally: sources.tally, service: sources.figures(), images: (await sources.images()).length, hauls: sources.hauls.figures });
+    },
+    '/hauls': (context) => { context.body = { hauls: sources.hauls.list() }; },
+    '/hauls/watch': (context) => {
+      const { instance } = context.query;
+      context.type = 'application/x-ndjson';
+      context.body = jsonLines(context.res, (signal) => sources.hauls.watch(signal, typeof instance === 'string' ? instance : undefined));
     },
     '/operations': (context) => { context.body = { operations: sources.operations() }; },
   };

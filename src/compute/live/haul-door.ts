@@ -6,7 +6,9 @@ import type { Operation } from '../../base/operation.js';
 import { misfits, readHostFacts } from '../../container/checkpoint/facts.js';
 import type { LocalContainerHost } from '../../container/local-container-host.js';
 import type { ContainerSpec, VifSpec } from '../../container/spec.js';
+import { HaulBoard } from '../../haul/board.js';
 import { Hauler } from '../../haul/hauler.js';
+import type { Outcome } from '../../haul/live/doubt.js';
 import type { HaulOptions, HaulResult } from '../../haul/progress.js';
 import type { HaulServer } from '../../haul/server.js';
 import type { HaulSettings } from '../../haul/settings.js';
@@ -20,6 +22,8 @@ interface Expected { readonly migration: string; cancel(): void }
 /** See above. */
 export class HaulDoor implements LiveHauls {
   readonly #expected = new Map<string, Expected>();
+  /** What people may see of the hauls. */
+  readonly board = new HaulBoard();
   #hauler: Hauler | undefined;
   #again: NodeJS.Timeout | undefined;
   #listening: Promise<void> | undefined;
@@ -45,7 +49,7 @@ export class HaulDoor implements LiveHauls {
   }
 
   async start(): Promise<ReadonlyMap<string, Promise<void>>> {
-    const hauler = new Hauler(this.containers.parts, this.settings, (id) => this.containers.watch(id), this.log);
+    const hauler = new Hauler(this.containers.parts, this.settings, (id) => this.containers.watch(id), this.log, this.board);
     this.#hauler = hauler;
     const open = await hauler.start();
     if (!this.equipped) this.log.info('containers do not move to or from this host: haul_ca, haul_cert and haul_key are not set');
@@ -110,6 +114,11 @@ export class HaulDoor implements LiveHauls {
     const result = await this.#started.haul(instance, { host: to, address, port }, token, operation, options);
     await this.containers.left(instance);
     return result;
+  }
+
+  /** An operator decides where no answer will come. @throws HAUL_OFF before `start`, HAUL_NO_DECISION, HAUL_FAILED */
+  async decide(instance: string, outcome: Outcome): Promise<void> {
+    await this.#started.decide(instance, outcome);
   }
 
   async fate(instance: string): Promise<Fate> {

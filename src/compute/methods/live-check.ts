@@ -8,6 +8,7 @@ import { withAttribute } from '../instance-state.js';
 import { bindsTwice } from '../live/bindings.js';
 import type { Introduction } from '../live/hauls.js';
 import { hostsOf, migrateDataOf, newMigrateData, setHosts, setVifs } from '../live/migrate-data.js';
+import { whyNotMovable } from '../live/movable.js';
 import { askSource } from '../live/other-end.js';
 import { migrationOf } from '../moves/migration.js';
 import { isSharedWith } from '../moves/shared-storage.js';
@@ -86,12 +87,10 @@ export async function checkCanLiveMigrateSource(compute: Compute, call: Instance
 
 /** @throws LIVE_MIGRATION_REFUSED */
 async function requireMovable(compute: Compute, uuid: string): Promise<void> {
-  const [{ state }, spec] = await Promise.all([compute.containers.view(uuid), compute.containers.spec(uuid)]);
-  if ((state !== 'running' && state !== 'paused') || !spec) throw refused(`the server is ${state} on ${compute.settings.host}, neither running nor paused`);
+  const [view, spec] = await Promise.all([compute.containers.view(uuid), compute.containers.spec(uuid)]);
+  const runs = view.state === 'running' || view.state === 'paused';
   // its freeze hook has run, and nobody would end that at the destination
-  if (await compute.containers.isQuiesced(uuid)) throw refused('the server is quiesced: a snapshot of it is being made');
-  if (spec.templates && spec.templates.length > 0) throw refused('a server with templates moves on its host only');
-  const { findings } = await compute.containers.verdict(uuid);
-  const reasons = findings.filter(({ effect, passing }) => effect !== 'loses' && !passing).map(({ text }) => text);
-  if (reasons.length > 0) throw refused(`the server cannot be frozen: ${reasons.join('; ')}`);
+  if (runs && (await compute.containers.isQuiesced(uuid))) throw refused('the server is quiesced: a snapshot of it is being made');
+  const [reason] = whyNotMovable(compute.settings.host, view, spec, runs ? await compute.containers.verdict(uuid) : undefined);
+  if (reason !== undefined) throw refused(reason);
 }

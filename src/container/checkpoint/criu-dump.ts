@@ -52,7 +52,7 @@ export async function requireSpace(parts: HostParts, id: string, folder: string)
 }
 
 /** Memory that would be written: what no file holds, each page counted once. */
-export async function memoryBytes(parts: HostParts, id: string): Promise<number> {
+export async function memoryBytes(parts: Pick<HostParts, 'cgroups' | 'options'>, id: string): Promise<number> {
   const sizes = await Promise.all(cgroupPids(parts.cgroups, cgroupsPath(parts, id)).map(async (pid) => {
     const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
     return [...text.matchAll(/^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB$/gm)].reduce((sum, match) => sum + Number(match[1]) * 1024, 0);

@@ -71,7 +71,7 @@ export interface MemoryReceiver {
 }
 
 /** This host's abilities, for the other one. */
-export async function memoryAbilities(parts: HostParts, policy: HaulPolicy): Promise<MemoryAbilities> {
+export async function memoryAbilities(parts: Pick<HostParts, 'options'>, policy: HaulPolicy): Promise<MemoryAbilities> {
   return await readMemoryAbilities(parts.options, policy);
 }
 

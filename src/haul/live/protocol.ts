@@ -27,6 +27,8 @@
  *                  offered     stays frozen and asks the destination, for ever: `committed` goes on below, `aborted` thaws
  *                  committed   removes the copy; tries again every 15 s if that fails
  *                  gone        says `settled`
+ *     Where no answer will ever come an operator may decide (`Doubt`): `there` goes on as `committed`; `here` puts the record back to
+ *     preparing, and so no later answer and no crash can change it.
  *     destination  preparing   removes what came
  *                  restoring   the container runs: committed. It does not: removes it
  *                  committed   opens the ports and lets it go, again every 15 s if that fails; keeps the record until that is done and the source is settled
@@ -34,13 +36,14 @@
  *     that haul cannot be restored any more.
  */
 import { HaulierError, isHaulierError } from '../../base/errors.js';
+import { Doubt, type Outcome, type Settled } from './doubt.js';
+
+export type { Outcome };
 
 /** How far the host has come that a container leaves; on its disk. */
 export type SourcePhase = 'preparing' | 'offered' | 'committed' | 'gone';
 /** How far the host has come that it goes to; on its disk. */
 export type DestinationPhase = 'preparing' | 'restoring' | 'committed';
-/** What became of a haul. */
-export type Outcome = 'committed' | 'aborted';
 
 /** What the protocol needs of the source's host. All but `copy` and `dump` are idempotent. */
 export interface SourcePort {
@@ -73,7 +76,7 @@ export interface SourceLink {
  * The source's side, from the first record to the last.
  * @throws what stopped it: the container goes on here. Where `pause` gave up asking it stands frozen, and `settleSource` goes on asking
  */
-export async function runSource(port: SourcePort, link: SourceLink): Promise<void> {
+export async function runSource(port: SourcePort, link: SourceLink, doubt = new Doubt()): Promise<void> {
   await port.record('preparing');
   try {
     await port.copy();
@@ -90,7 +93,7 @@ export async function runSource(port: SourcePort, link: SourceLink): Promise<voi
   } catch (error) {
     failure = error;
   }
-  const outcome = await settleSource(port, 'offered', failure === undefined ? 'committed' : undefined);
+  const outcome = await settleSource(port, 'offered', failure === undefined ? 'committed' : undefined, doubt);
   if (outcome === 'aborted') throw failure;
 }
 
@@ -100,9 +103,10 @@ async function goOn(port: SourcePort): Promise<void> {
 }
 
 /** Brings a haul to its end from wherever the source's record says that it is. @param known what became of it, if that was heard already */
-export async function settleSource(port: SourcePort, phase: SourcePhase, known?: Outcome): Promise<Outcome> {
-  const outcome = phase === 'preparing' ? 'aborted' : phase === 'offered' ? known ?? (await untilAnswered(port)) : 'committed';
+export async function settleSource(port: SourcePort, phase: SourcePhase, known?: Outcome, doubt = new Doubt()): Promise<Outcome> {
+  const { outcome, byOperator } = await whatBecame(port, phase, known, doubt);
   if (outcome === 'aborted') {
+    if (byOperator) await port.record('preparing'); // whatever the destination may still say, it is not asked again
     await goOn(port);
     return outcome;
   }
@@ -121,14 +125,27 @@ export async function settleSource(port: SourcePort, phase: SourcePhase, known?:
   return outcome;
 }
 
-async function untilAnswered(port: SourcePort): Promise<Outcome> {
-  for (;;) {
-    try {
-      return await port.ask();
-    } catch (error) {
-      if (!isHaulierError(error)) throw error;
+async function whatBecame(port: SourcePort, phase: SourcePhase, known: Outcome | undefined, doubt: Doubt): Promise<Settled> {
+  if (phase === 'preparing') return { outcome: 'aborted', byOperator: false };
+  if (phase !== 'offered') return { outcome: 'committed', byOperator: false };
+  const outcome = known ?? (await answered(port));
+  if (outcome !== undefined) return { outcome, byOperator: false };
+  return await doubt.until(async () => {
+    for (;;) {
       await port.pause();
+      if (!doubt.open) return 'aborted'; // nobody listens any more
+      const answer = await answered(port);
+      if (answer !== undefined) return answer;
     }
+  });
+}
+
+async function answered(port: SourcePort): Promise<Outcome | undefined> {
+  try {
+    return await port.ask();
+  } catch (error) {
+    if (isHaulierError(error)) return undefined;
+    throw error;
   }
 }
 

@@ -187,6 +187,7 @@ export class LiveSource implements SourcePort, SourceLink {
     if (!(await parts.store.exists(instance)) || (await this.#cameBack())) return;
     const spec = await this.#spec();
     await this.#memory?.end();
+    this.tracker.stage('settling');
     settledStep(operation, 'haul.source.kill');
     await closeView(parts.store.paths(instance).folder, parts.log);
     // frozen as it is: none of its processes runs another instruction
@@ -204,7 +205,8 @@ export class LiveSource implements SourcePort, SourceLink {
 
   async pause(): Promise<void> {
     const { log } = this.operation;
-    log.warn({ instance: this.haul.instance, peer: this.haul.peer, seconds: this.#pause / 1000 }, `${this.haul.peer.host} does not say what became of the haul: the container stands frozen until it does`);
+    this.tracker.stage('asking');
+    log.warn({ instance: this.haul.instance, peer: this.haul.peer, seconds: this.#pause / 1000 }, `${this.haul.peer.host} does not say what became of the haul: the container stands frozen until it does, or an operator decides (haulier haul decide)`);
     await sleep(this.#pause, undefined, { signal: this.context.stopping });
     this.#pause = Math.min(this.#pause * 2, pauseMs.last);
   }

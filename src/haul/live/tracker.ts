@@ -3,6 +3,8 @@ import type { Amount, HaulMode, HaulOptions, HaulProgress, HaulResult, HaulRound
 
 /** Between two looks at a haul in the same round, milliseconds. */
 const lookMs = 500;
+/** From here on nobody can tell from bytes how long it still takes until it runs. */
+const decided: readonly HaulStage[] = ['restoring', 'asking', 'settling'];
 
 /** Bytes of one kind: those of rounds that are over, and those of the round that is on. */
 class Account {
@@ -50,6 +52,7 @@ export class HaulTracker {
   #frozenAt: number | undefined;
   #frozenMs = 0;
   #timer: NodeJS.Timeout | undefined;
+  #watcher: (() => void) | undefined;
 
   constructor(private readonly options: Pick<HaulOptions, 'onProgress' | 'onFrozen'> = {}) {}
 
@@ -62,6 +65,11 @@ export class HaulTracker {
 
   stop(): void {
     clearInterval(this.#timer);
+  }
+
+  /** Called whenever its progress is told, beside the options' own. Must not throw. */
+  watch(watcher: () => void): void {
+    this.#watcher = watcher;
   }
 
   /** It has come so far. */
@@ -111,20 +119,26 @@ export class HaulTracker {
   get progress(): HaulProgress {
     const [disk, memory] = [this.#accounts.disk.amount, this.#accounts.memory.amount];
     const [sent, left] = [disk.processed + memory.processed, disk.remaining + memory.remaining];
-    const expected = sent > 0 && this.#stage !== 'restoring' && this.#stage !== 'settling' ? { expectedMs: Math.round(((performance.now() - this.#began) * left) / sent) } : {};
+    const expected = sent > 0 && !decided.includes(this.#stage) ? { expectedMs: Math.round(((performance.now() - this.#began) * left) / sent) } : {};
     return { stage: this.#stage, mode: this.mode, round: this.#round, memory, disk, ...expected };
+  }
+
+  /** Those that are over. */
+  get rounds(): readonly HaulRound[] {
+    return [...this.#rounds];
   }
 
   /** What it came to. */
   get result(): HaulResult {
     return {
       mode: this.mode, reason: this.reason, frozenMs: Math.round(this.#frozenMs), totalMs: Math.round(performance.now() - this.#began),
-      rounds: [...this.#rounds], memoryBytes: this.#accounts.memory.done, diskBytes: this.#accounts.disk.done,
+      rounds: this.rounds, memoryBytes: this.#accounts.memory.done, diskBytes: this.#accounts.disk.done,
     };
   }
 
   #tell(): void {
     this.options.onProgress?.(this.progress);
+    this.#watcher?.();
   }
 }
 

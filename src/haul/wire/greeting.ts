@@ -2,8 +2,8 @@
  * The first bytes in each direction: `major, highest minor that I speak`. The server answers with `major, minor that we speak`: the
  * lower of both. Another major is answered with the server's own, and the connection ends.
  *
- * A minor adds frame types from 128 on and fields of messages, which an older side skips; a major may change anything. There has been
- * one version so far: 1.0.
+ * A minor adds frame types from 128 on and fields of messages, which an older side skips, and first messages, which a client says only
+ * to a side that knows them; a major may change anything. 1.1 added `examine`.
  */
 import type { Duplex } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
@@ -15,7 +15,7 @@ export interface Version {
 }
 
 /** What this side speaks. */
-export const ownVersion: Version = { major: 1, minor: 0 };
+export const ownVersion: Version = { major: 1, minor: 1 };
 
 const greetingBytes = 2;
 

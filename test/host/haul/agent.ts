@@ -5,7 +5,10 @@ import { Operation } from '../../../src/base/operation.js';
 import type { ContainerHostOptions } from '../../../src/container/container-host.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec, VifSpec } from '../../../src/container/spec.js';
+import { haulCommands } from '../../../src/cli/haul-service.js';
+import { HaulBoard } from '../../../src/haul/board.js';
 import { Hauler } from '../../../src/haul/hauler.js';
+import { startControl } from '../../../src/http/control.js';
 import type { Peer } from '../../../src/haul/client.js';
 import type { HaulMode, HaulProgress, HaulResult, HaulStage } from '../../../src/haul/progress.js';
 import type { HaulSettings } from '../../../src/haul/settings.js';
@@ -39,8 +42,11 @@ export interface Command {
 const [options, settings] = process.argv.slice(2, 4).map((text) => JSON.parse(text) as unknown) as [ContainerHostOptions, HaulSettings];
 const host = new LocalContainerHost(options, log);
 await host.start();
-const hauler = new Hauler(host.parts, settings, (id) => host.watch(id), log);
+const board = new HaulBoard();
+const hauler = new Hauler(host.parts, settings, (id) => host.watch(id), log, board);
 await hauler.start();
+const forHauls = haulCommands({ board, decide: (id, outcome) => hauler.decide(id, outcome) });
+const control = await startControl(options.runPath, forHauls.commands, log, forHauls.streams);
 await hauler.listen();
 const say = (answer: object): void => void process.stdout.write(`${JSON.stringify(answer)}\n`);
 const run = async <T>(name: string, work: (operation: Operation) => Promise<T>): Promise<T> => await new Operation({ name, log }).run(work);
@@ -79,6 +85,7 @@ async function act(command: Command): Promise<unknown> {
     case 'destroy': return await run('destroy', (operation) => host.destroy(id, operation));
     case 'stop':
       await hauler.stop();
+      await control.close();
       await host.stop();
       setTimeout(() => process.exit(0), 50);
   }

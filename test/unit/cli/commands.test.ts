@@ -15,6 +15,8 @@ const command = (name: string): (typeof commands)[number] => commands.find((one)
 const complaint = (name: string, ...words: string[]): unknown => { const parsed = command(name).parse(words); return typeof parsed === 'string' ? parsed : undefined; };
 const there = (tool: string): boolean => ['/usr/bin', '/bin', '/usr/local/bin'].some((folder) => existsSync(join(folder, tool)));
 
+const haulForms = 'haul takes: watch [--json] [ID], check [--address ADDRESS[:PORT]] ID HOST, or decide ID here --the-other-host-is-dead | there --the-other-host-has-it';
+
 test('arguments are checked before anything is done', (t) => {
   for (const [words, expected] of [
     [['ps', 'x'], 'unknown argument x'], [['ps', '--json=1'], 'unknown argument --json=1'], [['ps', '--json'], undefined],
@@ -22,6 +24,9 @@ test('arguments are checked before anything is done', (t) => {
     [['logs', '-n', 'a'], 'logs takes one container'], [['logs', '-n', 'x', 'a'], '-n takes a number, not x'], [['logs', 'a', '-f', '--lines=3'], undefined], [['logs', 'a', '-n'], '-n needs a value'],
     [['exec'], 'exec takes a container and a command'], [['exec', '--tty', 'a'], 'unknown argument --tty'], [['exec', '--no-tty', 'a', 'ls', '-l'], undefined],
     [['console'], 'console takes one container'], [['can-freeze'], 'can-freeze takes one container'], [['host', 'melt'], 'host takes one word: freeze or thaw'],
+    [['haul', 'watch'], undefined], [['haul', 'watch', 'a', '--json'], undefined], [['haul', 'watch', 'a', 'b'], haulForms], [['haul', 'watch', '--address=x'], '--address does not belong to haul watch'],
+    [['haul', 'check', 'a', 'host'], undefined], [['haul', 'check', '--address', '[2001:db8::1]:1', 'a', 'host'], undefined], [['haul', 'check', '--address=[x]:1', 'a', 'host'], '--address takes ADDRESS or ADDRESS:PORT, not [x]:1'],
+    [['haul', 'check', 'a'], haulForms], [['haul', 'decide', 'a', 'somewhere'], haulForms], [['haul', 'decide', 'a', 'here'], undefined], [['haul', 'decide', 'a', 'here', '--the-other-host-has-it'], '--the-other-host-has-it does not belong to haul decide'],
     [['check', 'x'], 'unknown argument x'], [['serve'], undefined],
   ] as const) t.is(complaint(words[0], ...words.slice(1)), expected, words.join(' '));
 });
@@ -76,6 +81,8 @@ test('completion: commands, containers, options', async (t) => {
   t.deepEqual(await offered('haulier', 'template', ''), ['mark', 'capture']);
   t.deepEqual(await offered('haulier', 'template', 'mark', '1'), ['1111-a']);
   t.deepEqual(await offered('haulier', 'host', 'f'), ['freeze']);
+  t.deepEqual(await offered('haulier', 'haul', ''), ['watch', 'check', 'decide']);
+  t.deepEqual(await offered('haulier', 'haul', 'check', '1'), ['1111-a']);
 });
 
 test('the unit file: systemd takes it, and the monitors outlive the service', async (t) => {

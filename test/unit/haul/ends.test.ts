@@ -122,7 +122,7 @@ test('a listener whose address is taken listens when it is free', async (t) => {
   const { port } = squatter.address() as AddressInfo;
   const door = new HaulDoor({ parts: partsIn(folder(t)) } as unknown as LocalContainerHost, { ...settings, ...authority.host('host-b'), port }, log, 10);
   await door.start();
-  const expect = (): void => void door.expect({ instance, migration: 'm', from: record(ids[0]).peer, vifs: [] });
+  const expect = (): void => void door.expect({ instance, migration: 'm', from: record(ids[0]).peer, vifs: [], onArrival: () => undefined });
   t.throws(expect, { code: 'HAUL_OFF' });
   await new Promise<void>((resolve) => void squatter.close(() => resolve()));
   await until(() => { try { expect(); return true; } catch { return false; } });

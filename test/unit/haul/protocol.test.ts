@@ -8,6 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import fc from 'fast-check';
 import { HaulierError } from '../../../src/base/errors.js';
+import { Doubt } from '../../../src/haul/live/doubt.js';
 import { IncomingHaul, runSource, settleDestination, settleSource, type DestinationPhase, type Outcome, type SourcePhase } from '../../../src/haul/live/protocol.js';
 
 type Side = 'source' | 'destination';
@@ -26,6 +27,10 @@ class World {
   readonly up: Record<Side, boolean> = { source: true, destination: true };
   incoming: IncomingHaul | undefined;
   everOpen = false;
+  /** The destination is lost for good, with its disk. */
+  dead = false;
+  /** Of the source's life that is now. */
+  doubt = new Doubt();
   readonly trail: string[] = [];
   readonly #pending: (() => void)[] = [];
   #onCut: (() => void)[] = [];
@@ -65,8 +70,17 @@ class World {
     this.life[side]++;
     this.up[side] = false;
     if (side === 'destination') this.incoming = undefined;
+    else this.doubt = new Doubt();
     this.cut();
+    if (side === 'destination' && this.dead) return;
     void this.#restart(side, this.life[side]);
+  }
+
+  /** The destination's host burns down. */
+  die(): void {
+    this.trail.push('the destination is lost for good');
+    Object.assign(this, { dead: true, destination: 'none', destinationRecord: undefined, everOpen: false });
+    this.crash('destination');
   }
 
   /** One call on a port: its turn, its fate, its effect. */
@@ -99,7 +113,8 @@ class World {
     const there = this.destination === 'mute' || this.destination === 'open';
     if (this.source === 'running' && there) throw new Error(`both run it\n${this.trail.join('\n')}`);
     if (this.source === 'running' && this.everOpen) throw new Error(`it went back in time\n${this.trail.join('\n')}`);
-    if (this.source === 'gone' && !there) throw new Error(`it is lost\n${this.trail.join('\n')}`);
+    if (this.doubt.open && (this.sourceRecord !== 'offered' || this.source !== 'frozen')) throw new Error(`a decision would count\n${this.trail.join('\n')}`);
+    if (this.source === 'gone' && !there && !this.dead) throw new Error(`it is lost\n${this.trail.join('\n')}`);
     if (this.destination === 'open') this.everOpen = true;
   }
 
@@ -189,17 +204,17 @@ class World {
         await this.call('source', 0, 'hear running', () => undefined, true);
       },
     };
-    runSource(this.sourcePort(0), link).catch(() => this.cut()); // whoever gives up closes the connection
+    runSource(this.sourcePort(0), link, this.doubt).catch(() => this.cut()); // whoever gives up closes the connection
   }
 
   async #restart(side: Side, life: number): Promise<void> {
     await this.#turn();
-    if (this.life[side] !== life) return;
+    if (this.life[side] !== life || (side === 'destination' && this.dead)) return;
     this.trail.push(`${side} starts`);
     try {
       if (side === 'source') {
         this.up.source = true;
-        if (this.sourceRecord) await settleSource(this.sourcePort(life), this.sourceRecord);
+        if (this.sourceRecord) await settleSource(this.sourcePort(life), this.sourceRecord, undefined, this.doubt);
       } else {
         const lost = never<never>();
         if (this.destinationRecord) await settleDestination(this.destinationPort(life, lost, lost), this.destinationRecord);
@@ -252,3 +267,70 @@ test('a destination that fails ends the connection before it takes anything away
   t.is(await t.throwsAsync(haul.result), failing);
   t.deepEqual(did, ['preparing', 'give up', 'discard', 'forget']);
 });
+
+const someFates = fc.array(fc.oneof({ weight: 6, arbitrary: fc.constant<Fate>('go') }, { weight: 2, arbitrary: fc.constantFrom<Fate>(...fates) }), { maxLength: 60 });
+const someOrder = fc.array(fc.nat(6), { minLength: 1, maxLength: 60 });
+
+test('where the destination is lost for good an operator decides, when it stands frozen and unanswered and at no other time; no crash and no late answer changes it', async (t) => {
+  const ends = { here: 0, there: 0, 'by itself': 0 };
+  await fc.assert(fc.asyncProperty(someFates, someOrder, fc.nat(80), fc.nat(6), fc.boolean(), fc.constantFrom('here', 'there'), async (fate, order, before, after, whenOffered, place) => {
+    const world = new World(fate, order);
+    let decided = false;
+    const decide = (): void => {
+      const counts = world.doubt.open;
+      if (counts && (world.sourceRecord !== 'offered' || world.source !== 'frozen')) throw new Error(`a decision would count\n${world.trail.join('\n')}`);
+      if (counts) world.trail.push(`the operator decides: ${place}`);
+      if (world.doubt.decide(place === 'there' ? 'committed' : 'aborted') !== counts || world.doubt.open) throw new Error('a decision counts when none is wanted, or twice');
+      decided ||= counts;
+    };
+    world.begin();
+    for (let n = 0; n < before && !(whenOffered && world.sourceRecord === 'offered'); n++) await world.play(1);
+    await world.play(after);
+    world.die();
+    for (let n = 0; n < 60; n++) {
+      await world.play(5);
+      decide();
+      world.check();
+    }
+    world.calm = true;
+    world.crash('source'); // whatever a failure has left stuck
+    for (let n = 0; n < 40; n++) {
+      await world.play(5);
+      decide();
+      world.check();
+    }
+    const record = world.sourceRecord ?? 'none';
+    const expected = decided ? (place === 'here' ? ['running none'] : ['gone gone']) : ['running none', 'gone gone', 'gone none'];
+    if (!expected.includes(`${world.source} ${record}`)) throw new Error(`${decided ? place : 'undecided'}: ends as ${world.source}, record ${record}\n${world.trail.join('\n')}`);
+    ends[decided ? (place as 'here' | 'there') : 'by itself']++;
+  }), { includeErrorInReport: true, numRuns: Number(process.env['HAULIER_MODEL_RUNS'] ?? 500) });
+  t.log(JSON.stringify(ends));
+  t.true(ends.here > 20 && ends.there > 20 && ends['by itself'] > 20, 'all ends were reached often');
+});
+
+for (const [decision, answer, calls] of [
+  ['aborted', 'committed', ['ask', 'pause', 'ask', 'record preparing', 'thaw', 'forget']],
+  ['committed', 'aborted', ['ask', 'pause', 'ask', 'record committed', 'remove', 'record gone', 'settled', 'forget']],
+] as const) {
+  test(`a decision "${decision}" stands when the destination answers "${answer}" after it`, async (t) => {
+    const doubt = new Doubt();
+    const did: string[] = [];
+    let reply: (outcome: Outcome) => void = () => undefined;
+    const does = (what: string) => async (): Promise<void> => void did.push(what);
+    const end = settleSource({
+      record: async (phase) => void did.push(`record ${phase}`), forget: does('forget'), copy: does('copy'), dump: does('dump'), thaw: does('thaw'), remove: does('remove'), pause: does('pause'), settled: does('settled'),
+      ask: async () => {
+        did.push('ask');
+        if (did.length === 1) throw new HaulierError('HAUL_UNREACHABLE', {});
+        return await new Promise<Outcome>((resolve) => { reply = resolve; });
+      },
+    }, 'offered', undefined, doubt);
+    t.false(doubt.decide(decision), 'nobody has been asked yet');
+    while (did.length < 3) await turn();
+    t.true(doubt.decide(decision));
+    t.false(doubt.decide(answer), 'once');
+    reply(answer);
+    t.is(await end, decision);
+    t.deepEqual(did, [...calls]);
+  });
+}

@@ -1,17 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect as connectPlain, createServer } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, createServer as createTls } from 'node:tls';
 import { readFileSync, rmSync } from 'node:fs';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { silentLog } from '../../../src/base/log.js';
-import { openHaul, type Peer } from '../../../src/haul/client.js';
+import { openExamination, openHaul, type Peer } from '../../../src/haul/client.js';
+import { examineThere, type Examined, type Question } from '../../../src/haul/examination.js';
 import { HaulServer } from '../../../src/haul/server.js';
 import type { HaulSettings } from '../../../src/haul/settings.js';
 import type { ChannelOptions, HaulChannel } from '../../../src/haul/wire/channel.js';
+import { greetClient } from '../../../src/haul/wire/greeting.js';
 import { Authority } from '../../lib/certificates.js';
 
 const authority = new Authority();
@@ -239,4 +241,45 @@ test('nobody is there: said with name and address', async (t) => {
   const { server, peer } = await destination(t);
   await server.close();
   await t.throwsAsync(openHaul(source, peer, { token: 'x', instance }), { code: 'HAUL_UNREACHABLE', message: new RegExp(`host-b cannot be reached at 127.0.0.1:${peer.port}`) });
+});
+
+const question: Question = { instance, image: 'i', templates: [], facts: { criu: '4.2', runc: '1.3', kernel: '6.12', architecture: 'x64', cpuModel: 'm', cpuFlags: ['avx'] } };
+const answer: Examined = { host: 'host-b', release: '1', misfits: [], memory: { tracksDirty: null, servesPages: 'no', takesPages: 'no' }, image: true, lackingTemplates: [], freeBytes: 7, present: false };
+
+test('examination: a host of the deployment asks under its own name, and a question that is none is refused', async (t) => {
+  const { server, peer } = await destination(t);
+  await t.throwsAsync(examineThere(source, peer, question), { code: 'HAUL_REFUSED', message: /nobody answers/ });
+  const asked: Question[] = [];
+  server.onExamination(async (one) => { asked.push(one); return answer; });
+  t.deepEqual(await examineThere(source, peer, question), answer);
+  t.deepEqual(asked, [question]);
+  await t.throwsAsync(examineThere(settings('host-c', files.a), peer, question), { code: 'HAUL_REFUSED', message: /not that of the host that asks/ });
+  for (const wrong of [{}, { ...question, instance: '../x' }, { ...question, facts: undefined }, { ...question, templates: [1] }]) {
+    const channel = await openExamination(source, peer, wrong as Record<string, unknown>);
+    await t.throwsAsync(channel.receive(['examined']), { code: 'HAUL_ABORTED', message: /a question that is none/ });
+  }
+  t.is(asked.length, 1);
+});
+
+test('examination: an answer of another release is read with care, one that is none is refused', async (t) => {
+  const { server, peer } = await destination(t);
+  server.onExamination(async () => ({ ...answer, memory: undefined, more: 'x', misfits: ['y'.repeat(10_000)] }) as unknown as Examined);
+  const read = await examineThere(source, peer, question);
+  t.is(read.misfits[0]!.length, 500);
+  t.is(read.memory.takesPages, 'it does not say that it can');
+  t.false('more' in read);
+  server.onExamination(async () => 'yes' as unknown as Examined);
+  await t.throwsAsync(examineThere(source, peer, question), { code: 'HAUL_PROTOCOL' });
+});
+
+test('examination: a host of version 1.0 is not asked, and that is said', async (t) => {
+  const old = createTls({ ca: readFileSync(files.b.ca), cert: readFileSync(files.b.cert), key: readFileSync(files.b.key), requestCert: true, minVersion: 'TLSv1.3' }, (socket) => {
+    socket.on('error', () => undefined);
+    void greetClient(socket, { major: 1, minor: 0 });
+  });
+  old.listen(0, '127.0.0.1');
+  await once(old, 'listening');
+  t.teardown(() => void old.close());
+  const error = await t.throwsAsync(examineThere(source, { host: 'host-b', address: '127.0.0.1', port: (old.address() as { port: number }).port }, question), { code: 'HAUL_VERSION' });
+  t.like((error as unknown as { details: object }).details, { theirs: '1.0' });
 });

@@ -5,16 +5,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { HaulierError } from '../../../src/base/errors.js';
+import { HaulBoard } from '../../../src/haul/board.js';
 import { silentLog } from '../../../src/base/log.js';
 import { Operation } from '../../../src/base/operation.js';
 import { Tally } from '../../../src/container/checkpoint/tally.js';
-import { callService, NoService, startControl } from '../../../src/http/control.js';
+import { callService, listenToService, NoService, startControl } from '../../../src/http/control.js';
 import { startHttp, type HttpServer, type HttpSources } from '../../../src/http/server.js';
 
 async function serving(change: Partial<HttpSources> = {}): Promise<{ server: HttpServer; get: (path: string, method?: string) => Promise<{ status: number; body: unknown }> }> {
   const sources: HttpSources = {
     notReady: () => [], containers: async () => [], verdict: async () => { throw new HaulierError('INSTANCE_NOT_FOUND', { instance: 'x' }); }, operations: () => [], abilities: () => undefined, tally: new Tally(),
-    figures: () => ({ requests: [], calls: [], ended: [], events: [], heartbeatAge: undefined }), images: async () => [], ...change,
+    figures: () => ({ requests: [], calls: [], ended: [], events: [], heartbeatAge: undefined }), images: async () => [], hauls: new HaulBoard(), ...change,
   };
   const server = (await startHttp({ host: '127.0.0.1', port: 0 }, sources, silentLog()))!;
   return { server, get: async (path, method = 'GET') => { const answer = await fetch(`http://127.0.0.1:${server.port}${path}`, { method }); const text = await answer.text(); return { status: answer.status, body: text.startsWith('{') ? JSON.parse(text) as unknown : text }; } };
@@ -75,4 +76,50 @@ test('control socket: root\'s alone; results, errors with advice, what is unknow
   t.is(await raw(JSON.stringify({ a: 'x'.repeat(100_000) })), 500);
   t.deepEqual(await callService(folder, 'echo', { still: 'there' }), { still: 'there' });
   await control.close();
+});
+
+const haulOf = (instance: string): Parameters<HaulBoard['begin']>[0] => ({ haul: 'h', instance, direction: 'out', peer: 'b', address: '192.0.2.1', port: 8791 });
+
+test('hauls: as they are, and as a stream that ends with the reader', async (t) => {
+  const hauls = new HaulBoard();
+  const { server, get } = await serving({ hauls });
+  const entry = hauls.begin(haulOf('i'));
+  t.like(((await get('/hauls')).body as { hauls: object[] }).hauls[0], { instance: 'i', peer: 'b', direction: 'out', rounds: [] });
+  t.is((await get('/hauls/watch', 'POST')).status, 405);
+  const answer = await fetch(`http://127.0.0.1:${server.port}/hauls/watch?instance=i`);
+  t.is(answer.headers.get('content-type'), 'application/x-ndjson');
+  const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+  t.like(JSON.parse((await reader.read()).value!), { instance: 'i', haul: 'h' });
+  hauls.begin(haulOf('other'));
+  entry.end({ error: new Error('no room'), aborted: false });
+  t.like(JSON.parse((await reader.read()).value!), { instance: 'i', end: { result: 'failed', error: 'no room' } });
+  await reader.cancel();
+  await server.close();
+});
+
+test('control socket: a stream goes on until the caller has enough; the service\'s end ends it', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'control-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const hauls = new HaulBoard();
+  let over: (value: unknown) => void = () => undefined;
+  const hungUp = new Promise((resolve) => { over = resolve; });
+  const control = await startControl(folder, {}, silentLog(), {
+    watch: (args, signal) => {
+      signal.addEventListener('abort', over);
+      return hauls.watch(signal, String(args['instance']));
+    },
+    wrong: () => { throw new HaulierError('INSTANCE_NOT_FOUND', { instance: 'x' }); },
+  });
+  hauls.begin(haulOf('a'));
+  for await (const view of listenToService(folder, 'watch', { instance: 'a' })) {
+    t.like(view as object, { instance: 'a' });
+    break;
+  }
+  await hungUp;
+  t.regex((await t.throwsAsync(listenToService(folder, 'wrong', {}).next()))!.message, /x could not be found/);
+  const left = listenToService(folder, 'watch', { instance: 'a' });
+  await left.next();
+  const end = left.next().then(({ done }) => done, () => true); // the line is cut: an end either way
+  await control.close();
+  t.true(await end);
 });
