@@ -128,17 +128,17 @@ export class Hauler {
     const entry = this.board.begin({ haul: haul.haul, instance, direction: 'out', peer: peer.host, address: peer.address, port: peer.port }, tracker);
     const doubt = new Doubt();
     tracker.start();
-    await this.board.run(entry, tracker, () => operation.signal.aborted, () => this.#doubtful(instance, doubt, async () => {
-      await this.#requireSettled(instance);
+    await this.board.run(entry, tracker, () => operation.signal.aborted, async () => {
+      await this.#requireSettled(instance); // before it: an earlier haul's doubt is not this one's
       const channel = await openHaul(this.settings, peer, { token, instance }, { rate: this.server.rate }, operation.signal);
       source.connect(channel);
       try {
-        await runSource(source, source, doubt);
+        await this.#doubtful(instance, doubt, () => runSource(source, source, doubt));
       } catch (error) {
         // what was interrupted only says that it was; why, the signal knows
         throw channel.abort((operation.signal.aborted && !isHaulierError(error) ? operation.signal.reason : error) as Error);
       }
-    })).finally(() => {
+    }).finally(() => {
       this.#leaving.delete(instance);
       this.#seen.delete(haul.haul);
       tracker.stop();
