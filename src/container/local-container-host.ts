@@ -9,6 +9,7 @@ import { keepConsole, readConsole } from './console.js';
 import { openConsole, type ConsoleLine } from './console-line.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
 import { suspendContainer } from './checkpoint/dump.js';
+import { freeze } from './checkpoint/freezer.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
@@ -162,7 +163,7 @@ export class LocalContainerHost implements ContainerHost {
     const view = await this.#existing(id);
     if (view.state === 'paused') return;
     if (view.state !== 'running') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'pause' });
-    await this.parts.runc.pause(id, operation.signal);
+    await freeze(this.parts, id, operation.signal); // not in the middle of a vfork: it could not be dumped before it is let go again
     await this.parts.store.update(id, { wanted: 'paused' });
   }
 
