@@ -55,11 +55,6 @@ export class Runc {
     }
   }
 
-  /** Freezes every process. */
-  async pause(id: string, signal?: AbortSignal): Promise<void> {
-    await this.#run('pause the container', ['pause', id], signal);
-  }
-
   /** Thaws. */
   async resume(id: string, signal?: AbortSignal): Promise<void> {
     await this.#run('resume the container', ['resume', id], signal);
