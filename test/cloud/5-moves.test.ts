@@ -230,7 +230,9 @@ async function dies(scene: Scene, server: Server): Promise<void> {
   const { id } = await scene.service('host1');
   scene.after(async () => {
     await scene.admin.call('nova', 'PUT', `/v2.1/os-services/${id}`, { forced_down: false });
+    const { updated_at: before } = await scene.service('host1');
     await startHaulier('host1');
+    await until('a new beat of host1', 20, async () => ((now) => now.updated_at !== before && now.state === 'up')(await scene.service('host1')));
   });
   await killHaulier('host1');
   await scene.admin.call('nova', 'PUT', `/v2.1/os-services/${id}`, { forced_down: true });
