@@ -6,6 +6,9 @@ const own = new Set(['v', 'name', 'hostname', 'pid', 'level', 'time', 'msg', 're
 /** Text that others may have written, so that it cannot command the terminal: of control characters only tab and newline are left. */
 export const harmless = (text: string): string => text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '?');
 
+/** The same for text that shall stay in its line or column: none of them is left. */
+export const harmlessLine = (text: string): string => harmless(text).replace(/[\t\n]/g, '?');
+
 /** @param record as bunyan makes it, secrets masked already @param colour with colours */
 export function prettyLine(record: Readonly<Record<string, unknown>>, colour: boolean): string {
   const [level, code] = levels[Number(record['level'])] ?? [String(record['level']), 0];

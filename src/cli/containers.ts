@@ -58,11 +58,6 @@ export async function operationsOf(runPath: string, tell: (line: string) => void
   }
 }
 
-/** Text of a guest or a user for a terminal: without control characters, which could do anything to it. */
-export function harmless(text: string): string {
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, '?');
-}
-
 /** Rows as columns of the width that they need. The first row is the head. */
 export function columns(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => (row[at] ?? '').length)));

@@ -1,11 +1,12 @@
 /** `haulier haul check ID HOST`: what would stop a haul of this container to that host, without one. Only looks, at both hosts. */
 import { stat } from 'node:fs/promises';
-import { findContainer, harmless, lookParts, size, type LookParts } from './containers.js';
+import { findContainer, lookParts, size, type LookParts } from './containers.js';
 import type { Print } from './commands.js';
 import type { HaulRequest } from './haul-request.js';
 import { haulSettings } from './wiring.js';
 import type { LoadedConfig } from '../base/config/load.js';
 import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
+import { harmlessLine } from '../base/pretty.js';
 import { whyNotMovable } from '../compute/live/movable.js';
 import { memoryBytes } from '../container/checkpoint/criu-dump.js';
 import { readHostFacts } from '../container/checkpoint/facts.js';
@@ -39,7 +40,7 @@ export interface OwnSide {
 
 /** Judges what the other host said of itself. */
 export function judgeExamined(there: Examined, question: Pick<Question, 'image' | 'templates'>, own: OwnSide): Finding[] {
-  const mib = own.diskBytes + own.memoryBytes;
+  const need = own.diskBytes + own.memoryBytes;
   const plan = chooseMode(own.settings.policy, undefined, own.memory, there.memory);
   return [
     ...there.misfits.map((text): Finding => ({ kind: 'stops', text: `it could not go on at ${there.host}: ${text}` })),
@@ -47,7 +48,7 @@ export function judgeExamined(there: Examined, question: Pick<Question, 'image' 
     ...(there.present ? [{ kind: 'stops', text: `something of the server is on ${there.host} already` } as const] : []),
     ...there.lackingTemplates.map((id): Finding => ({ kind: 'stops', text: `${there.host} lacks the template ${id}` })),
     there.image ? { kind: 'ok', text: `the image is there` } : { kind: 'note', text: `the image ${question.image} is not there: it goes along, once` },
-    there.freeBytes < mib ? { kind: 'stops', text: `${there.host} has ${size(there.freeBytes)} free, and the container's disk and memory take ${size(mib)}` } : { kind: 'ok', text: `${size(there.freeBytes)} free there, for ${size(mib)}` },
+    there.freeBytes < need ? { kind: 'stops', text: `${there.host} has ${size(there.freeBytes)} free, and the container's disk and memory take ${size(need)}` } : { kind: 'ok', text: `${size(there.freeBytes)} free there, for ${size(need)}` },
     { kind: 'note', text: `its memory would go by ${plan.mode} (${plan.reason})` },
   ];
 }
@@ -58,7 +59,7 @@ export async function haulCheck(loaded: LoadedConfig, request: Extract<HaulReque
   const settings = haulSettings(loaded.config);
   const id = await findContainer(parts.store, request.id);
   const findings = await look(parts, settings, id, request);
-  for (const { kind, text } of findings) print(`${{ ok: 'ok     ', note: 'note   ', unknown: 'unknown', stops: 'STOPS  ' }[kind]} ${harmless(text)}`);
+  for (const { kind, text } of findings) print(`${{ ok: 'ok     ', note: 'note   ', unknown: 'unknown', stops: 'STOPS  ' }[kind]} ${harmlessLine(text)}`);
   const stops = findings.filter(({ kind }) => kind === 'stops').length;
   print(stops > 0 ? `${stops === 1 ? 'one thing stops' : `${stops} things stop`} a haul of ${id} to ${request.host}` : `nothing that can be seen from here stops a haul of ${id} to ${request.host}; Nova's own checks (scheduler, group, ports) come beside`);
   return stops > 0 ? 1 : 0;

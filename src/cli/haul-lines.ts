@@ -1,5 +1,6 @@
 /** What a haul tells, as lines for people: one for each stage, each round, and each tenth of the way. */
-import { duration, harmless, size } from './containers.js';
+import { duration, size } from './containers.js';
+import { harmlessLine } from '../base/pretty.js';
 import type { HaulView } from '../haul/board.js';
 import type { HaulProgress, HaulRound } from '../haul/progress.js';
 
@@ -17,10 +18,10 @@ export function roundLine({ what, round, bytes, ms }: HaulRound): string {
 
 function endLine({ direction, peer, ms, end }: HaulView): string {
   if (!end) return '';
-  if (end.result !== 'done') return `${end.result} after ${seconds(ms)}: ${harmless(end.error ?? '')}`;
+  if (end.result !== 'done') return `${end.result} after ${seconds(ms)}: ${harmlessLine(end.error ?? '')}`;
   const { account } = end;
-  const head = direction === 'out' ? `hauled to ${harmless(peer)} in ${seconds(ms)}` : `came from ${harmless(peer)} in ${seconds(ms)}`;
-  return account ? `${head}: ${account.mode} (${harmless(account.reason)}), frozen ${seconds(account.frozenMs)}, ${account.rounds.length} rounds, memory ${size(account.memoryBytes)}, file system ${size(account.diskBytes)}` : head;
+  const head = direction === 'out' ? `hauled to ${harmlessLine(peer)} in ${seconds(ms)}` : `came from ${harmlessLine(peer)} in ${seconds(ms)}`;
+  return account ? `${head}: ${account.mode} (${harmlessLine(account.reason)}), frozen ${seconds(account.frozenMs)}, ${account.rounds.length} rounds, memory ${size(account.memoryBytes)}, file system ${size(account.diskBytes)}` : head;
 }
 
 interface Shown { stage: string; tenth: number; rounds: number; ended: boolean }
@@ -36,7 +37,7 @@ export class HaulLines {
     const fresh = !this.#shown.has(key);
     this.#shown.set(key, shown);
     const lines: string[] = [];
-    if (fresh) lines.push(view.direction === 'out' ? `on its way to ${harmless(view.peer)} at ${harmless(view.address)}:${view.port}, since ${view.began}` : `coming from ${harmless(view.peer)}, since ${view.began}`);
+    if (fresh) lines.push(view.direction === 'out' ? `on its way to ${harmlessLine(view.peer)} at ${harmlessLine(view.address)}:${view.port}, since ${view.began}` : `coming from ${harmlessLine(view.peer)}, since ${view.began}`);
     for (const round of view.rounds.slice(shown.rounds)) lines.push(roundLine(round));
     shown.rounds = view.rounds.length;
     if (view.progress && !view.end) lines.push(...this.#progress(view.progress, shown));

@@ -1,8 +1,9 @@
 /** `haulier ps` and `haulier show`. */
-import { columns, displayName, duration, findContainer, harmless, lookParts, operationsOf, size, type LookParts } from './containers.js';
+import { columns, displayName, duration, findContainer, lookParts, operationsOf, size, type LookParts } from './containers.js';
 import type { Print } from './commands.js';
 import type { LoadedConfig } from '../base/config/load.js';
 import type { OperationView } from '../base/operation.js';
+import { harmlessLine } from '../base/pretty.js';
 import type { ContainerSpec, ContainerStats, ContainerView } from '../container/spec.js';
 import { readStats } from '../container/stats.js';
 import { viewContainer } from '../container/view.js';
@@ -38,7 +39,7 @@ export async function ps(loaded: LoadedConfig, json: boolean, print: Print): Pro
     return 0;
   }
   const rows = all.map((seen) => [
-    seen.view.id, harmless(displayName(seen.spec)), stateOf(seen.view), seen.stats ? duration(seen.stats.uptimeSeconds) : '-',
+    seen.view.id, harmlessLine(displayName(seen.spec)), stateOf(seen.view), seen.stats ? duration(seen.stats.uptimeSeconds) : '-',
     seen.stats ? size(seen.stats.memoryBytes) : '-', addressesOf(seen).join(' ') || '-', busyWith(seen),
   ]);
   for (const line of columns([['ID', 'NAME', 'STATE', 'UP', 'MEMORY', 'ADDRESSES', rows.some((row) => row[6]) ? 'BUSY WITH' : ''], ...rows])) print(line);
@@ -73,6 +74,6 @@ export async function show(loaded: LoadedConfig, word: string, json: boolean, pr
     ...(spec?.vifs ?? []).map((vif) => [vif.guestDevice, `${vif.addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`).join(' ')} ${vif.mac} port ${vif.id} on ${vif.hostDevice}`] as const),
     ['folder', folder], ['console log', console],
   ];
-  for (const line of columns(rows.flatMap(([name, value]) => (value ? [[name, harmless(value)]] : [])))) print(line);
+  for (const line of columns(rows.flatMap(([name, value]) => (value ? [[name, harmlessLine(value)]] : [])))) print(line);
   return 0;
 }

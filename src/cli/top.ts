@@ -1,7 +1,8 @@
 /** `haulier top`. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { columns, displayName, harmless, lookParts, size, type LookParts } from './containers.js';
+import { columns, displayName, lookParts, size, type LookParts } from './containers.js';
 import type { LoadedConfig } from '../base/config/load.js';
+import { harmlessLine } from '../base/pretty.js';
 import type { ContainerStats } from '../container/spec.js';
 import { readStats } from '../container/stats.js';
 
@@ -42,7 +43,7 @@ export async function top(loaded: LoadedConfig, once: boolean): Promise<number> 
   for (let before = await sample(parts); ;) {
     await sleep(intervalMs);
     const now = await sample(parts);
-    const names = new Map(await Promise.all([...now.stats.keys()].map(async (id) => [id, harmless(displayName(await parts.store.readSpec(id).catch(() => undefined)))] as const)));
+    const names = new Map(await Promise.all([...now.stats.keys()].map(async (id) => [id, harmlessLine(displayName(await parts.store.readSpec(id).catch(() => undefined)))] as const)));
     const lines = columns(topRows(before, now, names));
     const rows = process.stdout.rows || 25;
     process.stdout.write(live ? `\x1b[H\x1b[J${lines.slice(0, rows - 1).map((line) => line.slice(0, process.stdout.columns || 80)).join('\n')}\n` : `${lines.join('\n')}\n`);

@@ -2,10 +2,15 @@
 import type { Compute } from './compute.js';
 import type { NovaObject } from '../nova/object.js';
 
-/** The instance lives here. */
+/** The instance lives here, and was launched here. */
 export function placeHere(compute: Compute, instance: NovaObject): void {
-  instance.set('host', compute.settings.host);
+  moveHere(compute, instance);
   instance.set('launched_on', compute.settings.host);
+}
+
+/** The instance lives here, wherever it was launched. */
+export function moveHere(compute: Compute, instance: NovaObject): void {
+  instance.set('host', compute.settings.host);
   instance.set('node', compute.node.hypervisorHostname);
   if (compute.conductor.release !== 'zed') instance.set('compute_id', compute.node.id);
 }

@@ -16,6 +16,7 @@ import { vifSpecs } from '../network/vif-spec.js';
 import { powerStateOf } from '../states.js';
 import { novaTime } from '../../nova/context.js';
 import { NovaObject } from '../../nova/object.js';
+import { placeHere } from '../placing.js';
 import { HaulierError } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Operation } from '../../base/operation.js';
@@ -76,10 +77,7 @@ async function bootOnce(compute: Compute, request: BuildRequest, operation: Oper
   // the claim, the building state and `networking` go in one save: nobody can tell, and it saves two round trips
   instance.set('vm_state', 'building');
   instance.set('task_state', 'networking');
-  instance.set('host', compute.settings.host);
-  instance.set('launched_on', compute.settings.host);
-  instance.set('node', compute.node.hypervisorHostname);
-  if (compute.conductor.release !== 'zed') instance.set('compute_id', compute.node.id);
+  placeHere(compute, instance);
   instance.set('system_metadata', { ...instance.strings('system_metadata'), ...request.memoryHints, boot_roles: (context['roles'] as string[] | undefined ?? []).join(',') });
   const claimed = compute.conductor.saveInstance(context, instance, { taskState: ['scheduling', null], vmState: ['building'] });
   compute.tracker.claim(uuid, instance);

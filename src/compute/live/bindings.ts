@@ -3,9 +3,11 @@
  * binding for each host, of which one is active. The conductor makes the destination's; a neutron without them moves the port at the end.
  */
 import type { Compute } from '../compute.js';
+import { cachedVifs } from '../network/info-cache.js';
 import { serviceScope } from '../scope.js';
 import { messageOf } from '../../base/errors.js';
 import type { WireContext } from '../../messaging/types.js';
+import type { NovaObject } from '../../nova/object.js';
 
 const extension = 'binding-extended';
 
@@ -25,10 +27,11 @@ export async function announceHere(compute: Compute, context: WireContext, uuid:
   await Promise.all(ports.map((port) => compute.neutron.updatePort(scope, port.id, { 'binding:profile': { ...port['binding:profile'], migrating_to: compute.settings.host } })));
 }
 
-/** Makes the bindings of `host` the active ones. Ports without such a binding are left: they are bound when all is done. Idempotent. */
-export async function activateBindings(compute: Compute, context: WireContext, ports: readonly string[], host: string): Promise<void> {
-  if (ports.length === 0 || !(await extended(compute, context))) return;
-  await Promise.all(ports.map((port) => compute.neutron.activatePortBinding(serviceScope(context), port, host)));
+/** Makes the bindings of `host` the active ones of a server's ports. Ports without such a binding are left: they are bound when all is done. Idempotent. */
+export async function activateBindings(compute: Compute, context: WireContext, instance: NovaObject, host: string): Promise<void> {
+  const vifs = cachedVifs(instance);
+  if (vifs.length === 0 || !(await extended(compute, context))) return;
+  await Promise.all(vifs.map(({ id }) => compute.neutron.activatePortBinding(serviceScope(context), id, host)));
 }
 
 /**

@@ -7,7 +7,6 @@ import type { Compute } from '../compute.js';
 import { uuidOf } from '../compute.js';
 import { isNova } from '../failure-report.js';
 import { fieldOf, setStatus, storedInstance } from '../moves/migration.js';
-import { cachedVifs } from '../network/info-cache.js';
 import { activateBindings } from './bindings.js';
 import { askToTakeOver } from './other-end.js';
 import { messageOf } from '../../base/errors.js';
@@ -35,7 +34,7 @@ export async function postLiveMigration(compute: Compute, hauled: Hauled): Promi
   const destination = fieldOf(migration, 'dest_compute');
   compute.notifier.instance('live_migration_post.start', context, instance);
   compute.tracker.drop(uuid);
-  await untilDone(compute, uuid, 'activate the ports at the destination', signal, () => activateBindings(compute, context, cachedVifs(instance).map((vif) => vif.id), destination), 3);
+  await untilDone(compute, uuid, 'activate the ports at the destination', signal, () => activateBindings(compute, context, instance, destination), 3);
   faultPoint('live.activated');
   const taken = await handOver(compute, hauled, destination);
   faultPoint('live.taken-over');

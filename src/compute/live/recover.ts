@@ -8,7 +8,6 @@ import { uuidOf } from '../compute.js';
 import { dropDeleted, postLiveMigrationAtDestination } from '../methods/live-post.js';
 import { setStatus, storedInstance } from '../moves/migration.js';
 import { insideWrappers } from '../wrappers.js';
-import { cachedVifs } from '../network/info-cache.js';
 import { activateBindings } from './bindings.js';
 import { postLiveMigration } from './post.js';
 import { rollbackLiveMigration } from './rollback.js';
@@ -118,7 +117,7 @@ async function take(compute: Compute, context: WireContext, uuid: string, migrat
   compute.log.warn({ instance: uuid, source: instance.text('host') }, 'the source of a live migration does not end it: taking the server over');
   await compute.locks.hold(uuid, () => compute.operations.run({ name: method, instance: uuid }, (operation) =>
     insideWrappers(compute, { method, wrappers: ['E', 'F'], context, instance }, async () => {
-      await activateBindings(compute, context, cachedVifs(instance).map((vif) => vif.id), compute.settings.host)
+      await activateBindings(compute, context, instance, compute.settings.host)
         .catch((error: unknown) => operation.log.error({ err: error }, `cannot switch the ports over: ${messageOf(error)}`));
       await postLiveMigrationAtDestination(compute, { method, context, args: { block_migration: null }, operation, instance, uuid });
     })));

@@ -41,7 +41,7 @@ export async function rollbackLiveMigration(compute: Compute, { context, instanc
   };
   await revertAllocation(compute, uuid, migration);
   if (prepared) compute.notifier.instance('live_migration_rollback.start', context, instance);
-  await quietly('activate the ports here', () => activateBindings(compute, context, cachedVifs(instance).map((vif) => vif.id), host));
+  await quietly('activate the ports here', () => activateBindings(compute, context, instance, host));
   if (prepared) await keepPlugged(compute, uuid);
   if (destination && destination !== host) {
     await tryDropBindings(compute, context, uuid, host, destination);

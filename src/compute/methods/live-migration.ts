@@ -139,7 +139,7 @@ async function inTime<T>(compute: Compute, { call, entry }: Live, operation: Ope
 async function activate(compute: Compute, { call, destination }: Live): Promise<void> {
   const began = performance.now();
   try {
-    await activateBindings(compute, call.context, cachedVifs(call.instance).map((vif) => vif.id), destination);
+    await activateBindings(compute, call.context, call.instance, destination);
     call.operation.log.info({ ms: Math.round(performance.now() - began) }, 'ports switched over');
   } catch (error) {
     call.operation.log.warn({ err: error }, `cannot switch the ports over yet: ${messageOf(error)}`);

@@ -4,11 +4,11 @@ import { readPowerState } from '../instance-state.js';
 import { tryDropBindings } from '../live/bindings.js';
 import { storedInstance } from '../moves/migration.js';
 import { rebindNetworks } from '../network/allocate.js';
-import { cachedVifs } from '../network/info-cache.js';
+import { cachedVifs, preservedPorts } from '../network/info-cache.js';
+import { moveHere } from '../placing.js';
 import { isNova } from '../failure-report.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
-import type { NovaObject } from '../../nova/object.js';
 
 /** See above. Idempotent: the source asks until it has an answer, and this host does it by itself after a restart. @throws LIVE_MIGRATION_LOST if it is not here */
 export async function postLiveMigrationAtDestination(compute: Compute, call: InstanceCall): Promise<void> {
@@ -40,7 +40,7 @@ export async function postLiveMigrationAtDestination(compute: Compute, call: Ins
 /** Ports that have no binding here yet are bound, and the cache follows. A failure is neutron's, and no reason to leave the server between two hosts. */
 async function bindHere(compute: Compute, { context, instance, operation }: InstanceCall): Promise<void> {
   try {
-    const preserved = new Set(cachedVifs(instance).filter((vif) => vif.preserve_on_delete).map((vif) => vif.id));
+    const preserved = preservedPorts(cachedVifs(instance));
     await rebindNetworks(compute, { context, instance, operation }, preserved);
   } catch (error) {
     operation.log.error({ err: error }, `cannot bind the ports of a server that has come: ${messageOf(error)}`);
@@ -49,7 +49,7 @@ async function bindHere(compute: Compute, { context, instance, operation }: Inst
 
 /** The one save that makes the server this host's. A server that is being deleted ends here instead: nobody else would end it. */
 async function takeOver(compute: Compute, { context, instance, uuid, operation }: InstanceCall): Promise<void> {
-  place(compute, instance);
+  moveHere(compute, instance);
   await readPowerState(compute, instance, uuid);
   if (instance.object('migration_context')) instance.set('migration_context', null);
   instance.set('task_state', null);
@@ -67,10 +67,4 @@ export async function dropDeleted(compute: Compute, { uuid, operation }: Pick<In
   operation.log.warn('the server is deleted: its container, which has just come, ends');
   compute.tracker.moved(uuid);
   await compute.containers.destroy(uuid, operation);
-}
-
-function place(compute: Compute, instance: NovaObject): void {
-  instance.set('host', compute.settings.host);
-  instance.set('node', compute.node.hypervisorHostname);
-  if (compute.conductor.release !== 'zed') instance.set('compute_id', compute.node.id);
 }

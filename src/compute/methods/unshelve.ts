@@ -9,7 +9,7 @@ import { imageSource } from '../image-source.js';
 import { readPowerState, withAttribute } from '../instance-state.js';
 import { ensureImages } from '../templates.js';
 import { rebindNetworks } from '../network/allocate.js';
-import { cachedVifs } from '../network/info-cache.js';
+import { cachedVifs, preservedPorts } from '../network/info-cache.js';
 import { releasePorts } from '../network/release.js';
 import { vifSpecs } from '../network/vif-spec.js';
 import { placeHere, placeNowhere } from '../placing.js';
@@ -67,7 +67,7 @@ async function build(compute: Compute, call: InstanceCall, image: Readonly<Recor
 
   await withAttribute(compute, call, 'metadata');
   operation.step('network and image');
-  const preserved = new Set(cachedVifs(instance).filter((vif) => vif.preserve_on_delete).map((vif) => vif.id));
+  const preserved = preservedPorts(cachedVifs(instance));
   const wait = new VifWait(compute, uuid);
   operation.undo('take the ports off this host', () => releasePorts(compute, context, instance));
   try {

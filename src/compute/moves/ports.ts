@@ -6,7 +6,7 @@ import type { Compute, InstanceCall } from '../compute.js';
 import { plugEarly } from '../boot/build.js';
 import { VifWait } from '../boot/vif-wait.js';
 import { rebindNetworks } from '../network/allocate.js';
-import { cachedVifs } from '../network/info-cache.js';
+import { cachedVifs, preservedPorts } from '../network/info-cache.js';
 import { withAttribute } from '../instance-state.js';
 import { isHaulierError } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
@@ -25,7 +25,7 @@ export interface ArrivedPorts {
 export async function bringPorts(compute: Compute, call: InstanceCall, operation: Operation, plug: boolean): Promise<ArrivedPorts> {
   const { context, instance, uuid } = call;
   await withAttribute(compute, call, 'info_cache');
-  const preserved = new Set(cachedVifs(instance).filter((vif) => vif.preserve_on_delete).map((vif) => vif.id));
+  const preserved = preservedPorts(cachedVifs(instance));
   const wait = new VifWait(compute, uuid);
   try {
     const vifs = await rebindNetworks(compute, {

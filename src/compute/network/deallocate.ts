@@ -1,7 +1,7 @@
 /** Takes a server's ports away: its own are deleted, the user's go back to him (contract F.2). */
 import type { Compute } from '../compute.js';
 import { unbindPort } from './allocate.js';
-import { saveVifs } from './info-cache.js';
+import { preservedPorts, saveVifs } from './info-cache.js';
 import { serviceScope } from '../scope.js';
 import { isHaulierError } from '../../base/errors.js';
 import type { WireContext } from '../../messaging/types.js';
@@ -28,7 +28,7 @@ async function again<T>(work: () => Promise<T>): Promise<T> {
  */
 export async function deallocateNetworks(compute: Compute, context: WireContext, instance: NovaObject, vifs: readonly VifInfo[], requested: ReadonlySet<string> = new Set()): Promise<void> {
   const uuid = instance.text('uuid') ?? '';
-  const keep = new Set([...requested, ...vifs.filter((vif) => vif.preserve_on_delete).map((vif) => vif.id)]);
+  const keep = new Set([...requested, ...preservedPorts(vifs)]);
   const ports = await again(() => compute.neutron.ports(serviceScope(context), { device_id: uuid }));
   await Promise.all(ports.map((port) => again(() => (keep.has(port.id) ? unbindPort(compute, context, port) : compute.neutron.deletePort(serviceScope(context), port.id)))));
   await Promise.all([

@@ -20,6 +20,11 @@ export function parseNetworkInfo(text: unknown): VifInfo[] {
   return typeof text === 'string' && text !== '' ? (JSON.parse(text) as VifInfo[]) : [];
 }
 
+/** Ids of the user's own ports, which outlive the server. */
+export function preservedPorts(vifs: readonly VifInfo[]): Set<string> {
+  return new Set(vifs.filter((vif) => vif.preserve_on_delete).map((vif) => vif.id));
+}
+
 /** Reads the cache that is stored now. */
 export async function storedVifs(compute: Compute, context: WireContext, uuid: string): Promise<VifInfo[]> {
   const cache = (await compute.conductor.classCall(context, 'InstanceInfoCache', 'get_by_instance_uuid', [uuid])) as NovaObject | null;
@@ -79,7 +84,7 @@ export async function refreshVifs(compute: Compute, context: WireContext, uuid: 
     const old = await storedVifs(compute, context, uuid);
     const ports = await compute.neutron.ports(serviceScope(context), only === undefined ? { device_id: uuid } : { device_id: uuid, id: only });
     const records = await fetchRecords(compute, context, ports);
-    const options = modelOptions(compute, new Set(old.filter((vif) => vif.preserve_on_delete).map((vif) => vif.id)));
+    const options = modelOptions(compute, preservedPorts(old));
     const fresh = new Map(ports.map((port) => [port.id, vifModel(port, records, options)]));
     const kept = old.flatMap((vif) => {
       const now = fresh.get(vif.id);

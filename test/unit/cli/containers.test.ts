@@ -5,7 +5,8 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { columns, duration, findContainer, harmless, operationsOf, size } from '../../../src/cli/containers.js';
+import { harmlessLine } from '../../../src/base/pretty.js';
+import { columns, duration, findContainer, operationsOf, size } from '../../../src/cli/containers.js';
 import { terminalText } from '../../../src/cli/logs.js';
 import { topRows } from '../../../src/cli/top.js';
 import type { ContainerStats } from '../../../src/container/spec.js';
@@ -36,7 +37,7 @@ test('a container is found by id, name, or the beginning of its id', async (t) =
 });
 
 test('what others wrote cannot command the terminal', (t) => {
-  t.is(harmless('a\x1b]0;title\x07b\nc\x9bd'), 'a?]0;title?b?c?d');
+  t.is(harmlessLine('a\x1b]0;title\x07b\nc\x9bd'), 'a?]0;title?b?c?d');
   t.is(terminalText('\x1b[1;31mred\x1b[0m plain\x1b[2J\x1b[10;10H\x1b]0;title\x07\x1b[6n\x1bc\x07\ttab\r\n'), '\x1b[1;31mred\x1b[0m plain\ttab\n');
   t.is(terminalText('\x1bP+q\x1b\\x\x9b31m é'), 'x31m é');
 });
