@@ -5,10 +5,9 @@ import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { run } from '../../../src/base/run.js';
 import { cgroupFolders, isFrozen, readCgroupLayout } from '../../../src/container/cgroup.js';
-import { pidsWithArgument } from '../../../src/container/process.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
-import { hostProblem, log, until, type Bed } from './harness.js';
+import { hostProblem, log, pidsWithArgument, until, type Bed } from './harness.js';
 
 /** Why nothing can be frozen here; undefined if it can. */
 export async function criuProblem(): Promise<string | undefined> {

@@ -1,4 +1,4 @@
-/** Two hosts on one machine: each a network, a mount and a PID namespace with its own folders (a host ends every process with a container's id in its arguments), joined by two bridges, and a client outside. */
+/** Two hosts on one machine: each a network, a mount and a PID namespace with its own folders, joined by two bridges, and a client outside. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -9,11 +9,10 @@ import { fileURLToPath } from 'node:url';
 import { run } from '../../../src/base/run.js';
 import type { ContainerHostOptions } from '../../../src/container/container-host.js';
 import { cgroupFolders, readCgroupLayout } from '../../../src/container/cgroup.js';
-import { pidsWithArgument } from '../../../src/container/process.js';
 import type { ContainerSpec, ContainerView, ImageSource } from '../../../src/container/spec.js';
 import type { HaulSettings } from '../../../src/haul/settings.js';
 import type { Authority } from '../../lib/certificates.js';
-import { hostOptions, until } from '../container/harness.js';
+import { hostOptions, pidsWithArgument, until } from '../container/harness.js';
 import type { Command } from './agent.js';
 
 const agent = join(dirname(fileURLToPath(import.meta.url)), 'agent.js');
