@@ -19,7 +19,7 @@ const killedMs = 15_000;
 export const criuMark = 'HAULIER_CHECKPOINT';
 
 /** True for what criu's run left; the monitor carries the mark for its whole life and is none. */
-async function isMarked(pid: string, folder: string): Promise<boolean> {
+export async function isMarked(pid: string, folder: string): Promise<boolean> {
   const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
   if (!environment.split('\0').includes(`${criuMark}=${folder}`)) return false;
   return !/(^|\/)conmon\0/.test(await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''));
