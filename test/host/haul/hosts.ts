@@ -16,7 +16,8 @@ import { hostOptions, pidsWithArgument, until } from '../container/harness.js';
 import type { Command } from './agent.js';
 
 const agent = join(dirname(fileURLToPath(import.meta.url)), 'agent.js');
-const cloudBridge = 'hlcloud';
+/** The network of the clients outside. */
+export const cloudBridge = 'hlcloud';
 const moveBridge = 'hlmove';
 /** The bridge for containers on either host. */
 export const hostBridge = 'brqhl';
