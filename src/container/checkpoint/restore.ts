@@ -25,6 +25,7 @@ import { removeCgroups } from '../cgroup.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { makeGroups } from './cgroup-groups.js';
 import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
+import { whileCriuLives } from './criu-lost.js';
 import { saysResumed, wordsOf } from './criu-log.js';
 import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
@@ -39,7 +40,7 @@ const settleMs = 5000;
 /** The runtime makes it in the tree before a restore, although /sys covers it then. */
 export const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
 
-/** A criu that dies in the middle leaves its half-made processes waiting for ever, and the runtime with them. */
+/** A criu that hangs is not waited for any longer; one that dies in the middle is noticed before (criu-lost.ts). */
 export const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
 
 /** How it went. */
@@ -73,7 +74,7 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
     try {
       return await restore(parts, spec, { idBase: state.idBase, meta, paths, lazy, elsewhere }, operation, ready);
     } catch (error) {
-      await stayOrEnd(parts, spec, paths);
+      await stayOrEnd(parts, spec, paths, error);
       throw error;
     }
   };
@@ -129,13 +130,18 @@ async function restore(parts: HostParts, spec: ContainerSpec, what: Restore, ope
   beginStep(operation, 'container.resume.restore');
   const runtimeOptions = [...(meta.from ? imageRuntimeOptions : restoreCriuOptions), `--work-path=${paths.work}`, ...(what.lazy ? ['--lazy-pages'] : [])];
   try {
-    // not to be given up half-way: it takes a second, and its end is clear
+    // not to be given up half-way while criu lives: it takes a second, and its end is clear
     const options = { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } };
-    return await startMonitor(parts.options.conmon, parts.runc, options);
+    return await whileCriuLives(paths, (signal) => startMonitor(parts.options.conmon, parts.runc, options, signal));
   } catch (error) {
-    if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
-    throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });
+    throw await resumeFailure(paths, error);
   }
+}
+
+/** What stopped a restore, in criu's own words where it has left some. */
+export async function resumeFailure(paths: Pick<CheckpointPaths, 'restoreLog'>, error: unknown): Promise<unknown> {
+  if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) return error;
+  return new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)), halted: error.details['halted'] }, { cause: error });
 }
 
 /** All that the restore needs, side by side. */
@@ -184,12 +190,13 @@ export async function wasResumed(paths: CheckpointPaths): Promise<boolean> {
   return saysResumed(await readFile(paths.restoreLog, 'utf8').catch(() => ''));
 }
 
-/** After a failed restore: suspended as before, or, if processes ran and ended, stopped. Never throws. */
-export async function stayOrEnd(parts: HostParts, spec: ContainerSpec, paths: CheckpointPaths): Promise<void> {
+/** After a failed restore: suspended as before, or, if processes ran and ended, stopped. Never throws. @param failure what stopped it: where nothing goes on any more, nothing is waited for */
+export async function stayOrEnd(parts: HostParts, spec: ContainerSpec, paths: CheckpointPaths, failure?: unknown): Promise<void> {
   const { id } = spec;
+  const patienceMs = isHaulierError(failure) && failure.details['halted'] === true ? 0 : settleMs;
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
     ['end its page daemon', () => endPageDaemon(paths)],
-    ['end criu', () => settle(paths.folder, settleMs)],
+    ['end criu', () => settle(paths.folder, patienceMs)],
     ['unmount what criu left', () => unmountBelow(paths.folder)],
     ['remove its runtime', () => removeRuntime(parts, id, { inFlight: true })],
     ['let its ports refuse again', () => unhushPorts(spec.vifs, parts.log)],
