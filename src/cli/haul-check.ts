@@ -46,7 +46,7 @@ export function judgeExamined(there: Examined, question: Pick<Question, 'image' 
     ...there.misfits.map((text): Finding => ({ kind: 'stops', text: `it could not go on at ${there.host}: ${text}` })),
     ...(there.misfits.length === 0 ? [{ kind: 'ok', text: `${there.host} (release ${there.release}): its criu and its CPU take what was made here` } as const] : []),
     ...(there.present ? [{ kind: 'stops', text: `something of the server is on ${there.host} already` } as const] : []),
-    ...there.lackingTemplates.map((id): Finding => ({ kind: 'stops', text: `${there.host} lacks the template ${id}` })),
+    ...there.lackingTemplates.map((id): Finding => ({ kind: 'note', text: `the template ${id} is not there: it goes along, once` })),
     there.image ? { kind: 'ok', text: `the image is there` } : { kind: 'note', text: `the image ${question.image} is not there: it goes along, once` },
     there.freeBytes < need ? { kind: 'stops', text: `${there.host} has ${size(there.freeBytes)} free, and the container's disk and memory take ${size(need)}` } : { kind: 'ok', text: `${size(there.freeBytes)} free there, for ${size(need)}` },
     { kind: 'note', text: `its memory would go by ${plan.mode} (${plan.reason})` },

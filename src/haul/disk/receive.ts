@@ -15,7 +15,7 @@ import type { HostParts } from '../../container/parts.js';
 import type { ContainerSpec } from '../../container/spec.js';
 import type { InstanceState } from '../../container/state.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { fetchBase } from './base.js';
+import { fetchLayers } from './base.js';
 import { closeView, openView, viewPaths } from './layer-view.js';
 import { readOffer, type Offer } from './offer.js';
 import { receiveOwnFiles } from './own-files.js';
@@ -78,10 +78,10 @@ export async function beginArrival(parts: HostParts, channel: HaulChannel, optio
     const offer = readOffer((await channel.receive(['offer'], operation.signal))['offer'], instance);
     const spec = respec?.(offer.spec) ?? offer.spec;
     if (await parts.store.exists(instance)) throw new HaulierError('INSTANCE_STATE', { instance, state: 'here already', action: 'receive' });
-    await fetchBase(parts, channel, offer, operation);
+    await fetchLayers(parts, channel, offer, operation);
     idBase = await parts.storage.allocateIds(instance);
     await mkdir(folder, { mode: 0o711 });
-    await parts.storage.prepareIn(folder, { imageId: offer.base.id, templates: [], rootGiB: spec.limits.rootGiB }, operation);
+    await parts.storage.prepareIn(folder, { imageId: offer.base.id, templates: (offer.templates ?? []).map((template) => template.id), rootGiB: spec.limits.rootGiB }, operation);
     return { offer, spec, folder, idBase };
   } catch (error) {
     await discardArrival(parts, { folder, ...(idBase === undefined ? {} : { spec: { id: instance } }) });

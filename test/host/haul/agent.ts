@@ -36,7 +36,7 @@ export interface Command {
   readonly forceAt?: HaulStage;
   /** At `expect`: the container's ports on this host. */
   readonly vifs?: readonly VifSpec[];
-  readonly image?: { readonly id: string; readonly file: string; readonly checksum: { readonly algorithm: string; readonly value: string } };
+  readonly image?: { readonly id: string; readonly file: string; readonly checksum: { readonly algorithm: string; readonly value: string }; readonly layer: boolean };
 }
 
 const [options, settings] = process.argv.slice(2, 4).map((text) => JSON.parse(text) as unknown) as [ContainerHostOptions, HaulSettings];
@@ -72,7 +72,7 @@ async function haul({ id, peer, token, mode, abortAt, forceAt }: Command, operat
 async function act(command: Command): Promise<unknown> {
   const { id, spec, peer, image } = command;
   switch (command.do) {
-    case 'image': return await run('image', (operation) => host.ensureImage({ id: image!.id, checksum: image!.checksum, size: undefined, diskFormat: 'raw', containerFormat: 'bare', open: async () => createReadStream(image!.file) }, operation));
+    case 'image': return await run('image', (operation) => host.ensureImage({ id: image!.id, checksum: image!.checksum, size: undefined, diskFormat: 'raw', containerFormat: 'bare', ...(image!.layer ? { layer: true } : {}), open: async () => createReadStream(image!.file) }, operation));
     case 'create': return await run('create', (operation) => host.create(spec!, operation));
     case 'start': return await run('start', (operation) => host.startContainer(id, operation));
     case 'expect': return hauler.expect({ instance: id, peer: peer!, ttlMs: 60_000, ...(command.vifs ? { respec: (old) => ({ ...old, vifs: command.vifs! }) } : {}), onEnd: (end) => { ended = 'arrived' in end ? `arrived ${end.arrived.id}` : end.error.message; } }).token;

@@ -33,8 +33,8 @@ export async function numbersImage(): Promise<ImageSource> {
 }
 
 /** Boots one, at 10.99.0.50. */
-export async function bootNumbers(host: TestHost, image: ImageSource): Promise<ContainerSpec> {
-  const spec = makeSpec(image, { vifs: [portAt(makeVif({ type: 'bridge', bridge: hostBridge, createBridge: false }, 0), 50)] });
+export async function bootNumbers(host: TestHost, image: ImageSource, change: Partial<ContainerSpec> = {}): Promise<ContainerSpec> {
+  const spec = makeSpec(image, { ...change, vifs: [portAt(makeVif({ type: 'bridge', bridge: hostBridge, createBridge: false }, 0), 50)] });
   await host.tell({ do: 'create', id: spec.id, spec });
   await host.tell({ do: 'start', id: spec.id });
   return spec;

@@ -54,7 +54,6 @@ const refusals: [string, RegExp, (live: LiveHosts) => void][] = [
   ['a destination whose CPU lacks something', /it could not go on at fake1: this CPU lacks avx2/, (live) => { live.hauls(other).misfit = 'this CPU lacks avx2'; }],
   ['a source of another kind', /of type QEMU/, (live) => { live.w.nova.nodes.find((node) => node['host'] === host)!['hypervisor_type'] = 'QEMU'; }],
   ['a server that ended', /is crashed on fake2, neither running nor paused/, (live) => { live.w.containers.made.get(uuid)!.state = 'crashed'; }],
-  ['a server with templates', /templates/, (live) => { const made = live.w.containers.made.get(uuid)!; made.spec = { ...made.spec, templates: ['t'] }; }],
   ['a quiesced server', /is quiesced/, (live) => { live.w.containers.quiesced.push(`frozen ${uuid}`); }],
   ['a server that criu cannot save', /cannot be frozen: uses io_uring/, (live) => { live.w.containers.verdict = async () => ({ freezable: false, findings: [{ code: 'io-uring', effect: 'blocks', passing: false, text: 'uses io_uring' }] }); }],
   ['hosts that share their instances_path', /share their instances_path/, (live) => { live.at(other).containers.moves.foreignMarks = live.w.containers.moves.marks; }],
