@@ -148,6 +148,7 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     liveMigrationWaitForVifPlug: compute.live_migration_wait_for_vif_plug,
     liveMigrationCompletionTimeout: libvirt.live_migration_completion_timeout,
     liveMigrationTimeoutAction: libvirt.live_migration_timeout_action,
+    haulPermitRestart: haulier.haul_permit_restart,
     liveLookMs: DEFAULT.service_down_time * 500,
     shelvedOffloadTime: DEFAULT.shelved_offload_time,
     shelvedPollInterval: DEFAULT.shelved_poll_interval,

@@ -91,6 +91,6 @@ async function requireMovable(compute: Compute, uuid: string): Promise<void> {
   const runs = view.state === 'running' || view.state === 'paused';
   // its freeze hook has run, and nobody would end that at the destination
   if (runs && (await compute.containers.isQuiesced(uuid))) throw refused('the server is quiesced: a snapshot of it is being made');
-  const [reason] = whyNotMovable(compute.settings.host, view, spec, runs ? await compute.containers.verdict(uuid) : undefined);
+  const [reason] = whyNotMovable(compute.settings.host, view, spec, runs ? await compute.containers.verdict(uuid) : undefined, compute.settings.haulPermitRestart);
   if (reason !== undefined) throw refused(reason);
 }

@@ -2,6 +2,7 @@
 import test from 'ava';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../../src/base/errors.js';
+import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { RemoteFailure } from '../../../src/messaging/types.js';
 import { syncPowerState } from '../../../src/compute/power-sync.js';
 import { all, broken, LiveHosts, moved, stayed } from './live-hosts.js';
@@ -71,6 +72,31 @@ for (const [what, reason, spoil] of refusals) {
     t.is(live.w.steps.count('containers.plug'), 0);
   });
 }
+
+const refusedByCriu = async (): Promise<Verdict> => ({ freezable: false, findings: [{ code: 'io-uring', effect: 'blocks', passing: false, text: 'uses io_uring' }] });
+
+test('a server that criu refuses is restarted at the destination where that is permitted, and an event says so', async (t) => {
+  const live = await LiveHosts.begin({ haulPermitRestart: true, shutdownTimeout: 30 });
+  live.w.containers.verdict = refusedByCriu;
+  live.hauls(host).mode = 'restart';
+  live.w.steps.fail('haul.dump', broken());
+  const events = (): unknown[] => live.w.nova.events.filter(({ name }) => /^compute_live_migration/.test(name)).map(({ name, error }) => [name, error === null]);
+  await live.migrate();
+  t.deepEqual(all(live), stayed('failed'));
+  t.deepEqual(events(), [['compute_live_migration', false], ['compute_live_migration_by_restart', false]]);
+  live.w.nova.events.length = live.failures.length = 0;
+  await live.migrate();
+  t.deepEqual([live.failures, all(live)], [[], moved]);
+  t.deepEqual(events(), [['compute_live_migration', true], ['compute_live_migration_by_restart', true]]);
+  t.deepEqual(live.hauls(host).restarts, [{ timeoutMs: 30_000, retryMs: 10_000 }, { timeoutMs: 30_000, retryMs: 10_000 }]);
+});
+
+test('a paused server that criu refuses cannot be restarted', async (t) => {
+  const live = await LiveHosts.begin({ haulPermitRestart: true });
+  live.w.containers.verdict = refusedByCriu;
+  live.w.containers.made.get(uuid)!.state = 'paused';
+  await t.throwsAsync(live.check(), { message: /cannot be frozen: uses io_uring \(and it is paused/ });
+});
 
 test('block migration: false has no shared storage; without over-commit the disk must fit', async (t) => {
   const live = await LiveHosts.begin();
