@@ -77,6 +77,7 @@ export const errorTable = {
   LIVE_MIGRATION_REFUSED: { message: 'Migration pre-check error: {reason}', nova: nova('MigrationPreCheckError', 500), advice: 'The server runs on where it is. Mend what the reason names, or name another host.' },
   LIVE_MIGRATION_STATE: { message: 'Migration {migration} state of instance {instance} is {state}. Cannot {method} while the migration is in this state.', nova: nova('InvalidMigrationState', 400), advice: 'Look at the migration: it is over, or past the point from which it only goes on.' },
   LIVE_MIGRATION_LOST: { message: 'Instance {instance} is not running: its container was hauled to {host}, but is not there', nova: nova('InstanceNotRunning', 400), advice: 'Look for the container on both hosts and in their logs, before the server is rebuilt or deleted.' },
+  STORAGE_SHARED: { message: '{path} is not on local storage: {reason}', nova: nova('InvalidLocalStorage', 500), advice: 'Leave the choice to Nova (`auto`), or ask for no block migration.' },
   STORAGE_NOT_SHARED: { message: '{path} is not on shared storage: {reason}', nova: nova('InvalidSharedStorage', 500), advice: 'Ask for block migration, or leave the choice to Nova (`auto`).' },
   CONSOLE_UNAVAILABLE: { message: 'Guest does not have a console available.', nova: nova('ConsoleNotAvailable', 404), advice: 'Start the server once.' },
   CONSOLE_TYPE_UNAVAILABLE: { message: 'Unavailable console type {type}.', nova: nova('ConsoleTypeUnavailable', 400), advice: 'Set enabled in [serial_console]; the server must run.' },

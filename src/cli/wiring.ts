@@ -30,6 +30,7 @@ export function containerOptions(config: Config): ContainerHostOptions {
   const { haulier, DEFAULT, os_vif_ovs } = config;
   return {
     instancesPath: DEFAULT.instances_path,
+    host: DEFAULT.host,
     runPath: haulier.run_path,
     runc: findCommand(haulier.runc), // conmon takes only a path
     conmon: haulier.conmon,

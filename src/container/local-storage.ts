@@ -34,7 +34,7 @@ export class LocalStorage implements ContainerStorage {
     this.#options = options;
     this.#store = store;
     this.#log = log;
-    this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, maxEntries: options.imageMaxEntries, maxSeconds: options.imageTimeoutSeconds, log, memory: { snapshotKey: options.snapshotKey, facts: () => readHostFacts(options) } });
+    this.#images = new ImageStore({ instancesPath: options.instancesPath, host: options.host, maxBytes: options.imageMaxBytes, maxEntries: options.imageMaxEntries, maxSeconds: options.imageTimeoutSeconds, log, memory: { snapshotKey: options.snapshotKey, facts: () => readHostFacts(options) } });
     this.#rootFs = new RootFs({ images: this.#images, defaultRootGiB: options.defaultRootGiB, log });
   }
 

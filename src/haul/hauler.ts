@@ -61,7 +61,7 @@ export class Hauler {
   /** @param life looks after a container that has come, and stops and starts those that are hauled by restart @param board where its hauls are shown */
   constructor(private readonly parts: HostParts, private readonly settings: HaulSettings, private readonly life: ContainerLife, private readonly log: Log, private readonly board = new HaulBoard()) {
     this.server = new HaulServer(settings, log);
-    this.#records = new HaulRecords(parts.options.instancesPath);
+    this.#records = new HaulRecords(parts.options.instancesPath, parts.options.host);
     this.server.onInquiry(this.#answer);
     this.server.onExamination((question) => examineHere(parts, settings, question));
   }

@@ -103,6 +103,11 @@ test('block migration: false has no shared storage; without over-commit the disk
   const wrong = await t.throwsAsync(live.check({ block: false }), { message: /is not on shared storage/ });
   t.is((wrong as RemoteFailure).className, 'InvalidSharedStorage');
   t.is((await live.check({ block: true })).flag('block_migration'), true);
+  const marks = live.at(other).containers.moves.foreignMarks;
+  live.at(other).containers.moves.foreignMarks = live.w.containers.moves.marks;
+  const local = await t.throwsAsync(live.check({ block: true }), { message: /is not on local storage: Block migration can not be used with shared storage/ });
+  t.is((local as RemoteFailure).className, 'InvalidLocalStorage');
+  live.at(other).containers.moves.foreignMarks = marks;
   live.at(other).containers.host = { ...live.at(other).containers.host, diskFreeGiB: 0.5 };
   await t.throwsAsync(live.check({ commit: false }), { message: /Disk of instance is too large \(available on destination host: 512 MiB < need: 1024 MiB\)/ });
   await t.notThrowsAsync(live.check({ commit: true }));
