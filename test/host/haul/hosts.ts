@@ -160,7 +160,7 @@ export class TestHost {
   async takeImage(image: ImageSource): Promise<void> {
     const file = join(this.options.instancesPath, 'image.tar');
     await writeFile(file, (await image.open(AbortSignal.timeout(60_000))) as unknown as AsyncIterable<Buffer>);
-    await this.tell({ do: 'image', id: '', image: { id: image.id, file, checksum: image.checksum! } });
+    await this.tell({ do: 'image', id: '', image: { id: image.id, file, checksum: image.checksum!, layer: image.layer ?? false } });
     await rm(file);
   }
 
