@@ -4,14 +4,16 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from '../../../src/base/run.js';
 import type { BootData } from '../../../src/container/boot-data/boot-data.js';
-import type { ContainerSpec } from '../../../src/container/spec.js';
+import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
 import { driveFiles } from '../../../src/compute/boot-data/config-drive.js';
 import { NovaObject } from '../../../src/nova/object.js';
 import { guestImage, guestImageProblem, shell } from './guest-systems.js';
-import { hostProblem, inside, makeBed, makeSpec, operate, until, type Bed } from './harness.js';
+import { criuProblem } from './checkpoint-kit.js';
+import { hostProblem, makeSpec, operate, until, type Bed } from './harness.js';
+import { memoryBed, memorySnapshot, portSpec, type MemoryBed } from './memory-kit.js';
 
-const problem = hostProblem();
-const test = anyTest as TestFn<{ bed: Bed }>;
+const problem = hostProblem() ?? (await criuProblem());
+const test = anyTest as TestFn<{ bed: MemoryBed }>;
 const real = problem === undefined ? test.serial : test.skip;
 if (problem !== undefined) process.stderr.write(`SKIPPED test/host/container/boot-data: ${problem}\n`);
 const cloudInitProblem = problem ?? guestImageProblem('cloudinit');
@@ -19,7 +21,7 @@ const withCloudInit = cloudInitProblem === undefined ? test.serial : test.skip;
 if (problem === undefined && cloudInitProblem !== undefined) process.stderr.write(`SKIPPED the tests of cloud-init in test/host/container/boot-data: ${cloudInitProblem}\n`);
 
 test.before(async (t) => {
-  if (problem === undefined) t.context.bed = await makeBed();
+  if (problem === undefined) t.context.bed = await memoryBed('brqhtbd');
 });
 test.after.always(async (t) => {
   await t.context.bed?.end();
@@ -103,6 +105,50 @@ real('a tree that leads elsewhere is not followed, and does not keep the server 
   await operate((operation) => bed.host.destroy(id, operation));
 });
 
+real('a script can be frozen in the middle, and goes on', async (t) => {
+  const { bed } = t.context;
+  const spec = makeSpec(bed.image);
+  await boot(bed, spec, bootData({ userData: Buffer.from('#!/bin/sh\necho begun\nwhile [ ! -e /root/go ]; do sleep 1; done\n') }));
+  const said = (text: string) => until(text, async () => (await bed.host.consoleLog(spec.id, undefined)).includes(text));
+  await said('begun');
+  await operate((operation) => bed.host.suspend(spec.id, operation));
+  await operate((operation) => bed.host.resume(spec.id, operation));
+  await shell(bed, spec.id, 'touch /root/go');
+  await said('user data script ended with status 0');
+  t.is((await bed.host.view(spec.id)).state, 'running');
+  await operate((operation) => bed.host.destroy(spec.id, operation));
+});
+
+real('servers that resume from a memory: each sees its own drive if the frozen one had one, and none if not', async (t) => {
+  const { bed } = t.context;
+  const other = new Map([['openstack/latest/meta_data.json', Buffer.from('{"uuid":"clone"}')]]);
+  const clone = async (image: ImageSource, data: BootData | undefined): Promise<string> => {
+    const spec = portSpec(bed, image);
+    await operate((operation) => bed.host.ensureImage(image, operation));
+    await operate((operation) => bed.host.create(spec, operation));
+    if (data) await operate((operation) => bed.host.giveBootData(spec.id, data, operation));
+    await operate((operation) => bed.host.startContainer(spec.id, operation));
+    const seen = await shell(bed, spec.id, 'ls -A /config-drive; cat /config-drive/openstack/latest/meta_data.json');
+    // and once more from a checkpoint of its own
+    await operate((operation) => bed.host.suspend(spec.id, operation));
+    await operate((operation) => bed.host.resume(spec.id, operation));
+    t.is(await shell(bed, spec.id, 'ls -A /config-drive; cat /config-drive/openstack/latest/meta_data.json'), seen);
+    await operate((operation) => bed.host.destroy(spec.id, operation));
+    return seen;
+  };
+  const source = portSpec(bed, bed.image);
+  await boot(bed, source, bootData({ configDrive: drive }));
+  const withDrive = (await memorySnapshot(bed, source.id)).image;
+  t.is(await clone(withDrive, bootData({ configDrive: other, adminPassword: 'not for it' })), 'openstack\n{"uuid":"clone"}');
+  t.regex(await clone(withDrive, undefined), /^cat: can't open/, 'an empty one');
+  await operate((operation) => bed.host.destroy(source.id, operation));
+  const bare = portSpec(bed, bed.image);
+  await boot(bed, bare, bootData());
+  const without = (await memorySnapshot(bed, bare.id)).image;
+  t.regex(await clone(without, bootData({ configDrive: other })), /ls: \/config-drive: No such file/);
+  await operate((operation) => bed.host.destroy(bare.id, operation));
+});
+
 /** A whole drive, as for a server of Nova's. */
 function wholeDrive(id: string, hostname: string): BootData['configDrive'] {
   const instance = new NovaObject('Instance', '2.8');
@@ -144,6 +190,5 @@ withCloudInit('Debian with its own cloud-init: host name, key, script and passwo
   t.regex(await look('cloud-init status'), /status: done/);
   t.is(await look('cat /root/runs; hostname'), 'cloud script from-drive\nfrom-drive', 'once, and its name stays');
   t.is((await readFile(join(bed.options.instancesPath, spec.id, 'spec.json'), 'utf8')).includes(password), false);
-  await inside(bed, spec.id, 'true');
   await operate((operation) => bed.host.destroy(spec.id, operation));
 });
