@@ -7,7 +7,7 @@ import type { BootData } from '../../../src/container/boot-data/boot-data.js';
 import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
 import { driveFiles } from '../../../src/compute/boot-data/config-drive.js';
 import { NovaObject } from '../../../src/nova/object.js';
-import { guestImage, guestImageProblem, shell } from './guest-systems.js';
+import { guestImage, guestImageProblem, guestSystems, shell } from './guest-systems.js';
 import { criuProblem } from './checkpoint-kit.js';
 import { hostProblem, makeSpec, operate, until, type Bed } from './harness.js';
 import { memoryBed, memorySnapshot, portSpec, type MemoryBed } from './memory-kit.js';
@@ -118,6 +118,24 @@ real('a script can be frozen in the middle, and goes on', async (t) => {
   t.is((await bed.host.view(spec.id)).state, 'running');
   await operate((operation) => bed.host.destroy(spec.id, operation));
 });
+
+for (const system of guestSystems.filter(({ name }) => name !== 'debian12')) {
+  const missing = problem ?? guestImageProblem(system.name);
+  (missing === undefined ? test.serial : test.skip)(`a script runs when ${system.name} has booted`, async (t) => {
+    const { bed } = t.context;
+    const image = await guestImage(system.name);
+    await operate((operation) => bed.host.ensureImage(image, operation));
+    const spec = makeSpec(image, { limits: { ...makeSpec(image).limits, memoryMiB: 512, vcpus: 2, pids: 1000, rootGiB: 2 } });
+    const script = `#!/bin/sh\n{ ${system.booted}; } >/dev/null 2>&1 && echo "it has booted"\n`;
+    await boot(bed, spec, bootData({ userData: Buffer.from(script), adminPassword: password, publicKeys: [key] }));
+    await until('the script has ended', async () => (await bed.host.consoleLog(spec.id, undefined)).includes('user data script ended with status 0'), 120_000)
+      .catch(async (error: unknown) => { throw new Error(`${String(error)}: ${await shell(bed, spec.id, 'ps ax')}\n${await bed.host.consoleLog(spec.id, 40)}`); });
+    t.regex(await bed.host.consoleLog(spec.id, undefined), /it has booted/);
+    t.is(await shell(bed, spec.id, 'cat /root/.ssh/authorized_keys; stat -c "%a %U:%G" /etc/shadow'), `${key}\n640 root:shadow`);
+    t.true(await matches((await shell(bed, spec.id, 'grep ^root: /etc/shadow')).split(':')[1] ?? '', password));
+    await operate((operation) => bed.host.destroy(spec.id, operation));
+  });
+}
 
 real('servers that resume from a memory: each sees its own drive if the frozen one had one, and none if not', async (t) => {
   const { bed } = t.context;
