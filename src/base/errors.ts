@@ -58,6 +58,7 @@ export const errorTable = {
   SUSPEND_FAILED: { message: 'Failed to suspend instance: {reason}', nova: nova('InstanceSuspendFailure', 400), advice: 'The server runs on as before; `haulier can-freeze` names what stands in the way.' },
   RESUME_FAILED: { message: 'Failed to resume instance: {reason}', nova: nova('InstanceResumeFailure', 400), advice: 'Its images are kept: mend the cause and resume again, or reboot it hard to start it without its memory.' },
   QUIESCE_FAILED: { message: 'Failed to quiesce instance: {reason}', nova: nova('InstanceQuiesceFailed', 409), advice: 'The server runs on; its /etc/qemu/fsfreeze-hook failed.' },
+  PASSWORD_FAILED: { message: 'Failed to set admin password on {instance} because {reason}', nova: nova('InstancePasswordSetFailed', 500), advice: 'The password is as it was. The account is root, or what the image\'s os_admin_user says.' },
   CRASH_DUMP_UNSUPPORTED: { message: 'Triggering crash dump is not supported: {reason}', nova: nova('TriggerCrashDumpNotSupported', 400), advice: 'Set crash_dump_path in [haulier]; core files are made on x86-64 only.' },
   CRASH_DUMP_FAILED: { message: 'No crash dump of the instance could be made: {reason}', nova: nova('NovaException', 500), advice: 'The server runs on as before; `haulier can-freeze` names what stands in the way.' },
   SNAPSHOT_KEY: { message: 'Snapshots with memory need the option snapshot_key of [haulier]: {reason}', nova: nova('Invalid', 400), advice: 'Make a key with `haulier snapshot-key` and give every host of the deployment the same file.' },

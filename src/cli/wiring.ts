@@ -166,5 +166,8 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     serialBaseUrl: loaded.config.serial_console.base_url,
     consoleTokenTtl: loaded.config.consoleauth.token_ttl,
     dhcpDomain: api.dhcp_domain,
+    forceConfigDrive: DEFAULT.force_config_drive,
+    configDriveSkipVersions: api.config_drive_skip_versions.split(' '),
+    vendorData: { providers: api.vendordata_providers, file: api.vendordata_jsonfile_path || undefined, targets: api.vendordata_dynamic_targets, failureFatal: api.vendordata_dynamic_failure_fatal },
   };
 }

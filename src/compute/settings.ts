@@ -64,4 +64,8 @@ export interface ComputeSettings {
   readonly serialBaseUrl: string;
   readonly consoleTokenTtl: number;
   readonly dhcpDomain: string;
+  readonly forceConfigDrive: boolean;
+  /** EC2 versions that are left out of a config drive. */
+  readonly configDriveSkipVersions: readonly string[];
+  readonly vendorData: { readonly providers: readonly string[]; readonly file: string | undefined; readonly targets: readonly string[]; readonly failureFatal: boolean };
 }
