@@ -161,6 +161,7 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     removeUnusedImages: image_cache.remove_unused_base_images,
     removeUnusedImagesSeconds: image_cache.remove_unused_original_minimum_age_seconds,
     pidsLimit: haulier.pids_limit,
+    rescueImageId: loaded.config.libvirt.rescue_image_id,
     serialBaseUrl: loaded.config.serial_console.base_url,
     consoleTokenTtl: loaded.config.consoleauth.token_ttl,
     dhcpDomain: api.dhcp_domain,

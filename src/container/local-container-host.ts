@@ -20,6 +20,8 @@ import { LocalStorage } from './local-storage.js';
 import { readKeyRing } from './memory-image/keys.js';
 import { LocalMoves } from './move/local-moves.js';
 import { announce } from './network/announce.js';
+import { changePorts } from './network/change.js';
+import { keepNames } from './network/guest-devices.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
 import { isQuiesced, quiesce, unquiesce } from './quiesce.js';
@@ -269,7 +271,12 @@ export class LocalContainerHost implements ContainerHost {
     vifs.forEach(checkVif);
     const spec = await this.spec(id);
     if (!spec) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
-    await this.parts.store.writeSpec({ ...spec, vifs });
+    await this.parts.store.writeSpec({ ...spec, vifs: keepNames(vifs, spec.vifs) });
+  }
+
+  async changeVifs(id: string, vifs: readonly VifSpec[], operation: Operation): Promise<void> {
+    await changePorts(this.parts, id, vifs, operation.signal);
+    void this.announce(id);
   }
 
   spec(id: string): Promise<ContainerSpec | undefined> {

@@ -22,6 +22,8 @@ import { restoreOnly, restoreOnlyKnobs } from './network/restore-only.js';
 import { systemdConf } from './oci/mounts.js';
 import { defaultInit, ociConfig } from './oci/spec.js';
 import { cgroupsPath, type HostParts } from './parts.js';
+import { keptFolder } from './kept-folder.js';
+import { rootFsPaths } from './storage/root-fs.js';
 import { identify } from './process.js';
 import { startMonitor, type MonitorOptions } from './runtime/conmon.js';
 import type { Readiness } from './container-host.js';
@@ -146,6 +148,7 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
       maxOpenFiles: parts.maxOpenFiles,
       systemdConfFolder: paths.systemdConf,
       ...(first ? { application: first } : {}),
+      ...(spec.rescue ? { rescuedRoot: rootFsPaths(keptFolder(parts, spec.id)).rootfs } : {}),
       criuConfig: paths.criuConfig,
       hook: { script: hookScript, folder: paths.network },
     }), undefined, 1) + '\n'),

@@ -10,14 +10,20 @@ export interface MountInputs {
   readonly systemdConfFolder: string;
   /** Host folder with the tiny init of an application; undefined for a system. */
   readonly initFolder: string | undefined;
+  /** Host folder with the root file system that is to be rescued; undefined where none is. */
+  readonly rescuedRoot: string | undefined;
 }
+
+/** Where a container that rescues another one has that one's root file system. */
+export const rescueMountPoint = '/mnt/rescue';
 
 /**
  * The mounts of a system container, in order.
  *
  * `/sys` is read-only: systemd-udevd stays off then, whose netlink socket criu could not dump. `/run` is a tmpfs as on any
  * machine. Bound from the host are the folder that switches systemd's PSI watches off, which criu cannot carry
- * (criu-and-runtimes.md section 5; a guest without systemd sees an unused folder), and an application's tiny init.
+ * (criu-and-runtimes.md section 5; a guest without systemd sees an unused folder), an application's tiny init, and the tree of a server
+ * that is rescued, with the same ids, so that a chroot into it works.
  */
 export function ociMounts(inputs: MountInputs): OciMount[] {
   return [
@@ -31,6 +37,7 @@ export function ociMounts(inputs: MountInputs): OciMount[] {
     { destination: '/run', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=755'] },
     ...(inputs.initFolder === undefined ? [] : [{ destination: initMountPoint, type: 'bind', source: inputs.initFolder, options: ['bind', 'ro', 'nosuid', 'nodev'] }]),
     ...['system', 'user'].map((manager) => ({ destination: `/run/systemd/${manager}.conf.d`, type: 'bind', source: inputs.systemdConfFolder, options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] })),
+    ...(inputs.rescuedRoot === undefined ? [] : [{ destination: rescueMountPoint, type: 'bind', source: inputs.rescuedRoot, options: ['bind', 'rw', 'nodev'] }]),
   ];
 }
 

@@ -31,6 +31,8 @@ export interface OciInputs {
   readonly systemdConfFolder: string;
   /** What it runs, and the folder of the tiny init; undefined: the init system of its image. */
   readonly application?: ApplicationProcess & { readonly initFolder: string };
+  /** Root file system of the one that it rescues. */
+  readonly rescuedRoot?: string | undefined;
   /** File with criu's options for this container. */
   readonly criuConfig: string;
   /** The network hook: script and folder of its batch files. */
@@ -91,7 +93,7 @@ export function ociConfig(spec: ContainerSpec, inputs: OciInputs): OciConfig {
       rlimits: [{ type: 'RLIMIT_NOFILE', hard, soft: Math.min(softOpenFiles, hard) }],
       noNewPrivileges: false, // su and sudo work inside
     },
-    mounts: ociMounts({ pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder, initFolder: inputs.application?.initFolder }),
+    mounts: ociMounts({ pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder, initFolder: inputs.application?.initFolder, rescuedRoot: inputs.rescuedRoot }),
     hooks: {
       createRuntime: [{
         path: '/bin/sh',
