@@ -48,6 +48,7 @@ export function containerOptions(config: Config): ContainerHostOptions {
     serial: serialPorts(config),
     lazyResume: haulier.lazy_resume,
     quiesceSeconds: haulier.quiesce_timeout,
+    lxcfs: haulier.lxcfs_path || undefined,
     crashDumps: { path: haulier.crash_dump_path || undefined, keep: haulier.crash_dump_keep, maxBytes: haulier.crash_dump_max_bytes },
     snapshotKey: haulier.snapshot_key,
   };

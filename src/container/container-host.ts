@@ -166,6 +166,8 @@ export interface ContainerHostOptions {
   readonly imageTimeoutSeconds: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  /** Where lxcfs is mounted, if it runs; undefined: containers see the host's figures. */
+  readonly lxcfs: string | undefined;
   /** Where serial consoles are offered; undefined: nowhere. */
   readonly serial?: SerialPorts | undefined;
   /** Whether a resume may let the processes run before all their memory is read. */

@@ -15,6 +15,7 @@ import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
 import { checkContainer, createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
+import { renewAllFigures } from './figures/renew.js';
 import { Ends } from './ends.js';
 import { LocalStorage } from './local-storage.js';
 import { readKeyRing } from './memory-image/keys.js';
@@ -39,6 +40,9 @@ import { captureTemplate, markTemplate, type Captured } from './template/capture
 import { verdictOf, type Verdict } from './verdict/verdict.js';
 import { viewContainer } from './view.js';
 
+/** Between two looks at whether lxcfs is the one whose files the containers have. */
+const figuresMs = 30_000;
+
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
   readonly moves = new LocalMoves(() => this.parts);
@@ -53,6 +57,7 @@ export class LocalContainerHost implements ContainerHost {
   #parts: HostParts | undefined;
   #abilities: Promise<Abilities> | undefined;
   #ends: Ends | undefined;
+  #figures: NodeJS.Timeout | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
@@ -88,9 +93,14 @@ export class LocalContainerHost implements ContainerHost {
     }
     this.#ends = ends;
     await ends.start();
+    if (this.#options.lxcfs !== undefined) {
+      await renewAllFigures(parts);
+      this.#figures = setInterval(() => void renewAllFigures(parts).catch((error: unknown) => this.#log.error({ err: error }, `cannot look at lxcfs: ${messageOf(error)}`)), figuresMs).unref();
+    }
   }
 
   async stop(): Promise<void> {
+    clearInterval(this.#figures);
     await this.#parts?.pages.stop();
     this.serial?.closeAll();
     for (const id of this.#quiesced.keys()) await this.unquiesce(id);

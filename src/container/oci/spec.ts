@@ -31,6 +31,8 @@ export interface OciInputs {
   readonly systemdConfFolder: string;
   /** What it runs, and the folder of the tiny init; undefined: the init system of its image. */
   readonly application?: ApplicationProcess & { readonly initFolder: string };
+  /** Folder below which its own figures are (`figures/lxcfs.ts`). */
+  readonly figuresRoot?: string | undefined;
   /** Root file system of the one that it rescues. */
   readonly rescuedRoot?: string | undefined;
   /** File with criu's options for this container. */
@@ -93,7 +95,7 @@ export function ociConfig(spec: ContainerSpec, inputs: OciInputs): OciConfig {
       rlimits: [{ type: 'RLIMIT_NOFILE', hard, soft: Math.min(softOpenFiles, hard) }],
       noNewPrivileges: false, // su and sudo work inside
     },
-    mounts: ociMounts({ pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder, initFolder: inputs.application?.initFolder, rescuedRoot: inputs.rescuedRoot }),
+    mounts: ociMounts({ pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder, memoryMiB: spec.limits.memoryMiB, initFolder: inputs.application?.initFolder, figuresRoot: inputs.figuresRoot, rescuedRoot: inputs.rescuedRoot }),
     hooks: {
       createRuntime: [{
         path: '/bin/sh',
