@@ -2,22 +2,18 @@
  * What a guest sees of its machine: the sizes of its disk and its tmpfs, limits of its processes; and, with lxcfs, its own memory,
  * processors, uptime and load, through suspend, a host without lxcfs, and the end of lxcfs.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { mkdtemp, rmdir } from 'node:fs/promises';
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
-import { figureFiles, findLxcfs } from '../../../src/container/figures/lxcfs.js';
+import { figureFiles } from '../../../src/container/figures/lxcfs.js';
 import { renewAllFigures } from '../../../src/container/figures/renew.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { criuProblem } from './checkpoint-kit.js';
 import { hostProblem, inside, log, makeBed, makeSpec, operate, until, type Bed } from './harness.js';
+import { Lxcfs, lxcfsProblem } from './lxcfs-kit.js';
 
 const problem = hostProblem();
-const program = '/usr/bin/lxcfs';
-const noFigures = problem ?? (existsSync(program) ? undefined : `${program} missing: install lxcfs`) ?? (existsSync('/dev/fuse') ? undefined : 'no /dev/fuse');
+const noFigures = problem ?? lxcfsProblem();
 const frozen = noFigures ?? await criuProblem();
 const test = anyTest as TestFn<{ bed: Bed; lxcfs: Lxcfs }>;
 const real = problem === undefined ? test.serial : test.skip;
@@ -25,37 +21,14 @@ const withLxcfs = noFigures === undefined ? test.serial : test.skip;
 const withCriu = frozen === undefined ? test.serial : test.skip;
 for (const reason of new Set([problem, noFigures, frozen])) if (reason !== undefined) process.stderr.write(`SKIPPED test/host/container/figures: ${reason}\n`);
 
-/** An lxcfs of this test's own. */
-class Lxcfs {
-  #child: ChildProcess | undefined;
-  constructor(readonly path: string) {}
-
-  async start(): Promise<void> {
-    this.#child = spawn(program, ['-f', '-l', '--enable-cfs', '-p', `${this.path}.pid`, this.path], { stdio: 'ignore' });
-    await until('lxcfs answers', async () => typeof (await findLxcfs({ lxcfs: this.path })) !== 'string');
-  }
-
-  /** As it ends when it crashes. */
-  async kill(): Promise<void> {
-    const child = this.#child;
-    if (!child) return;
-    this.#child = undefined;
-    const ended = once(child, 'exit');
-    child.kill('SIGKILL');
-    await ended;
-    await run('umount', ['--lazy', this.path], { okCodes: [0, 1, 32] });
-  }
-}
-
 test.before(async (t) => {
   if (problem !== undefined) return;
-  t.context.lxcfs = new Lxcfs(await mkdtemp('/run/lxcfs-'));
+  t.context.lxcfs = await Lxcfs.make();
   t.context.bed = await makeBed({ lxcfs: t.context.lxcfs.path });
 });
 test.after.always(async (t) => {
   await t.context.bed?.end();
-  await t.context.lxcfs?.kill();
-  if (t.context.lxcfs) await rmdir(t.context.lxcfs.path);
+  await t.context.lxcfs?.end();
 });
 
 async function boot(bed: Bed): Promise<ContainerSpec> {
