@@ -8,11 +8,14 @@ import { findLxcfs } from '../../../src/container/figures/lxcfs.js';
 import { until } from './harness.js';
 
 const program = '/usr/bin/lxcfs';
+const trialMs = 15_000;
 
-/** Why there can be none here; undefined if there can. */
-export function lxcfsProblem(): string | undefined {
+/** Why there can be none here; undefined if there can. lxcfs 7 works with cgroup v2 alone. */
+export async function lxcfsProblem(): Promise<string | undefined> {
   if (!existsSync(program)) return `${program} missing: install lxcfs`;
-  return existsSync('/dev/fuse') ? undefined : 'no /dev/fuse';
+  if (!existsSync('/dev/fuse')) return 'no /dev/fuse';
+  const one = await Lxcfs.make();
+  return await one.start(trialMs).then(() => undefined, (error: Error) => error.message).finally(() => one.end());
 }
 
 /** See above. */
@@ -25,9 +28,11 @@ export class Lxcfs {
     return new Lxcfs(await mkdtemp('/run/lxcfs-'));
   }
 
-  async start(): Promise<void> {
+  /** @throws what is wrong with it */
+  async start(timeoutMs = 60_000): Promise<void> {
     this.#child = spawn(program, ['-f', '-l', '--enable-cfs', '-p', `${this.path}.pid`, this.path], { stdio: 'ignore' });
-    await until('lxcfs answers', async () => typeof (await findLxcfs({ lxcfs: this.path })) !== 'string');
+    let found: unknown;
+    await until('lxcfs answers', async () => typeof (found = await findLxcfs({ lxcfs: this.path })) !== 'string', timeoutMs).catch(() => { throw new Error(String(found)); });
   }
 
   /** As it ends when it crashes. */

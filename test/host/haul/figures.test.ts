@@ -8,7 +8,7 @@ import { Lxcfs, lxcfsProblem } from '../container/lxcfs-kit.js';
 import { makeHosts, type TestHost } from './hosts.js';
 import { bootNumbers, counted, haul, NumberClient, numbersImage } from './numbers.js';
 
-const problem = await criuProblem() ?? lxcfsProblem();
+const problem = await criuProblem() ?? await lxcfsProblem();
 const test = anyTest as TestFn<{ a: TestHost; b: TestHost; end(): Promise<void> }>;
 const real = problem === undefined ? test.serial : test.skip;
 if (problem !== undefined) process.stderr.write(`SKIPPED test/host/haul/figures: ${problem}\n`);
