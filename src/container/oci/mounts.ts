@@ -1,6 +1,7 @@
 /** What is mounted into a container. */
 import { join } from 'node:path';
 import { initMountPoint } from '../application/init.js';
+import { driveMountPoint } from '../boot-data/config-drive.js';
 import { figureFiles } from '../figures/lxcfs.js';
 import type { OciMount } from './config.js';
 
@@ -18,6 +19,8 @@ export interface MountInputs {
   readonly figuresRoot: string | undefined;
   /** Host folder with the root file system that is to be rescued; undefined where none is. */
   readonly rescuedRoot: string | undefined;
+  /** Host folder with the config drive; undefined: none. */
+  readonly configDriveFolder: string | undefined;
 }
 
 /** Where a container that rescues another one has that one's root file system. */
@@ -28,8 +31,8 @@ export const rescueMountPoint = '/mnt/rescue';
  *
  * `/sys` is read-only: systemd-udevd stays off then, whose netlink socket criu could not dump. `/run` is a tmpfs as on any
  * machine. Bound from the host are the folder that switches systemd's PSI watches off, which criu cannot carry
- * (criu-and-runtimes.md section 5; a guest without systemd sees an unused folder), an application's tiny init, files of lxcfs with the container's own figures, and the tree of a server
- * that is rescued, with the same ids, so that a chroot into it works.
+ * (criu-and-runtimes.md section 5; a guest without systemd sees an unused folder), an application's tiny init, a config drive, files of lxcfs with the container's own figures,
+ * and the tree of a server that is rescued, with the same ids, so that a chroot into it works.
  */
 export function ociMounts(inputs: MountInputs): OciMount[] {
   const half = `size=${Math.round(inputs.memoryMiB * 512)}k`;
@@ -43,6 +46,7 @@ export function ociMounts(inputs: MountInputs): OciMount[] {
     { destination: '/sys/fs/cgroup', type: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', source: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', options: ['nosuid', 'noexec', 'nodev', 'rw'] },
     { destination: '/run', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=755', half] },
     ...(inputs.initFolder === undefined ? [] : [{ destination: initMountPoint, type: 'bind', source: inputs.initFolder, options: ['bind', 'ro', 'nosuid', 'nodev'] }]),
+    ...(inputs.configDriveFolder === undefined ? [] : [{ destination: driveMountPoint, type: 'bind', source: inputs.configDriveFolder, options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] }]),
     ...['system', 'user'].map((manager) => ({ destination: `/run/systemd/${manager}.conf.d`, type: 'bind', source: inputs.systemdConfFolder, options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] })),
     ...(inputs.figuresRoot === undefined ? [] : figureFiles.map((file) => ({ destination: file, type: 'bind', source: join(inputs.figuresRoot ?? '/', file), options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] }))),
     ...(inputs.rescuedRoot === undefined ? [] : [{ destination: rescueMountPoint, type: 'bind', source: inputs.rescuedRoot, options: ['bind', 'rw', 'nodev'] }]),
