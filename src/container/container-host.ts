@@ -148,6 +148,8 @@ export interface ContainerHost {
 
 /** How this room is set up; `main.ts` fills it from the option table. */
 export interface ContainerHostOptions {
+  /** Name of this host, where instancesPath may be shared with others. */
+  readonly host?: string;
   readonly instancesPath: string;
   /** Runtime state (runc --root, pid files, attach sockets): a tmpfs folder, `/run/haulier`. */
   readonly runPath: string;

@@ -60,8 +60,8 @@ export class LocalContainerHost implements ContainerHost {
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
     this.#options = options;
     this.#log = log;
-    this.serial = options.serial && new SerialConsoles(options.serial, new InstanceStore(options.instancesPath, options.runPath), (id) => this.openConsole(id), log);
-    this.#storage = storage ?? new LocalStorage(options, new InstanceStore(options.instancesPath, options.runPath), log);
+    this.serial = options.serial && new SerialConsoles(options.serial, new InstanceStore(options.instancesPath, options.runPath, options.host), (id) => this.openConsole(id), log);
+    this.#storage = storage ?? new LocalStorage(options, new InstanceStore(options.instancesPath, options.runPath, options.host), log);
   }
 
   /** The parts, for the room above that moves containers. @throws RUNTIME_FAILED before `start` */
