@@ -60,6 +60,8 @@ export interface ComputeSettings {
   readonly removeUnusedImages: boolean;
   readonly removeUnusedImagesSeconds: number;
   readonly pidsLimit: number;
+  /** `rescue_image_id` of [libvirt]. */
+  readonly rescueImageId: string | undefined;
   /** `base_url` of [serial_console] and `token_ttl` of [consoleauth], seconds. */
   readonly serialBaseUrl: string;
   readonly consoleTokenTtl: number;

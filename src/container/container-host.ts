@@ -128,8 +128,13 @@ export interface ContainerHost {
 
   /** Sizes and hosts of stopped containers. */
   readonly moves: ContainerMoves;
-  /** Replaces the spec's network interfaces (taken at the next start). */
+  /** Replaces the spec's network interfaces (taken at the next start). A port keeps the name that it has inside. */
   updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void>;
+  /**
+   * As `updateVifs`, and at once in a container that runs: new ports are plugged and configured in it, those that are gone are taken out. Idempotent.
+   * @throws INSTANCE_NOT_FOUND, VIF_PLUG_FAILED
+   */
+  changeVifs(id: string, vifs: readonly VifSpec[], operation: Operation): Promise<void>;
   spec(id: string): Promise<ContainerSpec | undefined>;
   view(id: string): Promise<ContainerView>;
   list(): Promise<readonly ContainerView[]>;
@@ -170,6 +175,8 @@ export interface ContainerHostOptions {
   readonly imageTimeoutSeconds: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  /** Where lxcfs is mounted, if it runs; undefined: containers see the host's figures. */
+  readonly lxcfs: string | undefined;
   /** Where serial consoles are offered; undefined: nowhere. */
   readonly serial?: SerialPorts | undefined;
   /** Whether a resume may let the processes run before all their memory is read. */

@@ -18,11 +18,14 @@ import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
 import { checkContainer, createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
+import { renewAllFigures } from './figures/renew.js';
 import { Ends } from './ends.js';
 import { LocalStorage } from './local-storage.js';
 import { readKeyRing } from './memory-image/keys.js';
 import { LocalMoves } from './move/local-moves.js';
 import { announce } from './network/announce.js';
+import { changePorts } from './network/change.js';
+import { keepNames } from './network/guest-devices.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
 import { isQuiesced, quiesce, unquiesce } from './quiesce.js';
@@ -41,6 +44,9 @@ import { captureTemplate, markTemplate, type Captured } from './template/capture
 import { verdictOf, type Verdict } from './verdict/verdict.js';
 import { viewContainer } from './view.js';
 
+/** Between two looks at whether lxcfs is the one whose files the containers have. */
+const figuresMs = 30_000;
+
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
   readonly moves = new LocalMoves(() => this.parts);
@@ -55,6 +61,7 @@ export class LocalContainerHost implements ContainerHost {
   #parts: HostParts | undefined;
   #abilities: Promise<Abilities> | undefined;
   #ends: Ends | undefined;
+  #figures: NodeJS.Timeout | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
@@ -90,9 +97,14 @@ export class LocalContainerHost implements ContainerHost {
     }
     this.#ends = ends;
     await ends.start();
+    if (this.#options.lxcfs !== undefined) {
+      await renewAllFigures(parts);
+      this.#figures = setInterval(() => void renewAllFigures(parts).catch((error: unknown) => this.#log.error({ err: error }, `cannot look at lxcfs: ${messageOf(error)}`)), figuresMs).unref();
+    }
   }
 
   async stop(): Promise<void> {
+    clearInterval(this.#figures);
     await this.#parts?.pages.stop();
     this.serial?.closeAll();
     for (const id of this.#quiesced.keys()) await this.unquiesce(id);
@@ -294,7 +306,12 @@ export class LocalContainerHost implements ContainerHost {
     vifs.forEach(checkVif);
     const spec = await this.spec(id);
     if (!spec) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
-    await this.parts.store.writeSpec({ ...spec, vifs });
+    await this.parts.store.writeSpec({ ...spec, vifs: keepNames(vifs, spec.vifs) });
+  }
+
+  async changeVifs(id: string, vifs: readonly VifSpec[], operation: Operation): Promise<void> {
+    await changePorts(this.parts, id, vifs, operation.signal);
+    void this.announce(id);
   }
 
   spec(id: string): Promise<ContainerSpec | undefined> {

@@ -33,6 +33,10 @@ export interface OciInputs {
   readonly application?: ApplicationProcess & { readonly initFolder: string };
   /** Host folder with the config drive, if it has one. */
   readonly configDriveFolder?: string | undefined;
+  /** Folder below which its own figures are (`figures/lxcfs.ts`). */
+  readonly figuresRoot?: string | undefined;
+  /** Root file system of the one that it rescues. */
+  readonly rescuedRoot?: string | undefined;
   /** File with criu's options for this container. */
   readonly criuConfig: string;
   /** The network hook: script and folder of its batch files. */
@@ -93,7 +97,10 @@ export function ociConfig(spec: ContainerSpec, inputs: OciInputs): OciConfig {
       rlimits: [{ type: 'RLIMIT_NOFILE', hard, soft: Math.min(softOpenFiles, hard) }],
       noNewPrivileges: false, // su and sudo work inside
     },
-    mounts: ociMounts({ pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder, initFolder: inputs.application?.initFolder, configDriveFolder: inputs.configDriveFolder }),
+    mounts: ociMounts({
+      pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder, memoryMiB: spec.limits.memoryMiB, initFolder: inputs.application?.initFolder,
+      configDriveFolder: inputs.configDriveFolder, figuresRoot: inputs.figuresRoot, rescuedRoot: inputs.rescuedRoot,
+    }),
     hooks: {
       createRuntime: [{
         path: '/bin/sh',

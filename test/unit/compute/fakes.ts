@@ -266,6 +266,13 @@ export class FakeContainers implements ContainerHost {
     const container = this.#existing(id);
     container.spec = { ...container.spec, vifs };
   }
+  async changeVifs(id: string, vifs: readonly VifSpec[]): Promise<void> {
+    await this.#change('changeVifs', id, () => {
+      const container = this.#existing(id);
+      container.spec = { ...container.spec, vifs };
+      if (container.state === 'running' || container.state === 'paused') this.plugged.set(id, new Set(vifs.map((vif) => vif.id)));
+    });
+  }
   async spec(id: string): Promise<ContainerSpec | undefined> { return this.made.get(id)?.spec; }
   async view(id: string): Promise<ContainerView> {
     return { id, name: id, state: this.made.get(id)?.state ?? 'missing', pid: undefined, exitCode: undefined, startedAt: undefined };
