@@ -62,6 +62,8 @@ export interface ContainerHost {
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
   /** Gives a container that was made and never started what its system is to know. @throws INSTANCE_NOT_FOUND, DISK_FULL */
   giveBootData(id: string, data: BootData, operation: Operation): Promise<void>;
+  /** Whether cloud-init is in the tree of a container. @throws INSTANCE_NOT_FOUND */
+  hasCloudInit(id: string): Promise<boolean>;
   /** Sets the password of an account of a running guest. @throws INSTANCE_NOT_RUNNING, PASSWORD_FAILED */
   setPassword(id: string, account: string, password: string): Promise<void>;
   /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */

@@ -4,7 +4,7 @@ import { HaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
 import { probeAbilities, type Abilities } from './abilities.js';
-import { giveBootData, type BootData } from './boot-data/boot-data.js';
+import { giveBootData, hasCloudInit, type BootData } from './boot-data/boot-data.js';
 import { setPassword } from './boot-data/password.js';
 import { beginScript } from './boot-data/user-script.js';
 import { readCgroupLayout } from './cgroup.js';
@@ -156,6 +156,12 @@ export class LocalContainerHost implements ContainerHost {
 
   async giveBootData(id: string, data: BootData, operation: Operation): Promise<void> {
     await giveBootData(this.parts, id, data, operation);
+  }
+
+  async hasCloudInit(id: string): Promise<boolean> {
+    const state = await this.parts.store.readState(id);
+    if (!state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+    return await hasCloudInit(await this.#storage.mount(id, state.idBase));
   }
 
   async setPassword(id: string, account: string, password: string): Promise<void> {

@@ -61,13 +61,15 @@ export async function giveTree(compute: Compute, { instance, operation }: Newcom
 }
 
 /**
- * Its config drive, if it is to have one. `config_drive` is set on the instance where it gets one unasked
- * (nova/virt/configdrive.py `update_instance`); the next save stores it.
+ * Its config drive, if it is to have one. `config_drive` is set on the instance where operator or image want one
+ * (nova/virt/configdrive.py `update_instance`); the next save stores it. A system with cloud-init has one in any case: in a container
+ * cloud-init does not know that it may ask a metadata service, and to ask it takes the network away (docs/boot-data.md).
  * @throws CONFIG_INVALID, UNSUPPORTED (vendor data), REST_*
  */
 export async function giveDrive(compute: Compute, { context, instance, operation }: Newcomer, vifs: readonly VifInfo[], request: BootRequest): Promise<void> {
-  if (!needsDrive(compute, instance)) return;
-  if (!instance.text('config_drive')) instance.set('config_drive', 'True');
+  const needed = needsDrive(compute, instance);
+  if (!needed && !(await compute.containers.hasCloudInit(uuidOf(instance)))) return;
+  if (needed && !instance.text('config_drive')) instance.set('config_drive', 'True');
   const configDrive = await drive(compute, context, instance, vifs, request, operation);
   await compute.containers.giveBootData(uuidOf(instance), { configDrive, adminUser: adminUser(instance), adminPassword: undefined, publicKeys: [], userData: undefined, files: [] }, operation);
 }

@@ -58,8 +58,6 @@ const environment = {
   TERM: 'linux',
   // systemd's way to know that it runs in a container (systemd.io/CONTAINER_INTERFACE).
   container: 'oci',
-  // cloud-init looks here, in a container, whether a metadata service is to be asked (ds-identify, DataSourceOpenStack.py).
-  product_name: 'OpenStack Nova',
   // PID 1 must not watch memory pressure: criu loses the trigger and PID 1 would spin after a restore.
   MEMORY_PRESSURE_WATCH: '/dev/null',
   SYSTEMD_PROC_CMDLINE: maskedUnits.map((unit) => `systemd.mask=${unit}`).join(' '),

@@ -4,8 +4,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from '../../../src/base/run.js';
 import type { BootData } from '../../../src/container/boot-data/boot-data.js';
-import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
+import type { ContainerSpec, ImageSource, VifSpec } from '../../../src/container/spec.js';
 import { driveFiles } from '../../../src/compute/boot-data/config-drive.js';
+import type { VifInfo } from '../../../src/nova/network-info.js';
 import { NovaObject } from '../../../src/nova/object.js';
 import { guestImage, guestImageProblem, guestSystems, shell } from './guest-systems.js';
 import { criuProblem } from './checkpoint-kit.js';
@@ -167,8 +168,15 @@ real('servers that resume from a memory: each sees its own drive if the frozen o
   await operate((operation) => bed.host.destroy(bare.id, operation));
 });
 
+/** A port as Nova's network info has it, with fixed addresses and no DHCP. */
+function vifInfo(vif: VifSpec): VifInfo {
+  const ip = (address: string | null): Record<string, unknown> => ({ address, type: 'fixed', version: address?.includes(':') ? 6 : 4, meta: {}, floating_ips: [] });
+  const subnets = vif.addresses.map(({ address, prefixLength }) => ({ cidr: address.includes(':') ? `fd00:90:0::/${prefixLength}` : `10.90.0.0/${prefixLength}`, version: address.includes(':') ? 6 : 4, gateway: ip(null), dns: [], ips: [ip(address)], routes: [], meta: {} }));
+  return { id: vif.id, address: vif.mac, type: 'bridge', devname: vif.hostDevice, network: { id: vif.id, bridge: 'b', label: 'n', meta: { mtu: 1450 }, subnets } } as unknown as VifInfo;
+}
+
 /** A whole drive, as for a server of Nova's. */
-function wholeDrive(id: string, hostname: string): BootData['configDrive'] {
+function wholeDrive(id: string, hostname: string, vifs: readonly VifInfo[]): BootData['configDrive'] {
   const instance = new NovaObject('Instance', '2.8');
   const pair = new NovaObject('KeyPair', '1.4');
   const pairs = new NovaObject('KeyPairList', '1.3');
@@ -176,7 +184,7 @@ function wholeDrive(id: string, hostname: string): BootData['configDrive'] {
   pairs.load('objects', [pair]);
   for (const [field, value] of Object.entries({ uuid: id, hostname, display_name: hostname, project_id: 'p', key_name: 'k', key_data: key, keypairs: pairs, metadata: { role: 'web' }, launch_index: 0, root_device_name: '/dev/vda' })) instance.load(field, value);
   return driveFiles({
-    instance, vifs: [], securityGroups: ['default'], userData: Buffer.from('#!/bin/sh\necho "cloud script $(hostname)" >> /root/runs\n'), files: [{ path: '/etc/app.conf', content: Buffer.from('app') }],
+    instance, vifs, securityGroups: ['default'], userData: Buffer.from('#!/bin/sh\necho "cloud script $(hostname)" >> /root/runs\n'), files: [{ path: '/etc/app.conf', content: Buffer.from('app') }],
     adminPassword: password, vendor: { first: {}, second: { static: {} } }, domain: 'example.org', skippedVersions: [], release: '2025.1',
   });
 }
@@ -185,10 +193,10 @@ withCloudInit('Debian with its own cloud-init: host name, key, script and passwo
   const { bed } = t.context;
   const image = await guestImage('cloudinit');
   await operate((operation) => bed.host.ensureImage(image, operation));
-  const spec = makeSpec(image, { hostname: 'first', limits: { ...makeSpec(image).limits, memoryMiB: 512, vcpus: 2, pids: 1000, rootGiB: 2 } });
+  const spec = portSpec(bed, image, { hostname: 'first', limits: { ...makeSpec(image).limits, memoryMiB: 512, vcpus: 2, pids: 1000, rootGiB: 2 } });
   const look = (command: string): Promise<string> => shell(bed, spec.id, command);
   const done = (): Promise<unknown> => until('cloud-init has ended', async () => /^status: (done|error|degraded)/m.test(await look('cloud-init status')), 120_000);
-  await boot(bed, spec, bootData({ configDrive: wholeDrive(spec.id, 'from-drive'), adminPassword: password, publicKeys: [key], userData: Buffer.from('#!/bin/sh\ntouch /root/not-ours\n') }));
+  await boot(bed, spec, bootData({ configDrive: wholeDrive(spec.id, 'from-drive', spec.vifs.map(vifInfo)), adminPassword: password, publicKeys: [key], userData: Buffer.from('#!/bin/sh\ntouch /root/not-ours\n') }));
   await done();
   const status = await look('cloud-init status --long; cat /var/log/cloud-init-output.log');
   t.regex(status, /^status: done/m, status);
@@ -200,13 +208,16 @@ withCloudInit('Debian with its own cloud-init: host name, key, script and passwo
   t.true(await matches((await look('grep ^root: /etc/shadow')).split(':')[1] ?? '', password));
   await operate(() => bed.host.setPassword(spec.id, 'root', 'another'));
   t.true(await matches((await look('grep ^root: /etc/shadow')).split(':')[1] ?? '', 'another'));
-  t.is(await look('systemctl --failed --no-legend'), '');
+  const network = 'ip -o addr show dev eth0 scope global | awk "{print \\$4}" | sort; systemctl --failed --no-legend';
+  const addresses = spec.vifs.flatMap((vif) => vif.addresses.map(({ address, prefixLength }) => `${address.replace(':0::', '::')}/${prefixLength}`)).sort().join('\n');
+  t.is(await look(network), addresses, await look('journalctl -b --no-pager | grep -iE "network|ifup|dhcp" | tail -30; ls -R /etc/network /etc/systemd/network /etc/netplan'));
 
   await operate((operation) => bed.host.stopContainer(spec.id, { timeoutMs: 30_000, retryMs: 10_000 }, operation));
   await operate((operation) => bed.host.startContainer(spec.id, operation));
   await done();
   t.regex(await look('cloud-init status'), /status: done/);
   t.is(await look('cat /root/runs; hostname'), 'cloud script from-drive\nfrom-drive', 'once, and its name stays');
+  t.is(await look(network), addresses, 'after a reboot');
   t.is((await readFile(join(bed.options.instancesPath, spec.id, 'spec.json'), 'utf8')).includes(password), false);
   await operate((operation) => bed.host.destroy(spec.id, operation));
 });

@@ -115,6 +115,14 @@ test('who gets a config drive: asked for, forced for new servers, the image\'s w
   }
 });
 
+test('an image with cloud-init: a drive unasked, of which Nova is not told', async (t) => {
+  const w = await world();
+  w.containers.cloudInit = true;
+  await w.boot();
+  t.is(w.containers.bootData.filter(({ configDrive }) => configDrive !== undefined).length, 1);
+  t.falsy(w.nova.row(uuid)['config_drive']);
+});
+
 test('the image names the account', async (t) => {
   const w = await booted({ key_data: key }, {}, { image_os_admin_user: 'debian' });
   t.is(w.containers.bootData[0]?.adminUser, 'debian');

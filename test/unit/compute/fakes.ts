@@ -189,6 +189,12 @@ export class FakeContainers implements ContainerHost {
       this.bootData.push(data);
     });
   }
+  /** Whether the images have cloud-init. */
+  cloudInit = false;
+  async hasCloudInit(id: string): Promise<boolean> {
+    this.#existing(id);
+    return this.cloudInit;
+  }
   /** Passwords that were set: `account:password`. */
   readonly passwords: string[] = [];
   async setPassword(id: string, account: string, password: string): Promise<void> {
