@@ -14,6 +14,7 @@ import type { Readiness } from '../container-host.js';
 import { isOwn, showImages } from '../memory-image/clone.js';
 import { becomeItself } from '../memory-image/identity.js';
 import { makeFolderInside } from '../guest-tree.js';
+import { hushPorts, unhushPorts } from '../network/hush.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
@@ -26,6 +27,7 @@ import { makeGroups } from './cgroup-groups.js';
 import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
 import { whileCriuLives } from './criu-lost.js';
 import { saysResumed, wordsOf } from './criu-log.js';
+import { hasFigures } from './figure-image.js';
 import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { rootFsPaths } from '../storage/root-fs.js';
@@ -85,11 +87,13 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
     return await attempt(false);
   });
   cleanupStep(operation, 'container.resume.restored');
+  const refusing = unhushPorts(spec.vifs, parts.log);
   if (meta.from) {
     cleanupStep(operation, 'container.resume.identity');
     await becomeItself(parts, spec, pid, state.idBase, rootFsPaths(store.paths(id).folder).rootfs, meta.from);
   }
   const stats = await readStatsFile(join(paths.work, 'stats-restore'), parseRestoreStats);
+  await refusing; // before the record: nobody looks for it afterwards
   await recordResumed(parts, id, pid, meta.startedAt);
   cleanupStep(operation, 'container.resume.recorded');
   await rm(paths.meta, { force: true });
@@ -153,7 +157,9 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
     const rootfs = await parts.storage.mount(id, idBase);
     await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
     beginStep(operation, 'container.resume.bundle');
-    await writeBundle(parts, spec, idBase, rootfs, { application: await applicationOf(parts, id), restored: { from: meta.from } });
+    const own = meta.from ? { ...spec, figures: await hasFigures(paths.images) } : spec;
+    if (own.figures !== spec.figures) await parts.store.writeSpec(own);
+    await writeBundle(parts, own, idBase, rootfs, { application: await applicationOf(parts, id), restored: { from: meta.from } });
     if (!meta.from) return;
     await showImages(parts, spec, idBase, paths);
     await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
@@ -161,6 +167,7 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
   const plug = async (): Promise<void> => {
     beginStep(operation, 'container.resume.plug');
     for (const vif of spec.vifs) await parts.plugger.plug(id, vif, false, operation.signal);
+    await hushPorts(spec.vifs, operation.signal);
   };
   const images = async (): Promise<void> => {
     for (const path of [join(parts.exitFolder, id), paths.restoreLog]) await rm(path, { force: true });
@@ -197,6 +204,7 @@ export async function stayOrEnd(parts: HostParts, spec: ContainerSpec, paths: Ch
     ['end criu', () => settle(paths.folder, patienceMs)],
     ['unmount what criu left', () => unmountBelow(paths.folder)],
     ['remove its runtime', () => removeRuntime(parts, id, { inFlight: true })],
+    ['let its ports refuse again', () => unhushPorts(spec.vifs, parts.log)],
     ['unplug its ports', () => parts.plugger.unplugAll(id, spec.vifs)],
     ['unmount its tree', () => parts.storage.unmount(id)],
     ['remove its exit file', () => rm(join(parts.exitFolder, id), { force: true })],
