@@ -142,7 +142,9 @@ async function restore(parts: HostParts, spec: ContainerSpec, what: Restore, ope
 /** What stopped a restore, in criu's own words where it has left some. */
 export async function resumeFailure(paths: Pick<CheckpointPaths, 'restoreLog'>, error: unknown): Promise<unknown> {
   if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) return error;
-  return new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)), halted: error.details['halted'] }, { cause: error });
+  const { reason = error.message, halted } = error.details;
+  // what a criu that was killed leaves behind may complain in its log when it is ended
+  return new HaulierError('RESUME_FAILED', { reason: halted === true ? reason : await wordsOf(paths.restoreLog, String(reason)), halted }, { cause: error });
 }
 
 /** All that the restore needs, side by side. */

@@ -11,7 +11,7 @@ import { run } from '../../../src/base/run.js';
 import type { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { InstanceStore } from '../../../src/container/state.js';
-import { counted, criuProblem, goesOn, killedInDump, killedInRestore, leftOvers, withCriu, wrapper } from './checkpoint-kit.js';
+import { counted, criuProblem, goesOn, killedInDump, killedInRestore, leftOvers, slowInRestore, withCriu, wrapper } from './checkpoint-kit.js';
 import { inside, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
 
 const problem = await criuProblem();
@@ -195,6 +195,16 @@ real('criu is killed in the middle of a restore, for certain: that is noticed, n
     t.deepEqual(await leftOvers(bed, spec), []);
   });
   await operate((operation) => bed.host.resume(spec.id, operation));
+  t.deepEqual(await missing(bed, spec), []);
+  await operate((operation) => bed.host.destroy(spec.id, operation));
+  t.deepEqual(await leftOvers(bed, spec), []);
+});
+
+real('a criu that is only slow in a restore is waited for', async (t) => {
+  const { bed } = t.context;
+  const spec = await boot(bed);
+  t.is(await suspend(bed.host, spec), 'suspended');
+  await withCriu(bed, await wrapper(slowInRestore), (host) => operate((operation) => host.resume(spec.id, operation)).then(() => undefined));
   t.deepEqual(await missing(bed, spec), []);
   await operate((operation) => bed.host.destroy(spec.id, operation));
   t.deepEqual(await leftOvers(bed, spec), []);

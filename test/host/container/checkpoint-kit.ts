@@ -53,22 +53,26 @@ export async function wrapper(script: string, before = ''): Promise<string> {
 /** criu gets SIGKILL in the middle of a dump, by its own fault injection (criu/include/fault-injection.h): its code is in the first process just then. */
 export const killedInDump = 'CRIU_FAULT=1 exec $real "$@"';
 
-/**
- * criu gets SIGKILL in the middle of a restore, for certain: a process that it has half made reads an image that gives nothing, and goes on
- * doing so. The runtime calls criu before that too, for its version.
- */
-export const killedInRestore = `images=$HAULIER_CHECKPOINT/images
-mv $images/pagemap-1.img $images/kept
-mkfifo $images/pagemap-1.img
-chown --reference=$images/kept $images/pagemap-1.img
+/** A script for `wrapper`: in a restore criu, or a process that it has half made, reads an image that gives nothing, until `then` has done what it wants with `$criu`, and with the image as descriptor 9. */
+const inRestore = (image: string, then: string): string => `images=$HAULIER_CHECKPOINT/images
+mv $images/${image} $images/kept
+mkfifo $images/${image}
+chown --reference=$images/kept $images/${image}
 $real "$@" &
 criu=$!
-( exec 9>$images/pagemap-1.img; kill -KILL $criu; exec sleep 1000 ) &
+( exec 9>$images/${image}; ${then} ) &
+helper=$!
 wait $criu
 code=$?
-[ $code = 137 ] || kill $!
-mv $images/kept $images/pagemap-1.img
+[ $code = 137 ] || kill $helper 2>/dev/null # the runtime calls criu before that too, for its version
+mv $images/kept $images/${image}
 exit $code`;
+
+/** criu gets SIGKILL in the middle of a restore, for certain; what it has half made stays. */
+export const killedInRestore = inRestore('pagemap-1.img', 'kill -KILL $criu; exec sleep 1000');
+
+/** criu takes its time for a restore, and does nothing for a while. */
+export const slowInRestore = inRestore('pstree.img', 'sleep 4; cat $images/kept >&9');
 
 /** Another service on the same containers, with another criu. */
 export async function withCriu(bed: Bed, criu: string, work: (host: LocalContainerHost) => Promise<void>): Promise<void> {
