@@ -65,8 +65,8 @@ export class LiveDestination implements DestinationPort {
   #written = Promise.resolve();
 
   /** @param from where it comes from; after a crash the phase that is on record: then only `settleDestination` works */
-  constructor(private readonly context: DestinationContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, private readonly operation: Operation,
-    private readonly from: { readonly channel: HaulChannel; readonly facts: HostFacts; /** Of a haul by restart, instead: the source's architecture. */ readonly architecture?: string | undefined; readonly respec: ReceiveOptions['respec'] } | DestinationPhase) {}
+  constructor(protected readonly context: DestinationContext, protected haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, protected readonly operation: Operation,
+    protected readonly from: { readonly channel: HaulChannel; readonly facts: HostFacts; /** Of a haul by restart, instead: the source's architecture. */ readonly architecture?: string | undefined; readonly respec: ReceiveOptions['respec'] } | DestinationPhase) {}
 
   /** As it is on this host; undefined before it was offered. */
   get spec(): ContainerSpec | undefined {
