@@ -109,8 +109,9 @@ real('given up, it goes on where it was', async (t) => {
 });
 
 const atSource: readonly string[] = sourceSteps.flatMap((step) => (step === 'haul.source.difference' ? ['container.suspend.dumped', 'container.suspend.kill'] : [step]));
-const steps = ['haul.source.freeze', 'container.suspend.dumped', 'container.suspend.kill', 'haul.source.dump', 'haul.source.memory', 'haul.source.offered', 'haul.source.restore', 'haul.source.committed', 'haul.source.kill', 'haul.source.gone',
-  'haul.destination.prepared', 'haul.destination.restoring', 'haul.destination.mount', 'haul.destination.memory', 'haul.destination.restored', 'haul.destination.committed', 'haul.destination.open'];
+/** Those at which its folder or its disk changes hands, and their neighbours. */
+const steps = ['container.suspend.dumped', 'container.suspend.kill', 'haul.source.memory', 'haul.source.offered', 'haul.source.committed', 'haul.source.kill',
+  'haul.destination.restoring', 'haul.destination.mount', 'haul.destination.restored', 'haul.destination.committed'];
 
 for (const step of steps) {
   real(`killed at ${step}`, async (t) => {
