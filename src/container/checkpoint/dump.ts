@@ -16,6 +16,7 @@ import { cgroupPids } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { waitGone } from '../process.js';
+import { requireUnquiesced } from '../quiesce.js';
 import type { ContainerSpec } from '../spec.js';
 import type { InstanceState } from '../state.js';
 import { beginStep, cleanupStep } from '../steps.js';
@@ -55,6 +56,7 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
   let meta: CheckpointMeta;
   const stoodStill: NamedProcess[] = [];
   try {
+    await requireUnquiesced(parts, id, 'suspend');
     meta = await dump(parts, spec, state, operation, stoodStill);
     beginStep(operation, 'container.suspend.commit');
     await writeMeta(checkpointPaths(store.paths(id)), meta);

@@ -21,6 +21,7 @@ import { destroyContainer } from '../../container/destroy.js';
 import { announce } from '../../container/network/announce.js';
 import type { HostParts } from '../../container/parts.js';
 import type { ContainerSpec, VifSpec } from '../../container/spec.js';
+import { isAnothers } from '../../container/state.js';
 import { closeView, openView, viewPaths } from '../disk/layer-view.js';
 import { receiveOwnFiles } from '../disk/own-files.js';
 import { rebaseImages } from '../disk/rebase.js';
@@ -201,7 +202,7 @@ export class LiveDestination implements DestinationPort {
     const { operation, context: { parts, watch } } = this;
     const { instance } = this.haul;
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
-    if (!spec || !state || (state.phase !== 'arriving' && state.phase !== 'ready')) return; // it is being removed, or leaves: its ports are another's
+    if (!spec || !state || isAnothers(state, parts.store.host) || (state.phase !== 'arriving' && state.phase !== 'ready')) return; // it is being removed, or leaves: its ports are another's
     const spoken = await unmutePorts(spec.vifs, parts.log);
     if (state.phase === 'arriving') {
       const stands = this.#paused === true;

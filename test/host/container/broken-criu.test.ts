@@ -6,11 +6,12 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type TestFn } from 'ava';
+import type { HaulierError } from '../../../src/base/errors.js';
 import { run } from '../../../src/base/run.js';
 import type { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { InstanceStore } from '../../../src/container/state.js';
-import { counted, criuProblem, goesOn, leftOvers, withCriu, wrapper } from './checkpoint-kit.js';
+import { counted, criuProblem, goesOn, killedInDump, killedInRestore, leftOvers, withCriu, wrapper } from './checkpoint-kit.js';
 import { inside, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
 
 const problem = await criuProblem();
@@ -168,6 +169,36 @@ for (const [times, outcome] of [[1, /^suspended$/], [100, /^SUSPEND_FAILED: .*Un
     t.deepEqual(await leftOvers(bed, spec), []);
   });
 }
+
+real('criu is killed in the middle of a dump, for certain: the container goes on', async (t) => {
+  const { bed } = t.context;
+  const spec = await boot(bed);
+  const { pid } = await bed.host.view(spec.id);
+  await withCriu(bed, await wrapper(killedInDump), async (host) => {
+    t.regex(await suspend(host, spec), /^SUSPEND_FAILED: .*criu was killed in the middle of its work/);
+    await goesOn(t, bed, host, spec, pid);
+  });
+  t.deepEqual(await missing(bed, spec), []);
+  t.is(await locks(bed, spec), '');
+  await operate((operation) => bed.host.destroy(spec.id, operation));
+  t.deepEqual(await leftOvers(bed, spec), []);
+});
+
+real('criu is killed in the middle of a restore, for certain: that is noticed, no time-out has to end it, and the container stays suspended', async (t) => {
+  const { bed } = t.context;
+  const spec = await boot(bed);
+  t.is(await suspend(bed.host, spec), 'suspended');
+  await withCriu(bed, await wrapper(killedInRestore), async (host) => {
+    const error = await t.throwsAsync<HaulierError>(operate((operation) => host.resume(spec.id, operation)), { code: 'RESUME_FAILED', message: /criu was killed in the middle of its work/ });
+    t.like(error?.cause, { code: 'RUNTIME_FAILED', details: { halted: true } });
+    t.is((await host.view(spec.id)).state, 'suspended');
+    t.deepEqual(await leftOvers(bed, spec), []);
+  });
+  await operate((operation) => bed.host.resume(spec.id, operation));
+  t.deepEqual(await missing(bed, spec), []);
+  await operate((operation) => bed.host.destroy(spec.id, operation));
+  t.deepEqual(await leftOvers(bed, spec), []);
+});
 
 real('the service dies while criu hangs in a restore: the next one takes it for what it is, and the container stays suspended', async (t) => {
   const { bed } = t.context;
