@@ -60,8 +60,14 @@ export interface ComputeSettings {
   readonly removeUnusedImages: boolean;
   readonly removeUnusedImagesSeconds: number;
   readonly pidsLimit: number;
+  /** `rescue_image_id` of [libvirt]. */
+  readonly rescueImageId: string | undefined;
   /** `base_url` of [serial_console] and `token_ttl` of [consoleauth], seconds. */
   readonly serialBaseUrl: string;
   readonly consoleTokenTtl: number;
   readonly dhcpDomain: string;
+  readonly forceConfigDrive: boolean;
+  /** EC2 versions that are left out of a config drive. */
+  readonly configDriveSkipVersions: readonly string[];
+  readonly vendorData: { readonly providers: readonly string[]; readonly file: string | undefined; readonly targets: readonly string[]; readonly failureFatal: boolean };
 }

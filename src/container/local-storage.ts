@@ -9,6 +9,7 @@ import { readHostFacts } from './checkpoint/facts.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { readHostResources } from './host-resources.js';
 import { ImageStore } from './image/image-store.js';
+import { keptFolder } from './kept-folder.js';
 import type { OciConfig } from './oci/config.js';
 import { archiveTree, type Archive } from './snapshot/archive.js';
 import { copyRootFs, removeCopy, type Still } from './snapshot/disk-copy.js';
@@ -94,12 +95,18 @@ export class LocalStorage implements ContainerStorage {
     return this.#rootFs.mountAhead(this.#store.paths(id).folder, idBase);
   }
 
-  mount(id: string, idBase: number): Promise<string> {
-    return this.#rootFs.mount(this.#store.paths(id).folder, idBase);
+  async mount(id: string, idBase: number): Promise<string> {
+    if ((await this.#store.readSpec(id))?.rescue) await this.#rootFs.mount(this.#keptFolder(id), idBase);
+    return await this.#rootFs.mount(this.#store.paths(id).folder, idBase);
   }
 
-  unmount(id: string): Promise<void> {
-    return this.#rootFs.unmount(this.#store.paths(id).folder);
+  async unmount(id: string): Promise<void> {
+    await this.#rootFs.unmount(this.#store.paths(id).folder);
+    await this.#rootFs.unmount(this.#keptFolder(id)); // of one that was rescued
+  }
+
+  #keptFolder(id: string): string {
+    return keptFolder({ store: this.#store }, id);
   }
 
   flush(id: string): Promise<void> {

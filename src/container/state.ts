@@ -65,6 +65,9 @@ export interface InstancePaths {
   readonly systemdConf: string;
   /** An application's tiny init, bound into the container. */
   readonly init: string;
+  /** Files of its config drive, as JSON, and the folder that is bound into the container. */
+  readonly configDrive: string;
+  readonly configDriveFolder: string;
   /** criu's options for this container, read by the runtime at checkpoint and restore (annotation `org.criu.config`). */
   readonly criuConfig: string;
   readonly console: string;
@@ -96,6 +99,8 @@ export class InstanceStore {
       network: join(folder, 'net'),
       systemdConf: join(folder, 'systemd'),
       init: join(folder, 'init'),
+      configDrive: join(folder, 'config-drive.json'),
+      configDriveFolder: join(folder, 'config-drive'),
       criuConfig: join(folder, 'criu.conf'),
       console: join(folder, 'console.log'),
       run,

@@ -97,6 +97,7 @@ export class LiveSource implements SourcePort, SourceLink {
     if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance });
     const runs = state.phase === 'ready' && (state.wanted === 'running' || state.wanted === 'paused') && (await parts.store.running(instance));
     if (!runs) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
+    if (spec.rescue) throw new HaulierError('INSTANCE_STATE', { instance, state: 'rescued', action: 'haul' }); // what it rescues lies here
     await requireUnquiesced(parts, instance, 'haul');
     const { folder } = parts.store.paths(instance);
     const why = this.options.restart && state.wanted === 'running' ? await whyRestart(parts, instance) : undefined;

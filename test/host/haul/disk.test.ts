@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import anyTest, { type ExecutionContext, type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
+import type { BootData } from '../../../src/container/boot-data/boot-data.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerHostOptions } from '../../../src/container/container-host.js';
 import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
@@ -103,11 +104,17 @@ async function stopped(t: T): Promise<ContainerSpec> {
   const { bed } = t.context;
   const spec = makeSpec(bed.image);
   await operate((operation) => bed.host.create(spec, operation));
+  await operate((operation) => bed.host.giveBootData(spec.id, drive, operation));
   await operate((operation) => bed.host.startContainer(spec.id, operation));
   await inside(bed, spec.id, 'sh', '-c', fill);
   await operate((operation) => bed.host.stopContainer(spec.id, { timeoutMs: 0, retryMs: 100 }, operation));
   return spec;
 }
+
+/** What every container here has on its config drive. */
+const drive: BootData = { configDrive: new Map([['openstack/latest/meta_data.json', Buffer.from('{"uuid":"u"}')]]), adminUser: 'root', adminPassword: undefined, publicKeys: [], userData: undefined, files: [] };
+const seeDrive = 'cat /config-drive/openstack/latest/meta_data.json; stat -c " %a %u" /config-drive';
+const driveSeen = '{"uuid":"u"} 700 0';
 
 const left = async (options: ContainerHostOptions): Promise<string[]> => (await readdir(options.instancesPath)).filter((name) => name.startsWith('_in-'));
 
@@ -126,6 +133,7 @@ real('a stopped container arrives name for name, with an image that its new host
   t.deepEqual(await left(options), []);
   await operate((operation) => there.startContainer(spec.id, operation));
   t.is(await inside({ ...bed, host: there, options }, spec.id, 'sh', '-c', 'cat /var/only /root/two; stat -c %h /root/two; ls /bin/vi 2>&1; stat -c %u:%a /root/deep'), 'new\none\n2\nls: /bin/vi: No such file or directory\n1000:1777');
+  t.is(await inside({ ...bed, host: there, options }, spec.id, 'sh', '-c', seeDrive), driveSeen);
   await operate((operation) => there.destroy(spec.id, operation));
 
   // and once more, now that the image is there; into another flavor
@@ -186,6 +194,7 @@ frozen('a suspended container arrives with its memory and goes on there', async 
   const { bed, there, options } = t.context;
   const spec = makeSpec(bed.image);
   await operate((operation) => bed.host.create(spec, operation));
+  await operate((operation) => bed.host.giveBootData(spec.id, drive, operation));
   await operate((operation) => bed.host.startContainer(spec.id, operation));
   const count = async (host: LocalContainerHost): Promise<number> => Number(await readFile(`/proc/${(await host.view(spec.id)).pid}/root/run/count`, 'utf8').catch(() => '0'));
   const before = await until('it counts', () => count(bed.host));
@@ -195,6 +204,7 @@ frozen('a suspended container arrives with its memory and goes on there', async 
   await operate((operation) => there.resume(spec.id, operation));
   await until('it counts on', async () => (await count(there)) > before);
   t.is(await inside({ ...bed, host: there, options }, spec.id, 'id', '-u'), '0');
+  t.is(await inside({ ...bed, host: there, options }, spec.id, 'sh', '-c', seeDrive), driveSeen);
   await operate((operation) => there.destroy(spec.id, operation));
   await operate((operation) => bed.host.destroy(spec.id, operation));
 });

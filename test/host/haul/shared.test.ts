@@ -30,7 +30,7 @@ test.before(async (t) => {
   if (problem !== undefined) return;
   const folder = await mkdtemp('/var/lib/nova/hl-shared-');
   await chmod(folder, 0o755);
-  const hosts = await makeHosts(authority, {}, folder);
+  const hosts = await makeHosts(authority, {}, {}, folder);
   const image = await numbersImage();
   Object.assign(t.context, hosts, { image });
   await hosts.a.start();
