@@ -7,6 +7,7 @@ import type { ContainerExit } from './container-host.js';
 import type { HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
 import { classifyExit, ExitWatcher } from './runtime/exits.js';
+import { isAnothers } from './state.js';
 
 /** How often living containers are looked at, in case a monitor died and will never write an exit file. */
 const watchMs = 5000;
@@ -67,7 +68,7 @@ export class Ends {
     try {
       const { store } = this.#parts;
       const state = await store.readState(id);
-      if (!state) return await this.files.clear(id);
+      if (!state || isAnothers(state, store.host)) return await this.files.clear(id);
       if (state.phase !== 'ready') return;
       if (state.wanted === 'suspended') return await this.files.clear(id);
       if (state.wanted === 'stopped') {

@@ -52,12 +52,17 @@ export function readQuestion(value: unknown): Question {
 /** Answers for this host. @throws COMMAND_FAILED without criu or runc */
 export async function examineHere(parts: Pick<HostParts, 'options' | 'store' | 'storage'>, settings: HaulSettings, question: Question): Promise<Examined> {
   const problem = await criuProblem(parts.options);
-  const [images, present, memory, free] = await Promise.all([parts.storage.images(), parts.store.exists(question.instance), memoryAbilities(parts, settings.policy), freeBytes(parts.options.instancesPath)]);
+  const [images, present, memory, free] = await Promise.all([parts.storage.images(), presentHere(parts, question.instance), memoryAbilities(parts, settings.policy), freeBytes(parts.options.instancesPath)]);
   return {
     host: settings.host, release: packageVersion,
     misfits: problem === undefined ? misfits(question.facts, await readHostFacts(parts.options)) : [problem],
     memory, image: images.includes(question.image), lackingTemplates: question.templates.filter((id) => !images.includes(id)), freeBytes: free, present,
   };
+}
+
+/** Another host's container in a folder that both see is none of this host's. */
+async function presentHere({ store }: Pick<HostParts, 'store'>, id: string): Promise<boolean> {
+  return (await store.exists(id)) && !(await store.isForeign(id));
 }
 
 /** Asks the peer. @throws HAUL_OFF, HAUL_UNREACHABLE, HAUL_VERSION (also where it is too old to be asked), HAUL_REFUSED, HAUL_LOST */

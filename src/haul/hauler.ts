@@ -16,6 +16,7 @@ import { IncomingHaul, runSource, settleDestination, settleSource, type SourcePh
 import { HaulRecords, isOvertaken, isStale, type HaulRecord } from './live/record.js';
 import { LiveSource } from './live/source.js';
 import type { ContainerLife } from './live/restart.js';
+import { SharedDestination, SharedSource } from './live/shared.js';
 import { settledStep } from './live/steps.js';
 import { Telling, tellingEndsMs } from './live/telling.js';
 import { HaulTracker } from './live/tracker.js';
@@ -122,12 +123,12 @@ export class Hauler {
    * @throws whatever stopped it: it goes on here. INSTANCE_STATE if an earlier haul of it is not at its end. CANCELLED if the service stops while the outcome is open
    */
   async haul(instance: string, peer: Peer, token: string, operation: Operation, options: HaulOptions = {}): Promise<HaulResult> {
-    const haul = { version: 1, role: 'source', haul: randomUUID(), instance, peer, secret: newToken() } as const;
+    const haul = { version: 1, role: 'source', haul: randomUUID(), instance, peer, secret: newToken(), ...(options.shared ? { shared: true } : {}) } as const;
     if (this.#leaving.has(instance)) throw new HaulierError('INSTANCE_STATE', { instance, state: 'leaving', action: 'haul' });
     this.#leaving.add(instance);
     this.#seen.add(haul.haul);
     const tracker = new HaulTracker(options);
-    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid, life: this.life }, haul, operation, tracker, options);
+    const source = this.#source(haul, operation, tracker, options);
     const entry = this.board.begin({ haul: haul.haul, instance, direction: 'out', peer: peer.host, address: peer.address, port: peer.port }, tracker);
     const doubt = new Doubt();
     tracker.start();
@@ -220,14 +221,24 @@ export class Hauler {
         await this.#settleSource(record, operation);
       } else {
         const { phase, ...haul } = record;
-        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: (id) => this.life.watch(id), unopened: this.#unopened }, haul, operation, phase), phase);
+        await settleDestination(this.#destination(haul, operation, phase), phase);
       }
     });
   }
 
+  #source(haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, operation: Operation, tracker: HaulTracker, options: HaulOptions = {}): LiveSource {
+    const context = { parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid, life: this.life };
+    return new (haul.shared ? SharedSource : LiveSource)(context, haul, operation, tracker, options);
+  }
+
+  #destination(haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, operation: Operation, from: ConstructorParameters<typeof LiveDestination>[3]): LiveDestination {
+    const context = { parts: this.parts, records: this.#records, settings: this.settings, watch: (id: string) => this.life.watch(id), unopened: this.#unopened };
+    return new (haul.shared ? SharedDestination : LiveDestination)(context, haul, operation, from);
+  }
+
   async #settleSource({ phase, ...haul }: Extract<HaulRecord, { role: 'source' }>, operation: Operation): Promise<void> {
     const tracker = new HaulTracker();
-    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid, life: this.life }, haul, operation, tracker);
+    const source = this.#source(haul, operation, tracker);
     if (phase === 'gone') return await this.#tell(haul.haul, source);
     if (phase !== 'offered') return void (await settleSource(source, phase));
     // it stands frozen: that is to be seen
@@ -257,11 +268,11 @@ export class Hauler {
 
   async #receive(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
     await new Operation({ name: 'receive_haul', log: this.log, instance: expected.instance, parent: channel.signal }).run(async (operation) => {
-      const { haul, secret, facts, restart } = await channel.receive(['begin'], operation.signal);
-      const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret), ...(restart === undefined ? {} : { restart: true }) } as const;
+      const { haul, secret, facts, restart, shared } = await channel.receive(['begin'], operation.signal);
+      const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret), ...(restart === undefined ? {} : { restart: true }), ...(shared === true ? { shared } : {}) } as const;
       if (this.#incoming.has(record.haul) || (await this.#records.read(record.haul, 'destination'))) throw new HaulierError('HAUL_PROTOCOL', { reason: 'a haul begins twice' });
       await this.#endOlder(expected.instance);
-      const port = new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: (id) => this.life.watch(id), unopened: this.#unopened }, record, operation, { channel, facts: facts as HostFacts, architecture: restart === undefined ? undefined : String(restart), respec: expected.respec });
+      const port = this.#destination(record, operation, { channel, facts: facts as HostFacts, architecture: restart === undefined ? undefined : String(restart), respec: expected.respec });
       const incoming = new IncomingHaul(port, (error) => channel.abort(error), () => {
         settledStep(operation, 'haul.destination.running');
         if (!channel.signal.aborted) channel.send({ type: 'running' });

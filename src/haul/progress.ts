@@ -36,6 +36,8 @@ export interface HaulOptions {
   readonly mode?: MemoryMode;
   /** Permits the mode `restart` for a running container that criu would refuse: `frozen` is then said of one that has been stopped. */
   readonly restart?: RestartTiming;
+  /** Both hosts see the container's folder: its disk is handed over where it is. */
+  readonly shared?: boolean;
   /** Called at every change of stage or round, and now and then between. Must not throw. */
   readonly onProgress?: (progress: HaulProgress) => void;
   /**

@@ -64,7 +64,7 @@ export async function checkCanLiveMigrateDestination(compute: Compute, call: Ins
   return data;
 }
 
-/** check_can_live_migrate_source. @returns `dest_check_data` with this host in it @throws LIVE_MIGRATION_REFUSED, STORAGE_NOT_SHARED */
+/** check_can_live_migrate_source. @returns `dest_check_data` with this host in it @throws LIVE_MIGRATION_REFUSED, STORAGE_NOT_SHARED, STORAGE_SHARED */
 export async function checkCanLiveMigrateSource(compute: Compute, call: InstanceCall): Promise<NovaObject> {
   const { args, context, uuid } = call;
   const data = migrateDataOf(args, call.method, 'dest_check_data');
@@ -73,12 +73,14 @@ export async function checkCanLiveMigrateSource(compute: Compute, call: Instance
   if (!hosts || !to) throw refused('the destination is no Haulier host');
   const source = await introduce(compute);
   if (to.protocol.split('.')[0] !== source.protocol.split('.')[0]) throw refused(`${to.host} speaks version ${to.protocol} of the haul protocol, ${source.host} ${source.protocol}`);
-  await requireMovable(compute, uuid);
   const shared = (await isSharedWith(compute, context, uuid, to.host)) === 'shared';
+  await requireMovable(compute, uuid, compute.settings.haulPermitRestart && !shared);
   if (shared && hosts.block === true) throw new HaulierError('STORAGE_SHARED', { path: to.host, reason: 'Block migration can not be used with shared storage.' });
-  if (shared) throw refused(`${source.host} and ${to.host} share their instances_path, between which running servers cannot move yet`);
-  if (data.flag('block_migration') === false) throw new HaulierError('STORAGE_NOT_SHARED', { path: to.host, reason: 'Live migration can not be used without shared storage except a booted from volume VM which does not have a local disk.' });
-  if (data.flag('disk_over_commit') === false) {
+  if (!shared && data.flag('block_migration') === false) throw new HaulierError('STORAGE_NOT_SHARED', { path: to.host, reason: 'Live migration can not be used without shared storage except a booted from volume VM which does not have a local disk.' });
+  if (shared) {
+    data.set('is_shared_instance_path', true);
+    data.set('block_migration', false);
+  } else if (data.flag('disk_over_commit') === false) {
     const need = Math.ceil((await compute.containers.moves.diskBytes(uuid)) / 1024 ** 2);
     const free = data.number('disk_available_mb') ?? 0;
     if (need > free) throw refused(`Disk of instance is too large (available on destination host: ${free} MiB < need: ${need} MiB)`);
@@ -89,11 +91,11 @@ export async function checkCanLiveMigrateSource(compute: Compute, call: Instance
 }
 
 /** @throws LIVE_MIGRATION_REFUSED */
-async function requireMovable(compute: Compute, uuid: string): Promise<void> {
+async function requireMovable(compute: Compute, uuid: string, permitRestart: boolean): Promise<void> {
   const [view, spec] = await Promise.all([compute.containers.view(uuid), compute.containers.spec(uuid)]);
   const runs = view.state === 'running' || view.state === 'paused';
   // its freeze hook has run, and nobody would end that at the destination
   if (runs && (await compute.containers.isQuiesced(uuid))) throw refused('the server is quiesced: a snapshot of it is being made');
-  const [reason] = whyNotMovable(compute.settings.host, view, spec, runs ? await compute.containers.verdict(uuid) : undefined, compute.settings.haulPermitRestart);
+  const [reason] = whyNotMovable(compute.settings.host, view, spec, runs ? await compute.containers.verdict(uuid) : undefined, permitRestart);
   if (reason !== undefined) throw refused(reason);
 }

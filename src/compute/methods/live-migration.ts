@@ -74,13 +74,15 @@ async function migrate(compute: Compute, live: Live, sent: NovaObject): Promise<
     begun = true;
     data = await prepare(compute, live, sent, signal);
     const ticket = takeTicket(data, live.destination);
+    const shared = data.flag('is_shared_instance_path') === true;
     signal.throwIfAborted();
     await record.status('running');
     faultPoint('live.running');
     result = await new Operation({ name: 'haul', instance: uuid, log: call.operation.log, parent: signal }).run((operation) => inTime(compute, live, operation, (force) =>
       compute.hauls.haul(uuid, live.destination, ticket, operation, {
         force,
-        ...(compute.settings.haulPermitRestart ? { restart: stopTiming(compute, call.instance, true) } : {}),
+        ...(shared ? { shared } : {}),
+        ...(compute.settings.haulPermitRestart && !shared ? { restart: stopTiming(compute, call.instance, true) } : {}),
         onProgress: (progress) => {
           record.note(progress);
           if (progress.mode === 'restart') restart.begin();

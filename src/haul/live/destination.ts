@@ -21,6 +21,7 @@ import { destroyContainer } from '../../container/destroy.js';
 import { announce } from '../../container/network/announce.js';
 import type { HostParts } from '../../container/parts.js';
 import type { ContainerSpec, VifSpec } from '../../container/spec.js';
+import { isAnothers } from '../../container/state.js';
 import { closeView, openView, viewPaths } from '../disk/layer-view.js';
 import { receiveOwnFiles } from '../disk/own-files.js';
 import { rebaseImages } from '../disk/rebase.js';
@@ -65,8 +66,8 @@ export class LiveDestination implements DestinationPort {
   #written = Promise.resolve();
 
   /** @param from where it comes from; after a crash the phase that is on record: then only `settleDestination` works */
-  constructor(private readonly context: DestinationContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, private readonly operation: Operation,
-    private readonly from: { readonly channel: HaulChannel; readonly facts: HostFacts; /** Of a haul by restart, instead: the source's architecture. */ readonly architecture?: string | undefined; readonly respec: ReceiveOptions['respec'] } | DestinationPhase) {}
+  constructor(protected readonly context: DestinationContext, protected haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, protected readonly operation: Operation,
+    protected readonly from: { readonly channel: HaulChannel; readonly facts: HostFacts; /** Of a haul by restart, instead: the source's architecture. */ readonly architecture?: string | undefined; readonly respec: ReceiveOptions['respec'] } | DestinationPhase) {}
 
   /** As it is on this host; undefined before it was offered. */
   get spec(): ContainerSpec | undefined {
@@ -201,7 +202,7 @@ export class LiveDestination implements DestinationPort {
     const { operation, context: { parts, watch } } = this;
     const { instance } = this.haul;
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
-    if (!spec || !state || (state.phase !== 'arriving' && state.phase !== 'ready')) return; // it is being removed, or leaves: its ports are another's
+    if (!spec || !state || isAnothers(state, parts.store.host) || (state.phase !== 'arriving' && state.phase !== 'ready')) return; // it is being removed, or leaves: its ports are another's
     const spoken = await unmutePorts(spec.vifs, parts.log);
     if (state.phase === 'arriving') {
       const stands = this.#paused === true;

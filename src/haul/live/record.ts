@@ -17,6 +17,8 @@ interface Common {
   /** Who wrote it: the folder may be shared. */
   readonly here?: string;
   readonly haul: string;
+  /** Both hosts see the container's folder. */
+  readonly shared?: boolean;
   readonly instance: string;
   /** The other host. */
   readonly peer: Peer;

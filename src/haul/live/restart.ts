@@ -21,7 +21,7 @@ import { mutePorts } from './mute.js';
 import { haulStep } from './steps.js';
 
 /** What a haul asks of those who look after containers. */
-export type ContainerLife = Pick<ContainerHost, 'startContainer' | 'stopContainer'> & {
+export type ContainerLife = Pick<ContainerHost, 'startContainer' | 'stopContainer' | 'resume' | 'pause'> & {
   /** Looks after a container from now on. */
   watch(id: string): Promise<void>;
 };

@@ -62,8 +62,8 @@ export class LiveSource implements SourcePort, SourceLink {
   #restart = false;
   #pause = pauseMs.first;
 
-  constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation,
-    private readonly tracker = new HaulTracker(), private readonly options: Pick<HaulOptions, 'mode' | 'force' | 'restart'> = {}) {}
+  constructor(protected readonly context: SourceContext, protected readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, protected readonly operation: Operation,
+    protected readonly tracker = new HaulTracker(), private readonly options: Pick<HaulOptions, 'mode' | 'force' | 'restart'> = {}) {}
 
   /** @param channel the haul's own connection; without one only `settleSource` works */
   connect(channel: HaulChannel): void {

@@ -32,6 +32,7 @@ export interface Command {
   readonly token?: string;
   readonly mode?: MemoryMode;
   readonly restart?: RestartTiming;
+  readonly shared?: boolean;
   /** Aborts the haul when it comes to this stage, or asks for no more rounds. */
   readonly abortAt?: HaulStage;
   readonly forceAt?: HaulStage;
@@ -54,12 +55,12 @@ const run = async <T>(name: string, work: (operation: Operation) => Promise<T>):
 
 let ended: string | undefined;
 
-async function haul({ id, peer, token, mode, restart, abortAt, forceAt }: Command, operation: Operation): Promise<HaulAccount> {
+async function haul({ id, peer, token, mode, restart, shared, abortAt, forceAt }: Command, operation: Operation): Promise<HaulAccount> {
   const progress: HaulProgress[] = [];
   let frozen = 0;
   const force = new AbortController();
   const result = await hauler.haul(id, peer!, token!, operation, {
-    ...(mode ? { mode } : {}), ...(restart ? { restart } : {}), force: force.signal,
+    ...(mode ? { mode } : {}), ...(restart ? { restart } : {}), ...(shared ? { shared } : {}), force: force.signal,
     onFrozen: () => void frozen++,
     onProgress: (look) => {
       progress.push(look);

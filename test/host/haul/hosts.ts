@@ -48,7 +48,7 @@ export class TestHost {
   private constructor(readonly name: string, readonly address: string, readonly options: ContainerHostOptions, readonly settings: HaulSettings, private readonly holder: ChildProcess, private readonly init: string) {}
 
   static async make(name: string, index: number, authority: Authority, settings: Partial<HaulSettings>, change: Partial<ContainerHostOptions> = {}): Promise<TestHost> {
-    const [folder, runPath] = [await mkdtemp(`/var/lib/nova/hl-${name}-`), await mkdtemp(`/run/hl-${name}-`)];
+    const [folder, runPath] = [change.instancesPath ?? await mkdtemp(`/var/lib/nova/hl-${name}-`), await mkdtemp(`/run/hl-${name}-`)];
     await chmod(folder, 0o755);
     await chmod(runPath, 0o711);
     const base = await hostOptions(folder, runPath);
@@ -193,15 +193,16 @@ export class TestHost {
   }
 }
 
-/** The two, and the network round them. @param firsts options of the first alone */
-export async function makeHosts(authority: Authority, settings: Partial<HaulSettings> = {}, firsts: Partial<ContainerHostOptions> = {}): Promise<{ readonly a: TestHost; readonly b: TestHost; end(): Promise<void> }> {
+/** The two, and the network round them. @param firsts options of the first alone @param shared the instances_path of both */
+export async function makeHosts(authority: Authority, settings: Partial<HaulSettings> = {}, firsts: Partial<ContainerHostOptions> = {}, shared?: string): Promise<{ readonly a: TestHost; readonly b: TestHost; end(): Promise<void> }> {
   await removeBridges();
   await run('ip', ['-batch', '-'], { input: [
     `link add ${moveBridge} address 02:00:00:98:00:01 type bridge forward_delay 0 mcast_snooping 0`, `link set ${moveBridge} up`,
     `link add ${cloudBridge} address 02:00:00:99:00:99 type bridge forward_delay 0 mcast_snooping 0`, `addr add 10.99.0.1/24 dev ${cloudBridge}`, `link set ${cloudBridge} up`,
   ].join('\n') + '\n' });
-  const a = await TestHost.make('hl-a', 1, authority, settings, firsts);
-  const b = await TestHost.make('hl-b', 2, authority, settings);
+  const own = (name: string): Partial<ContainerHostOptions> => (shared === undefined ? {} : { instancesPath: shared, host: name });
+  const a = await TestHost.make('hl-a', 1, authority, settings, { ...firsts, ...own('hl-a') });
+  const b = await TestHost.make('hl-b', 2, authority, settings, own('hl-b'));
   return { a, b, end: async () => { await a.end(); await b.end(); await removeBridges(); } };
 }
 

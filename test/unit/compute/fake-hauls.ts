@@ -24,6 +24,7 @@ export class FakeHauls implements LiveHauls {
   readonly forced: string[] = [];
   mode: HaulMode = 'stop-and-copy';
   /** What each haul was permitted. */
+  readonly shared: boolean[] = [];
   readonly restarts: (RestartTiming | undefined)[] = [];
   /** What each haul was told of the ports. */
   readonly came: ComingHaul[] = [];
@@ -62,6 +63,7 @@ export class FakeHauls implements LiveHauls {
     };
     options.force?.addEventListener('abort', () => this.forced.push(instance));
     this.restarts.push(options.restart);
+    this.shared.push(options.shared === true);
     options.onProgress?.(this.#progress(80));
     await step('haul.copy');
     options.onFrozen?.();

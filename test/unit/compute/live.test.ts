@@ -57,7 +57,6 @@ const refusals: [string, RegExp, (live: LiveHosts) => void][] = [
   ['a server that ended', /is crashed on fake2, neither running nor paused/, (live) => { live.w.containers.made.get(uuid)!.state = 'crashed'; }],
   ['a quiesced server', /is quiesced/, (live) => { live.w.containers.quiesced.push(`frozen ${uuid}`); }],
   ['a server that criu cannot save', /cannot be frozen: uses io_uring/, (live) => { live.w.containers.verdict = async () => ({ freezable: false, findings: [{ code: 'io-uring', effect: 'blocks', passing: false, text: 'uses io_uring' }] }); }],
-  ['hosts that share their instances_path', /share their instances_path/, (live) => { live.at(other).containers.moves.foreignMarks = live.w.containers.moves.marks; }],
   ['a destination that has something of it', /is on fake1 already/, (live) => { live.at(other).containers.put(uuid, 'stopped'); }],
 ];
 for (const [what, reason, spoil] of refusals) {
@@ -89,6 +88,21 @@ test('a server that criu refuses is restarted at the destination where that is p
   t.deepEqual([live.failures, all(live)], [[], moved]);
   t.deepEqual(events(), [['compute_live_migration', true], ['compute_live_migration_by_restart', true]]);
   t.deepEqual(live.hauls(host).restarts, [{ timeoutMs: 30_000, retryMs: 10_000 }, { timeoutMs: 30_000, retryMs: 10_000 }]);
+});
+
+test('hosts that share their instances_path: the haul is told so, and nothing is restarted in it', async (t) => {
+  const live = await LiveHosts.begin({ haulPermitRestart: true });
+  live.at(other).containers.moves.foreignMarks = live.w.containers.moves.marks;
+  const data = await live.check({ commit: false });
+  t.deepEqual([data.flag('is_shared_instance_path'), data.flag('block_migration')], [true, false]);
+  t.is((await live.check({ block: false })).flag('is_shared_instance_path'), true);
+  await live.migrate();
+  t.deepEqual([live.failures, all(live)], [[], moved]);
+  t.deepEqual([live.hauls(host).shared, live.hauls(host).restarts], [[true], [undefined]]);
+  const refusing = await LiveHosts.begin({ haulPermitRestart: true });
+  refusing.at(other).containers.moves.foreignMarks = refusing.w.containers.moves.marks;
+  refusing.w.containers.verdict = refusedByCriu;
+  await t.throwsAsync(refusing.check(), { message: /cannot be frozen: uses io_uring/ });
 });
 
 test('a paused server that criu refuses cannot be restarted', async (t) => {
