@@ -29,7 +29,7 @@ export async function lazyProblem(options: Pick<ContainerHostOptions, 'criu'>): 
 const pipeBytes = 16 * 1024 * 1024;
 const sysResource = 1n << 24n;
 
-/** Why no dump can leave the memory where it is on this host (`criuLazyDump`); undefined if it can. */
+/** Why no dump can leave the memory where it is on this host (`ReadyLazyDump`); undefined if it can. */
 export async function lazyDumpProblem(options: Pick<ContainerHostOptions, 'criu'>): Promise<string | undefined> {
   const [status, largest] = await Promise.all([readFile('/proc/self/status', 'utf8'), readFile('/proc/sys/fs/pipe-max-size', 'utf8')]);
   const capabilities = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);

@@ -6,11 +6,12 @@ import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
-import { arrivedPid, letRun, mountArrival, prepareArrival, recordArrived, restoreArrival, takeImages } from '../../container/checkpoint/arrival.js';
+import { arrivedPid, letRun, mountArrival, prepareArrival, ReadyRestore, recordArrived, takeImages } from '../../container/checkpoint/arrival.js';
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoint/facts.js';
 import { checkFiles, checkpointPaths, makeCheckpointFolders, type CheckpointMeta } from '../../container/checkpoint/images.js';
 import { killFrozen } from '../../container/checkpoint/dump.js';
+import { canStayFrozen } from '../../container/checkpoint/cgroup-image.js';
 import { thaw } from '../../container/checkpoint/freezer.js';
 import { settle } from '../../container/checkpoint/in-flight.js';
 import { resumesLazily } from '../../container/checkpoint/lazy.js';
@@ -28,8 +29,8 @@ import { beginArrival, discardArrival, land, type Arrival, type ReceiveOptions }
 import { receiveRounds } from '../disk/rounds.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { memoryAbilities, receiverFor, type MemoryReceiver } from './memory.js';
-import { mutePorts, unmutePorts } from './mute.js';
+import { memoryAbilities, memoryFolder, receiverFor, type MemoryReceiver } from './memory.js';
+import { mutePorts, ReadyPorts, unmutePorts } from './mute.js';
 import { neighbourLines } from './neighbours.js';
 import type { DestinationPhase, DestinationPort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
@@ -59,6 +60,8 @@ export class LiveDestination implements DestinationPort {
   #pid: number | undefined;
   #meta: CheckpointMeta | undefined;
   #memory: MemoryReceiver | undefined;
+  #restore: ReadyRestore | undefined;
+  #ports: ReadyPorts | undefined;
   #received: Promise<void> | undefined;
   /** The last difference of the file system is on the disk: the source removes its own copy soon after the commit. */
   #written = Promise.resolve();
@@ -103,17 +106,13 @@ export class LiveDestination implements DestinationPort {
     haulStep(operation, 'haul.destination.plug');
     const { folder } = parts.store.paths(instance);
     const paths = checkpointPaths({ folder });
-    const [upper] = await together(
-      openView(folder, signal).then(async (view) => {
-        await prepareArrival(parts, arrival.spec, arrival.idBase, signal); // after it: two mounts of one disk share one loop device
-        return view;
-      }),
-      makeCheckpointFolders(paths),
-    );
+    const upper = await openView(folder, signal);
+    await prepareArrival(parts, arrival.spec, arrival.idBase, signal); // after it: two mounts of one disk share one loop device
     await mutePorts(arrival.spec.vifs, signal);
     haulStep(operation, 'haul.destination.prepared');
-    channel.send({ type: 'prepared', memory: await memoryAbilities(parts, policy) });
-    const { mode } = await channel.receive(['memory'], signal);
+    channel.send({ type: 'prepared', memory: await memoryAbilities(parts, policy), growing: true });
+    const { mode, bytes, watchdogSeconds } = await channel.receive(['memory'], signal);
+    await makeCheckpointFolders(paths, memoryFolder(mode, bytes, Number(bytes), parts.log)); // its memory comes to be beside the images
     const memory = await receiverFor({ parts, instance, channel, operation, policy, paths }, mode);
     this.#memory = memory;
     haulStep(operation, 'haul.destination.layer');
@@ -123,7 +122,14 @@ export class LiveDestination implements DestinationPort {
     if (differs) this.#written = parts.storage.flush(instance); // beside the memory's way and the restore
     this.#written.catch(() => undefined);
     haulStep(operation, 'haul.destination.mount');
-    const [, { meta, neighbours }] = await together(mountArrival(parts, instance, arrival.idBase), channel.receive(['images'], signal), received);
+    const lazy = async (about: Pick<CheckpointMeta, 'bytes' | 'watchdogSeconds'>): Promise<boolean> => memory.elsewhere !== undefined || (await resumesLazily(parts, instance, about));
+    const begin = async (isLazy: boolean): Promise<void> => { this.#restore = await ReadyRestore.prepare(parts, arrival.spec, isLazy); };
+    const mounted = mountArrival(parts, instance, arrival.idBase).then(async () => {
+      if (memory.begun === undefined || typeof bytes !== 'number') return; // not all that the runtime must be told is known
+      await memory.begun;
+      await begin(await lazy({ bytes, watchdogSeconds: typeof watchdogSeconds === 'number' ? watchdogSeconds : undefined }));
+    });
+    const [, { meta, neighbours }] = await together(mounted, channel.receive(['images'], signal), received);
     haulStep(operation, 'haul.destination.memory');
     const said = meta as CheckpointMeta;
     if (typeof said?.files !== 'object') throw new HaulierError('HAUL_PROTOCOL', { reason: 'no record of the dump' });
@@ -135,19 +141,24 @@ export class LiveDestination implements DestinationPort {
       appendFile(join(parts.store.paths(instance).network, 'inside'), lines.map((line) => `${line}\n`).join('')),
     );
     this.#meta = said;
+    if (!this.#restore) await begin(await lazy(said));
+    this.#ports = new ReadyPorts(arrival.spec.vifs);
+    if (canStayFrozen(parts.cgroups)) this.#go(said).catch(() => undefined); // nothing of it runs, whatever becomes of the haul; `restore` tells
     await channel.receive(['restore'], signal);
   }
 
+  async #go({ bytes }: CheckpointMeta): Promise<number> {
+    if (!this.#restore) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
+    return await this.#restore.go({ bytes, elsewhere: this.#memory?.elsewhere });
+  }
+
   async restore(): Promise<void> {
-    const { operation, context: { parts } } = this;
-    const [arrival, meta] = [this.#arrival, this.#meta];
-    if (!arrival || !meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
+    const { operation } = this;
+    if (!this.#meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
     haulStep(operation, 'haul.destination.restore');
-    const elsewhere = this.#memory?.elsewhere;
-    const lazy = elsewhere !== undefined || (await resumesLazily(parts, arrival.spec.id, meta));
-    this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere });
+    this.#pid = await this.#go(this.#meta);
     await this.#written;
-    if (elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
+    if (this.#memory?.elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
     settledStep(operation, 'haul.destination.restored');
   }
 
@@ -194,7 +205,8 @@ export class LiveDestination implements DestinationPort {
     const { instance } = this.haul;
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
     if (!spec || !state || (state.phase !== 'arriving' && state.phase !== 'ready')) return; // it is being removed, or leaves: its ports are another's
-    const spoken = await unmutePorts(spec.vifs, parts.log);
+    const spoken = (await this.#ports?.unmute(parts.log)) ?? (await unmutePorts(spec.vifs, parts.log));
+    this.#ports = undefined; // it serves once
     if (state.phase === 'arriving') {
       const stands = this.#paused === true;
       const pid = this.#pid ?? (await arrivedPid(parts, instance));
@@ -218,15 +230,25 @@ export class LiveDestination implements DestinationPort {
   async discard(): Promise<void> {
     const { operation, context: { parts } } = this;
     const { instance } = this.haul;
+    this.#ports?.leave();
     await this.#memory?.end();
     await this.#received?.catch(() => undefined); // the connection has ended; what still writes would do so into a folder that is being removed
+    await this.#restore?.giveUp();
     const vifs = new Map<string, VifSpec>([...(this.#arrival?.spec.vifs ?? []), ...(await parts.plugger.plugged(instance))].map((vif) => [vif.id, vif]));
     const landed = await this.#hasLanded();
+    if (landed && typeof this.from === 'string') await this.#endRestore();
     if (landed) await destroyContainer(parts, instance, operation);
     else if (this.#arrival) await discardArrival(parts, this.#arrival);
     if (!landed && (await parts.store.exists(instance))) return; // the ports are that one's
     if (!landed && vifs.size > 0) await parts.plugger.unplugAll(instance, [...vifs.values()]);
     await unmutePorts([...vifs.values()], parts.log);
+  }
+
+  /** What an earlier life of the service has begun to restore: it stands frozen, or criu is still at it. */
+  async #endRestore(): Promise<void> {
+    const { parts } = this.context;
+    await settle(checkpointPaths(parts.store.paths(this.haul.instance)).folder, settleMs, parts.log);
+    await killFrozen(parts, this.haul.instance);
   }
 
   /** One that was here before is not ours to take away. */

@@ -5,12 +5,13 @@ import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
-import { requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
+import { memoryBytes, requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { finishSuspend, goOn } from '../../container/checkpoint/dump.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import { freeze } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders } from '../../container/checkpoint/images.js';
+import { shortestWatchdog } from '../../container/checkpoint/watchdog.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { cgroupsPath, type HostParts } from '../../container/parts.js';
 import type { ContainerSpec } from '../../container/spec.js';
@@ -24,8 +25,8 @@ import type { HaulOptions } from '../progress.js';
 import { hasAhead } from '../memory/ahead.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { memoryAbilities, senderFor, type MemorySender } from './memory.js';
-import { mutePorts, unmutePorts } from './mute.js';
+import { memoryAbilities, memoryFolder, senderFor, type MemorySender } from './memory.js';
+import { ReadyPorts, unmutePorts } from './mute.js';
 import { readNeighbours } from './neighbours.js';
 import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
@@ -55,6 +56,7 @@ export class LiveSource implements SourcePort, SourceLink {
   #sender: LayerSender | undefined;
   #facts: HostFacts | undefined;
   #memory: MemorySender | undefined;
+  #ports: ReadyPorts | undefined;
   #pause = pauseMs.first;
 
   constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation,
@@ -94,21 +96,21 @@ export class LiveSource implements SourcePort, SourceLink {
     if (!runs) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
     this.#facts = await requireDumpable(parts, instance);
     const { folder } = parts.store.paths(instance);
-    await requireSpace(parts, instance, folder);
     const { tree, record } = await parts.storage.base(instance);
     this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities(parts, policy) });
     this.#there.send({ type: 'offer', offer: makeOffer(spec, state, record) });
     await serveBase(this.#there, tree, signal);
     await sendOwnFiles(this.#there, folder, false, signal);
     const view = await openView(folder, signal);
-    const { memory: theirs } = await this.#there.receive(['prepared'], signal);
+    const { memory: theirs, growing } = await this.#there.receive(['prepared'], signal);
     const paths = checkpointPaths({ folder });
     await parts.pages.settled(instance, signal);
-    await makeCheckpointFolders(paths);
-    const memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, theirs);
+    const memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, takesGrowing: growing === true, force: this.options.force }, this.options.mode, theirs);
     this.#memory = memory;
+    const bytes = await memoryBytes(parts, instance);
+    if (!(await makeCheckpointFolders(paths, memoryFolder(memory.mode, bytes, 0, parts.log)))) await requireSpace(parts, instance, folder);
     Object.assign(tracker, { mode: memory.mode, reason: memory.reason });
-    this.#there.send({ type: 'memory', mode: memory.mode });
+    this.#there.send({ type: 'memory', mode: memory.mode, bytes, watchdogSeconds: shortestWatchdog(parts, instance) });
     haulStep(operation, 'haul.source.copy');
     tracker.stage('copying');
     this.#sender = new LayerSender(this.#there, view);
@@ -127,13 +129,18 @@ export class LiveSource implements SourcePort, SourceLink {
     const state = await parts.store.readState(instance);
     const running = await parts.store.running(instance);
     if (!spec || !state || !running || !this.#sender || !this.#memory) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
-    const neighbours = await readNeighbours(running.pid);
-    // as it will be when it is offered: that record is then all that has to be written while it stands
-    await parts.store.update(instance, { phase: 'departing', suspendedFor: 'user' });
+    const ports = this.#ports = new ReadyPorts(spec.vifs);
+    const [neighbours] = await together(
+      readNeighbours(running.pid),
+      // as it will be when it is offered: that record is then all that has to be written while it stands
+      parts.store.update(instance, { phase: 'departing', suspendedFor: 'user' }),
+      this.#memory.prepare(),
+    );
     haulStep(operation, 'haul.source.freeze');
     const frozen = performance.now();
-    // what comes in between the two lies in its sockets, and goes along
-    await together(state.wanted === 'paused' ? Promise.resolve() : freeze(parts, instance, signal), mutePorts(spec.vifs, signal));
+    // what comes in between the two lies in its sockets, and goes along; what went out behind a mute port would have to be sent once more
+    if (state.wanted !== 'paused') await freeze(parts, instance, signal);
+    await ports.mute(signal);
     tracker.frozen(frozen);
     haulStep(operation, 'haul.source.difference');
     const noted = noteGroups(parts.cgroups, cgroupsPath(parts, instance), state.idBase);
@@ -168,6 +175,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const { parts } = this.context;
     const { instance } = this.haul;
     this.#channel?.abort(new HaulierError('HAUL_ABORTED', { reason: 'the haul was given up' }));
+    this.#ports?.leave();
     await this.#memory?.end();
     if (!(await parts.store.exists(instance))) return;
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
