@@ -98,6 +98,10 @@ export class LocalStorage implements ContainerStorage {
     return this.#rootFs.mount(this.#store.paths(id).folder, idBase);
   }
 
+  unmountTree(id: string): Promise<void> {
+    return this.#rootFs.unmountTree(this.#store.paths(id).folder);
+  }
+
   unmount(id: string): Promise<void> {
     return this.#rootFs.unmount(this.#store.paths(id).folder);
   }

@@ -49,7 +49,16 @@ export async function prepareArrival(parts: HostParts, spec: ContainerSpec, idBa
 
 /** When its file system is whole. */
 export async function mountArrival(parts: HostParts, id: string, idBase: number): Promise<void> {
-  await makeFolderInside(await parts.storage.mount(id, idBase), cgroupMountPoint, { uid: idBase, gid: idBase });
+  await makeMountPoints(await parts.storage.mount(id, idBase), idBase);
+}
+
+/** At the source, before its files are copied: then the restore adds nothing to the copy, which may be compared once more after it was prepared. */
+export async function prepareDeparture(parts: HostParts, id: string, idBase: number): Promise<void> {
+  await makeMountPoints(await parts.storage.mount(id, idBase), idBase);
+}
+
+async function makeMountPoints(rootfs: string, idBase: number): Promise<void> {
+  await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
 }
 
 /** When its images are whole. */
@@ -92,10 +101,27 @@ export class ReadyRestore {
     this.#monitor.catch(() => undefined); // told by `go`
   }
 
-  /** Starts monitor and runtime. The file system is mounted, the groups are there. @param lazy it goes on before all of its memory is read */
+  /**
+   * Starts monitor and runtime, up to criu. The file system is mounted, the groups are there, and so is the runtime's own image.
+   * @param lazy it goes on before all of its memory is read
+   * @throws RESUME_FAILED if they end before
+   */
   static async prepare(parts: HostParts, spec: ContainerSpec, lazy: boolean): Promise<ReadyRestore> {
     const gate = await CriuGate.make(checkpointPaths(parts.store.paths(spec.id)).work, parts.options.criu, parts.runc);
-    return new ReadyRestore(parts, spec, lazy, gate, await parentFrozen(parts.cgroups, cgroupsPath(parts, spec.id)));
+    const ready = new ReadyRestore(parts, spec, lazy, gate, await parentFrozen(parts.cgroups, cgroupsPath(parts, spec.id)));
+    await Promise.race([gate.reached, ready.#monitor]).catch(async (error: unknown) => {
+      await ready.giveUp();
+      throw new HaulierError('RESUME_FAILED', { reason: messageOf(error) }, { cause: error });
+    });
+    return ready;
+  }
+
+  /** Its file system is to change once more: takes monitor and runtime away. Another one can be prepared then. */
+  async withdraw(idBase: number): Promise<void> {
+    const { parts, spec: { id } } = this;
+    await this.giveUp();
+    await removeRuntime(parts, id, { inFlight: true });
+    await makeGroups(parts.cgroups, this.#group, idBase, {});
   }
 
   /**

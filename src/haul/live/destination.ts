@@ -118,16 +118,36 @@ export class LiveDestination implements DestinationPort {
     haulStep(operation, 'haul.destination.layer');
     const received = this.#received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
     received.catch((error: Error) => channel.abort(error)); // so that the rounds end too
-    const differs = await receiveRounds(channel, upper, viewPaths(folder).view, signal);
+    const lazy = async (about: Pick<CheckpointMeta, 'bytes' | 'watchdogSeconds'>): Promise<boolean> => memory.elsewhere !== undefined || (await resumesLazily(parts, instance, about));
+    const standBy = async (isLazy: boolean): Promise<void> => {
+      await mountArrival(parts, instance, arrival.idBase);
+      this.#restore = await ReadyRestore.prepare(parts, arrival.spec, isLazy);
+    };
+    let ahead = Promise.resolve();
+    const differs = await receiveRounds(channel, upper, viewPaths(folder).view, signal, {
+      standBy: (quiet) => {
+        ahead = (async () => {
+          await memory.begun;
+          if (quiet) await standBy(await lazy({ bytes: Number(bytes), watchdogSeconds: typeof watchdogSeconds === 'number' ? watchdogSeconds : undefined }));
+          channel.send({ type: 'standing-by' });
+        })();
+        ahead.catch((error: Error) => channel.abort(error));
+      },
+      beforeLast: async () => { // files that are written under a mounted overlay may stay unseen
+        await ahead;
+        await this.#restore?.withdraw(arrival.idBase);
+        this.#restore = undefined;
+        await parts.storage.unmountTree(instance);
+      },
+    });
     if (differs) this.#written = parts.storage.flush(instance); // beside the memory's way and the restore
     this.#written.catch(() => undefined);
     haulStep(operation, 'haul.destination.mount');
-    const lazy = async (about: Pick<CheckpointMeta, 'bytes' | 'watchdogSeconds'>): Promise<boolean> => memory.elsewhere !== undefined || (await resumesLazily(parts, instance, about));
-    const begin = async (isLazy: boolean): Promise<void> => { this.#restore = await ReadyRestore.prepare(parts, arrival.spec, isLazy); };
-    const mounted = mountArrival(parts, instance, arrival.idBase).then(async () => {
-      if (memory.begun === undefined || typeof bytes !== 'number') return; // not all that the runtime must be told is known
+    const mounted = ahead.then(async () => {
+      if (this.#restore) return;
+      if (memory.begun === undefined || typeof bytes !== 'number') return await mountArrival(parts, instance, arrival.idBase); // not all that the runtime must be told is known
       await memory.begun;
-      await begin(await lazy({ bytes, watchdogSeconds: typeof watchdogSeconds === 'number' ? watchdogSeconds : undefined }));
+      await standBy(await lazy({ bytes, watchdogSeconds: typeof watchdogSeconds === 'number' ? watchdogSeconds : undefined }));
     });
     const [, { meta, neighbours }] = await together(mounted, channel.receive(['images'], signal), received);
     haulStep(operation, 'haul.destination.memory');
@@ -141,7 +161,7 @@ export class LiveDestination implements DestinationPort {
       appendFile(join(parts.store.paths(instance).network, 'inside'), lines.map((line) => `${line}\n`).join('')),
     );
     this.#meta = said;
-    if (!this.#restore) await begin(await lazy(said));
+    if (!this.#restore) await standBy(await lazy(said));
     this.#ports = new ReadyPorts(arrival.spec.vifs);
     if (canStayFrozen(parts.cgroups)) this.#go(said).catch(() => undefined); // nothing of it runs, whatever becomes of the haul; `restore` tells
     await channel.receive(['restore'], signal);

@@ -4,6 +4,7 @@ import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
+import { prepareDeparture } from '../../container/checkpoint/arrival.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
 import { memoryBytes, requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
@@ -57,6 +58,8 @@ export class LiveSource implements SourcePort, SourceLink {
   #facts: HostFacts | undefined;
   #memory: MemorySender | undefined;
   #ports: ReadyPorts | undefined;
+  /** The destination says when monitor and runtime wait there for the images. */
+  #standsBy = false;
   #pause = pauseMs.first;
 
   constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation,
@@ -97,6 +100,7 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#facts = await requireDumpable(parts, instance);
     const { folder } = parts.store.paths(instance);
     const { tree, record } = await parts.storage.base(instance);
+    await prepareDeparture(parts, instance, state.idBase);
     this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities(parts, policy) });
     this.#there.send({ type: 'offer', offer: makeOffer(spec, state, record) });
     await serveBase(this.#there, tree, signal);
@@ -110,6 +114,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const bytes = await memoryBytes(parts, instance);
     if (!(await makeCheckpointFolders(paths, memoryFolder(memory.mode, bytes, 0, parts.log)))) await requireSpace(parts, instance, folder);
     Object.assign(tracker, { mode: memory.mode, reason: memory.reason });
+    this.#standsBy = growing === true && memory.mode !== 'pre-copy';
     this.#there.send({ type: 'memory', mode: memory.mode, bytes, watchdogSeconds: shortestWatchdog(parts, instance) });
     haulStep(operation, 'haul.source.copy');
     tracker.stage('copying');
@@ -136,6 +141,10 @@ export class LiveSource implements SourcePort, SourceLink {
       parts.store.update(instance, { phase: 'departing', suspendedFor: 'user' }),
       this.#memory.prepare(),
     );
+    if (this.#standsBy) {
+      this.#there.send({ type: 'stand-by', quiet: await this.#sender.quiet() });
+      await this.#there.receive(['standing-by'], signal);
+    }
     haulStep(operation, 'haul.source.freeze');
     const frozen = performance.now();
     // what comes in between the two lies in its sockets, and goes along; what went out behind a mute port would have to be sent once more
