@@ -1,7 +1,7 @@
 /**
  * A live haul beside the bare runc and criu commands (lib/bare-haul.ts) that do the same, between the same two hosts, in turns in one run.
  * `node dist/test/bench/haul.js [MODE]... [MIB]...` in a Haulier host. A line of JSON for each size of random memory, mode and guest
- * (idle, or writing to 4 MiB of its memory): medians in milliseconds, bytes that came over the wire, spread, and whether the
+ * (idle, or writing to 4 MiB of its memory): medians in milliseconds, bytes that came over the wire, parts of the frozen time, spread, and whether the
  * silence is within the goal: 1.15 times that of the bare commands and 30 ms, and with post-copy below 200 ms.
  *
  * Silence is the longest time in which a client outside, which gets a number every 2 ms on one TCP connection, hears nothing: the
@@ -13,7 +13,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerSpec, ImageSource } from '../../src/container/spec.js';
-import type { HaulMode } from '../../src/haul/progress.js';
+import { frozenParts, type FrozenParts, type HaulMode } from '../../src/haul/progress.js';
 import { until } from '../host/container/harness.js';
 import { makeHosts, type TestHost } from '../host/haul/hosts.js';
 import { askMemory, bootMemory, memoryImage } from '../host/haul/memory-guest.js';
@@ -58,6 +58,7 @@ async function watched(into: Figures, client: Listener, last: number, row: Row, 
 async function measure(a: TestHost, b: TestHost, bare: BareContainer, spec: ContainerSpec, row: Row): Promise<void> {
   const [theirs, mine] = [figures(), figures()];
   const { mode, mib, guest } = row;
+  const parts: FrozenParts[] = [];
   const clients = { bare: await Listener.open(`10.99.0.${bares}`), ours: await Listener.open(`10.99.0.${ours}`) };
   const moves = 2 * Math.ceil(mib >= manyMiB ? rounds / 2 : rounds);
   for (let move = 0; move < moves; move++) {
@@ -66,6 +67,7 @@ async function measure(a: TestHost, b: TestHost, bare: BareContainer, spec: Cont
     await watched(mine, clients.ours, ours, row, to, async () => {
       const { result } = await haul(spec.id, from, to, { mode });
       if (result.mode !== mode) throw new Error(`${result.mode}: ${result.reason}`);
+      parts.push(result.frozenParts);
       return result;
     });
   }
@@ -74,6 +76,7 @@ async function measure(a: TestHost, b: TestHost, bare: BareContainer, spec: Cont
   const [bareSilence, silence] = [median(theirs.silence), median(mine.silence)];
   process.stdout.write(`${JSON.stringify({
     mib, mode, guest, moves, load: Number(loadavg()[0]?.toFixed(1)), bare: medians(theirs), haulier: medians(mine),
+    parts: Object.fromEntries(frozenParts.map((part) => [part, Math.round(median(parts.map((each) => each[part] ?? 0)))])),
     ratio: Number((silence / bareSilence).toFixed(2)), overMs: Math.round(silence - bareSilence),
     withinGoal: silence <= bareSilence * goal.times + goal.plusMs && (mode !== 'post-copy' || silence < goal.postCopyMs),
     spread: { bare: theirs.silence.map(Math.round), haulier: mine.silence.map(Math.round) },

@@ -27,6 +27,7 @@ import { receiveOwnFiles } from '../disk/own-files.js';
 import { rebaseImages } from '../disk/rebase.js';
 import { beginArrival, discardArrival, land, type Arrival, type ReceiveOptions } from '../disk/receive.js';
 import { receiveRounds } from '../disk/rounds.js';
+import type { FrozenParts } from '../progress.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
 import { memoryAbilities, memoryFolder, receiverFor, type MemoryReceiver } from './memory.js';
@@ -38,6 +39,8 @@ import { haulStep, settledStep } from './steps.js';
 
 /** How long a criu that another life of the service started may still take. */
 const settleMs = 60_000;
+/** The same where nothing that it makes is wanted any more. */
+const endMs = 2000;
 /** A container that is this host's is let go in so many tries at once, so far apart; then on the timer of `Hauler`. */
 const openTries = 3;
 const openPauseMs = 200;
@@ -50,7 +53,7 @@ export interface DestinationContext {
   /** Looks after a container from now on. */
   readonly watch: (id: string) => Promise<void>;
   /** Hauls that are decided for this host, and whose container could not be let go yet: `open` is due again, and their records are kept. */
-  readonly unopened: Map<string, { open(): Promise<void> }>;
+  readonly unopened: Map<string, { open(runs: () => void): Promise<void> }>;
 }
 
 /** One haul, seen from its destination; also of one that an earlier life of the service began. */
@@ -61,6 +64,8 @@ export class LiveDestination implements DestinationPort {
   #meta: CheckpointMeta | undefined;
   #memory: MemoryReceiver | undefined;
   #restore: ReadyRestore | undefined;
+  #parts: FrozenParts = {};
+  #marked = 0;
   #ports: ReadyPorts | undefined;
   #received: Promise<void> | undefined;
   /** The last difference of the file system is on the disk: the source removes its own copy soon after the commit. */
@@ -150,6 +155,7 @@ export class LiveDestination implements DestinationPort {
       await standBy(await lazy({ bytes, watchdogSeconds: typeof watchdogSeconds === 'number' ? watchdogSeconds : undefined }));
     });
     const [, { meta, neighbours }] = await together(mounted, channel.receive(['images'], signal), received);
+    this.#mark();
     haulStep(operation, 'haul.destination.memory');
     const said = meta as CheckpointMeta;
     if (typeof said?.files !== 'object') throw new HaulierError('HAUL_PROTOCOL', { reason: 'no record of the dump' });
@@ -163,6 +169,7 @@ export class LiveDestination implements DestinationPort {
     this.#meta = said;
     if (!this.#restore) await standBy(await lazy(said));
     this.#ports = new ReadyPorts(arrival.spec.vifs);
+    this.#mark('images');
     if (canStayFrozen(parts.cgroups)) this.#go(said).catch(() => undefined); // nothing of it runs, whatever becomes of the haul; `restore` tells
     await channel.receive(['restore'], signal);
   }
@@ -177,6 +184,7 @@ export class LiveDestination implements DestinationPort {
     if (!this.#meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
     haulStep(operation, 'haul.destination.restore');
     this.#pid = await this.#go(this.#meta);
+    this.#mark('restore');
     await this.#written;
     if (this.#memory?.elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
     settledStep(operation, 'haul.destination.restored');
@@ -205,12 +213,24 @@ export class LiveDestination implements DestinationPort {
     await this.#memory?.finish();
   }
 
-  async open(): Promise<void> {
+  /** What it took here, from the last that the source has sent, milliseconds. */
+  get parts(): FrozenParts {
+    return this.#parts;
+  }
+
+  #mark(part?: keyof FrozenParts): void {
+    const now = performance.now();
+    if (part !== undefined) this.#parts = { ...this.#parts, [part]: Math.round(now - this.#marked) };
+    this.#marked = now;
+  }
+
+  async open(runs: () => void): Promise<void> {
     const { operation, haul: { haul, instance }, context: { parts: { log }, unopened } } = this;
+    this.#mark('commit');
     settledStep(operation, 'haul.destination.open');
     for (let left = openTries; left > 0; await sleep(openPauseMs)) {
       try {
-        await this.#letGo();
+        await this.#letGo(runs);
         return void unopened.delete(haul);
       } catch (error) {
         log.error({ err: error, instance }, `${instance} is this host's, and cannot be let go: ${messageOf(error)}`);
@@ -220,7 +240,7 @@ export class LiveDestination implements DestinationPort {
   }
 
   /** Idempotent. @throws whatever keeps it from running, or its record or ports from telling so */
-  async #letGo(): Promise<void> {
+  async #letGo(runs: () => void): Promise<void> {
     const { operation, context: { parts, watch } } = this;
     const { instance } = this.haul;
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
@@ -231,6 +251,8 @@ export class LiveDestination implements DestinationPort {
       const stands = this.#paused === true;
       const pid = this.#pid ?? (await arrivedPid(parts, instance));
       if (!(await lostPages(checkpointPaths(parts.store.paths(instance)), this.#memory === undefined))) await letRun(parts, instance, stands); // else it is ended as it stands
+      this.#mark('open');
+      runs();
       void announce(parts, instance, pid);
       operation.log.info({ criu: await readStatsFile(join(checkpointPaths(parts.store.paths(instance)).work, 'stats-restore'), parseRestoreStats) }, 'restored');
       await recordArrived(parts, instance, pid, { startedAt: this.#meta?.startedAt ?? state.startedAt, paused: stands });
@@ -267,7 +289,7 @@ export class LiveDestination implements DestinationPort {
   /** What an earlier life of the service has begun to restore: it stands frozen, or criu is still at it. */
   async #endRestore(): Promise<void> {
     const { parts } = this.context;
-    await settle(checkpointPaths(parts.store.paths(this.haul.instance)).folder, settleMs, parts.log);
+    await settle(checkpointPaths(parts.store.paths(this.haul.instance)).folder, endMs, parts.log); // one that waits for pages would do so for ever
     await killFrozen(parts, this.haul.instance);
   }
 

@@ -40,6 +40,7 @@ export class StopAndCopySender implements MemorySender {
     try {
       const [noted] = await together(groups, criuDump(parts, instance, paths, signal, this.more, this.#ready ? { ready: this.#ready } : {}));
       haulStep(operation, 'haul.source.memory');
+      tracker.mark('dump');
       const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });
       round.expect(meta.bytes);
       const rest = ahead ? await ahead.end(meta.files) : meta.files;

@@ -159,8 +159,11 @@ export interface DestinationPort {
   restore(): Promise<void>;
   /** True if it runs here. */
   runs(): Promise<boolean>;
-  /** Opens its ports, lets it go and tells the network. Never throws: the haul is decided, and what fails is tried again later. */
-  open(): Promise<void>;
+  /**
+   * Opens its ports, lets it go and tells the network. Never throws: the haul is decided, and what fails is tried again later.
+   * @param runs called as soon as it runs
+   */
+  open(runs: () => void): Promise<void>;
   /** Nothing of it is left here. The connection has ended before. */
   discard(): Promise<void>;
 }
@@ -170,6 +173,7 @@ export class IncomingHaul {
   #fenced = false;
   #restoring = false;
   #stuck = false;
+  #told = false;
   readonly #result: Promise<Outcome>;
 
   /** @param giveUp ends the connection, so that `receive` fails; idempotent; @param running tells the source */
@@ -199,13 +203,20 @@ export class IncomingHaul {
       this.#stuck = false;
       throw error;
     }
-    await port.open();
+    await port.open(() => this.#tell());
+    this.#tell();
+    return 'committed';
+  }
+
+  /** Tells the source once. */
+  #tell(): void {
+    if (this.#told) return;
+    this.#told = true;
     try {
       this.running();
     } catch {
       // it asks
     }
-    return 'committed';
   }
 
   /** From here on the answer to a question is not known until the end. */
@@ -233,7 +244,7 @@ async function takeBack(port: DestinationPort): Promise<void> {
 export async function settleDestination(port: DestinationPort, phase: DestinationPhase): Promise<Outcome> {
   if (phase === 'committed' || (phase === 'restoring' && (await port.runs()))) {
     await port.record('committed');
-    await port.open();
+    await port.open(() => undefined);
     return 'committed';
   }
   await takeBack(port);

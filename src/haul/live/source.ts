@@ -146,16 +146,19 @@ export class LiveSource implements SourcePort, SourceLink {
       await this.#there.receive(['standing-by'], signal);
     }
     haulStep(operation, 'haul.source.freeze');
-    const frozen = performance.now();
+    tracker.freezes();
     // what comes in between the two lies in its sockets, and goes along; what went out behind a mute port would have to be sent once more
     if (state.wanted !== 'paused') await freeze(parts, instance, signal);
+    tracker.mark('freeze');
     await ports.mute(signal);
-    tracker.frozen(frozen);
+    tracker.mark('ports');
+    tracker.frozen();
     haulStep(operation, 'haul.source.difference');
     const noted = noteGroups(parts.cgroups, cgroupsPath(parts, instance), state.idBase);
     const [meta, difference] = await together(this.#memory.dump({ groups: noted, startedAt: running.startedAt }), this.#diskRound(0, true));
     this.#there.send({ type: 'images', meta, neighbours });
-    operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.bytes, criu: meta.stats, difference }, 'frozen, dumped and sent');
+    tracker.mark('send');
+    operation.log.info({ bytes: meta.bytes, criu: meta.stats, difference }, 'frozen, dumped and sent');
   }
 
   async #diskRound(round: number, last: boolean): Promise<RoundStats> {
@@ -172,8 +175,7 @@ export class LiveSource implements SourcePort, SourceLink {
     settledStep(this.operation, 'haul.source.restore');
     tracker.stage('restoring');
     this.#there.send({ type: 'restore' });
-    await this.#there.receive(['running']);
-    tracker.running();
+    tracker.running((await this.#there.receive(['running']))['parts']);
     if (this.#memory?.mode === 'post-copy') tracker.stage('paging');
     if (this.#memory) await this.context.untilPaid(this.#memory.finish());
     tracker.stage('settling');

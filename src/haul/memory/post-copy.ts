@@ -47,11 +47,12 @@ export class PostCopySender implements MemorySender {
   }
 
   async dump({ groups, startedAt }: FrozenState): Promise<CheckpointMeta> {
-    const { parts, instance, channel, operation, paths, facts } = this.context;
+    const { parts, instance, channel, operation, paths, facts, tracker } = this.context;
     haulStep(operation, 'haul.source.dump');
     if (!this.#ready) throw new HaulierError('HAUL_PROTOCOL', { reason: 'a dump that was not prepared' });
     const [noted, dump] = await together(groups, this.#ready.run(operation.signal).then((begun) => (this.#dump = begun)));
     haulStep(operation, 'haul.source.memory');
+    tracker.mark('dump');
     const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });
     await sendImages(channel, paths.images, without(meta.files, this.#gone), operation.signal, (sent) => { this.#sent = sent; });
     this.#relay = relayPages(channel, 'source', dump.pages, (bytes) => { this.#sent += bytes; });

@@ -36,7 +36,8 @@ test('the page: every line is a comment or a figure, every figure has its type',
   await board.run(board.begin(what, tracker), tracker, () => false, async () => {
     tracker.begin('memory', 1, 0).end(4096);
     tracker.begin('disk', 1, 0).end(100);
-    tracker.frozen(performance.now() - 10);
+    tracker.freezes();
+    tracker.frozen();
     tracker.running();
   });
   const early = new HaulTracker();
