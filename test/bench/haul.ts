@@ -19,7 +19,7 @@ import { makeHosts, type TestHost } from '../host/haul/hosts.js';
 import { askMemory, bootMemory, memoryImage } from '../host/haul/memory-guest.js';
 import { haul } from '../host/haul/numbers.js';
 import { Authority } from '../lib/certificates.js';
-import { BareContainer } from './lib/bare-haul.js';
+import { BareContainer, type BareMove } from './lib/bare-haul.js';
 import { median } from './lib/figures.js';
 import { Listener } from './lib/listener.js';
 
@@ -58,12 +58,16 @@ async function watched(into: Figures, client: Listener, last: number, row: Row, 
 async function measure(a: TestHost, b: TestHost, bare: BareContainer, spec: ContainerSpec, row: Row): Promise<void> {
   const [theirs, mine] = [figures(), figures()];
   const { mode, mib, guest } = row;
-  const parts: FrozenParts[] = [];
+  const [parts, bareParts]: [FrozenParts[], BareMove['parts'][]] = [[], []];
   const clients = { bare: await Listener.open(`10.99.0.${bares}`), ours: await Listener.open(`10.99.0.${ours}`) };
   const moves = 2 * Math.ceil(mib >= manyMiB ? rounds / 2 : rounds);
   for (let move = 0; move < moves; move++) {
     const [from, to] = move % 2 === 0 ? [a, b] : [b, a];
-    await watched(theirs, clients.bare, bares, row, to, () => bare.move(from, to, mode));
+    await watched(theirs, clients.bare, bares, row, to, async () => {
+      const result = await bare.move(from, to, mode);
+      bareParts.push(result.parts);
+      return result;
+    });
     await watched(mine, clients.ours, ours, row, to, async () => {
       const { result } = await haul(spec.id, from, to, { mode });
       if (result.mode !== mode) throw new Error(`${result.mode}: ${result.reason}`);
@@ -76,6 +80,7 @@ async function measure(a: TestHost, b: TestHost, bare: BareContainer, spec: Cont
   const [bareSilence, silence] = [median(theirs.silence), median(mine.silence)];
   process.stdout.write(`${JSON.stringify({
     mib, mode, guest, moves, load: Number(loadavg()[0]?.toFixed(1)), bare: medians(theirs), haulier: medians(mine),
+    bareParts: Object.fromEntries((['dump', 'send', 'restore'] as const).map((part) => [part, Math.round(median(bareParts.map((each) => each[part])))])),
     parts: Object.fromEntries(frozenParts.map((part) => [part, Math.round(median(parts.map((each) => each[part] ?? 0)))])),
     ratio: Number((silence / bareSilence).toFixed(2)), overMs: Math.round(silence - bareSilence),
     withinGoal: silence <= bareSilence * goal.times + goal.plusMs && (mode !== 'post-copy' || silence < goal.postCopyMs),

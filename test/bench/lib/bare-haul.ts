@@ -34,6 +34,8 @@ export interface BareMove {
   readonly frozenMs: number;
   /** Until it is announced and, with post-copy, all of its memory has come. */
   readonly totalMs: number;
+  /** Where the frozen time went: to the end of the dump, until all has come, the rest. */
+  readonly parts: { readonly dump: number; readonly send: number; readonly restore: number };
 }
 
 /** The container, at 10.99.0.LAST on one of the hosts. */
@@ -86,6 +88,7 @@ export class BareContainer {
       head -c1 <&7 >/dev/null; rm st`;
     const restored = sh(to, `cd ${work}
       socat -u -b 1048576 TCP-LISTEN:${imagesPort},bind=${to.address},reuseaddr STDOUT | tar xf - -b 2048
+      date +%s%N
       ${mountTree}; chown -R ${idBase}:0 img; chmod -R g+rX img
       ${lazy ? pageDaemon : ''}
       ${runc} restore -d ${criuOptions} ${lazy ? '--lazy-pages' : ''} --bundle ${work} ${name} </dev/null >/dev/null 2>&1 || { grep Error img/restore.log >&2; exit 1; }
@@ -99,17 +102,21 @@ export class BareContainer {
     const send = `tar cf - -b 2048 img upper | socat -u -b 1048576 STDIN TCP:${to.address}:${imagesPort}`;
     const dump = `${runc} checkpoint ${criuOptions}`;
     const problem = '{ grep Error img/dump.log >&2; exit 1; }';
-    const { stdout: began } = await sh(from, `cd ${work}; mkfifo st; exec 7<>st
+    const { stdout: left } = await sh(from, `cd ${work}; mkfifo st; exec 7<>st
       date +%s%N
       echo ${frozen} >${file}; ${port(0)}
       ${lazy ? `{ ${dump} --lazy-pages --page-server ${from.address}:${pagesPort} --status-fd 8 ${name} >img.log 2>&1 8>st 7<&- || echo failed >st; } &
       head -c1 <&7 | grep -q f && ${problem}
+      date +%s%N
       ${send}; wait` : `${dump} ${name} >img.log 2>&1 || ${problem}
+      date +%s%N
       ${send}`}
       rm st`);
-    const [runs = NaN, whole = NaN] = (await restored).stdout.trim().split('\n').map(Number);
+    const times = (text: string): number[] => text.trim().split('\n').map((line) => Number(line) / 1e6);
+    const [began = NaN, dumped = NaN] = times(left);
+    const [came = NaN, runs = NaN, whole = NaN] = times((await restored).stdout);
     await this.#unplug(from);
-    return { frozenMs: (runs - Number(began)) / 1e6, totalMs: (whole - Number(began)) / 1e6 };
+    return { frozenMs: runs - began, totalMs: whole - began, parts: { dump: dumped - began, send: came - dumped, restore: runs - came } };
   }
 
   /** Ends it, wherever it is; both hosts are as before. */
