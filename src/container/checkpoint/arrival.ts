@@ -66,7 +66,7 @@ export async function takeImages(parts: HostParts, id: string, idBase: number, g
   const paths = checkpointPaths(parts.store.paths(id));
   await together(
     (canStayFrozen(parts.cgroups) ? stayFrozen(paths.images) : Promise.resolve()).then(() => ownImages(paths, idBase)),
-    makeGroups(parts.cgroups, cgroupsPath(parts, id), idBase, groups),
+    Object.values(groups).some((below) => below.length > 0) ? makeGroups(parts.cgroups, cgroupsPath(parts, id), idBase, groups) : Promise.resolve(), // its own are there
   );
 }
 
@@ -101,19 +101,15 @@ export class ReadyRestore {
     this.#monitor.catch(() => undefined); // told by `go`
   }
 
-  /**
-   * Starts monitor and runtime, up to criu. The file system is mounted, the groups are there, and so is the runtime's own image.
-   * @param lazy it goes on before all of its memory is read
-   * @throws RESUME_FAILED if they end before
-   */
-  static async prepare(parts: HostParts, spec: ContainerSpec, lazy: boolean): Promise<ReadyRestore> {
+  /** Starts monitor and runtime. The file system is mounted, the groups are there, and so is the runtime's own image. @param lazy it goes on before all of its memory is read */
+  static async start(parts: HostParts, spec: ContainerSpec, lazy: boolean): Promise<ReadyRestore> {
     const gate = await CriuGate.make(checkpointPaths(parts.store.paths(spec.id)).work, parts.options.criu, parts.runc);
-    const ready = new ReadyRestore(parts, spec, lazy, gate, await parentFrozen(parts.cgroups, cgroupsPath(parts, spec.id)));
-    await Promise.race([gate.reached, ready.#monitor]).catch(async (error: unknown) => {
-      await ready.giveUp();
-      throw new HaulierError('RESUME_FAILED', { reason: messageOf(error) }, { cause: error });
-    });
-    return ready;
+    return new ReadyRestore(parts, spec, lazy, gate, await parentFrozen(parts.cgroups, cgroupsPath(parts, spec.id)));
+  }
+
+  /** When only criu is missing. @throws RESUME_FAILED if they end before */
+  async ready(): Promise<void> {
+    await Promise.race([this.gate.reached, this.#monitor]).catch((error: unknown) => { throw new HaulierError('RESUME_FAILED', { reason: messageOf(error) }, { cause: error }); });
   }
 
   /** Its file system is to change once more: takes monitor and runtime away. Another one can be prepared then. */

@@ -66,6 +66,8 @@ export class LiveDestination implements DestinationPort {
   #restore: ReadyRestore | undefined;
   #parts: FrozenParts = {};
   #marked = 0;
+  /** Monitor and runtime, as soon as the source says that it is about to freeze it. */
+  #ahead: Promise<void> = Promise.resolve();
   #ports: ReadyPorts | undefined;
   #received: Promise<void> | undefined;
   /** The last difference of the file system is on the disk: the source removes its own copy soon after the commit. */
@@ -126,20 +128,21 @@ export class LiveDestination implements DestinationPort {
     const lazy = async (about: Pick<CheckpointMeta, 'bytes' | 'watchdogSeconds'>): Promise<boolean> => memory.elsewhere !== undefined || (await resumesLazily(parts, instance, about));
     const standBy = async (isLazy: boolean): Promise<void> => {
       await mountArrival(parts, instance, arrival.idBase);
-      this.#restore = await ReadyRestore.prepare(parts, arrival.spec, isLazy);
+      channel.signal.throwIfAborted(); // what is started now is not looked for any more
+      this.#restore = await ReadyRestore.start(parts, arrival.spec, isLazy);
+      await this.#restore.ready();
     };
-    let ahead = Promise.resolve();
     const differs = await receiveRounds(channel, upper, viewPaths(folder).view, signal, {
       standBy: (quiet) => {
-        ahead = (async () => {
+        this.#ahead = (async () => {
           await memory.begun;
           if (quiet) await standBy(await lazy({ bytes: Number(bytes), watchdogSeconds: typeof watchdogSeconds === 'number' ? watchdogSeconds : undefined }));
           channel.send({ type: 'standing-by' });
         })();
-        ahead.catch((error: Error) => channel.abort(error));
+        this.#ahead.catch((error: Error) => channel.abort(error));
       },
       beforeLast: async () => { // files that are written under a mounted overlay may stay unseen
-        await ahead;
+        await this.#ahead;
         await this.#restore?.withdraw(arrival.idBase);
         this.#restore = undefined;
         await parts.storage.unmountTree(instance);
@@ -148,7 +151,7 @@ export class LiveDestination implements DestinationPort {
     if (differs) this.#written = parts.storage.flush(instance); // beside the memory's way and the restore
     this.#written.catch(() => undefined);
     haulStep(operation, 'haul.destination.mount');
-    const mounted = ahead.then(async () => {
+    const mounted = this.#ahead.then(async () => {
       if (this.#restore) return;
       if (memory.begun === undefined || typeof bytes !== 'number') return await mountArrival(parts, instance, arrival.idBase); // not all that the runtime must be told is known
       await memory.begun;
@@ -276,6 +279,8 @@ export class LiveDestination implements DestinationPort {
     await this.#memory?.end();
     await this.#received?.catch(() => undefined); // the connection has ended; what still writes would do so into a folder that is being removed
     await this.#restore?.giveUp();
+    await this.#ahead.catch(() => undefined);
+    await this.#restore?.giveUp(); // begun meanwhile
     const vifs = new Map<string, VifSpec>([...(this.#arrival?.spec.vifs ?? []), ...(await parts.plugger.plugged(instance))].map((vif) => [vif.id, vif]));
     const landed = await this.#hasLanded();
     if (landed && typeof this.from === 'string') await this.#endRestore();

@@ -1,16 +1,15 @@
 /**
  * Sends memory while criu still writes it: the way to the other host is over when the dump is, or soon after. criu writes its files of
- * pages one after the other, and appends to the last one only.
+ * pages one after the other, and appends to the last one only. They are read at once: they were written this moment, and are in memory.
  */
-import { readdirSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../base/errors.js';
 import type { HaulChannel } from '../wire/channel.js';
 
-const pieceBytes = 1024 * 1024;
+const pieceBytes = 256 * 1024;
 const pollMs = 2;
 const pagesFile = /^pages-(\d+)\.img$/;
 const numberOf = (name: string): number => Number(pagesFile.exec(name)?.[1]);
@@ -61,23 +60,24 @@ export class PagesAhead {
   }
 
   async *#content(name: string): AsyncGenerator<Buffer> {
-    const file = await open(join(this.folder, name), 'r');
+    const file = openSync(join(this.folder, name), 'r');
     try {
       for (let at = 0; ;) {
         const whole = this.#over || this.#names().some((other) => numberOf(other) > numberOf(name)); // before the look: what is there then is all
-        const { size } = await file.stat();
+        const { size } = fstatSync(file);
         if (size <= at) {
           if (whole) return;
           await this.#wait();
           continue;
         }
-        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(pieceBytes, size - at)), 0, Math.min(pieceBytes, size - at), at);
-        at += bytesRead;
-        this.onSent(this.#bytes += bytesRead);
-        yield buffer.subarray(0, bytesRead);
+        const piece = Buffer.allocUnsafe(Math.min(pieceBytes, size - at));
+        const bytes = readSync(file, piece, 0, piece.length, at);
+        at += bytes;
+        this.onSent(this.#bytes += bytes);
+        yield piece.subarray(0, bytes);
       }
     } finally {
-      await file.close();
+      closeSync(file);
     }
   }
 
