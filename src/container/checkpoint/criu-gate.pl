@@ -12,7 +12,7 @@ use Socket qw(AF_UNIX MSG_PEEK SOCK_STREAM pack_sockaddr_un);
 
 $^F = 1_000_000; # what the runtime gave us is criu's
 my ($gate, $criu) = delete @ENV{qw(HAULIER_GATE HAULIER_CRIU)};
-sub begin { exec { $criu } $criu, @ARGV or die "criu-gate: $criu: $!\n" }
+sub begin { exec { $criu } 'criu', @ARGV or die "criu-gate: $criu: $!\n" }
 
 begin() unless @ARGV == 2 && $ARGV[0] eq 'swrk' && $ARGV[1] =~ /^\d+$/;
 open(my $runtime, '+<&=', $ARGV[1]) or die "criu-gate: the runtime's socket: $!\n";
