@@ -30,6 +30,7 @@ export function containerOptions(config: Config): ContainerHostOptions {
   const { haulier, DEFAULT, os_vif_ovs } = config;
   return {
     instancesPath: DEFAULT.instances_path,
+    host: DEFAULT.host,
     runPath: haulier.run_path,
     runc: findCommand(haulier.runc), // conmon takes only a path
     conmon: haulier.conmon,
@@ -148,6 +149,7 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     liveMigrationWaitForVifPlug: compute.live_migration_wait_for_vif_plug,
     liveMigrationCompletionTimeout: libvirt.live_migration_completion_timeout,
     liveMigrationTimeoutAction: libvirt.live_migration_timeout_action,
+    haulPermitRestart: haulier.haul_permit_restart,
     liveLookMs: DEFAULT.service_down_time * 500,
     shelvedOffloadTime: DEFAULT.shelved_offload_time,
     shelvedPollInterval: DEFAULT.shelved_poll_interval,
@@ -164,5 +166,8 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     serialBaseUrl: loaded.config.serial_console.base_url,
     consoleTokenTtl: loaded.config.consoleauth.token_ttl,
     dhcpDomain: api.dhcp_domain,
+    forceConfigDrive: DEFAULT.force_config_drive,
+    configDriveSkipVersions: api.config_drive_skip_versions.split(' '),
+    vendorData: { providers: api.vendordata_providers, file: api.vendordata_jsonfile_path || undefined, targets: api.vendordata_dynamic_targets, failureFatal: api.vendordata_dynamic_failure_fatal },
   };
 }

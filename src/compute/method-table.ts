@@ -23,6 +23,7 @@ import { prepResize } from './methods/resize-prep.js';
 import { finishRevertResize, revertResize } from './methods/resize-revert.js';
 import { resizeInstance } from './methods/resize.js';
 import { getSerialConsole, validateConsolePort } from './methods/serial-console.js';
+import { setAdminPassword } from './methods/set-admin-password.js';
 import { shelveInstance, shelveOffloadInstance } from './methods/shelve.js';
 import { backupInstance, snapshotInstance } from './methods/snapshot.js';
 import { prepareTerminate, restoreInstance, softDeleteInstance, terminateInstance } from './methods/terminate.js';
@@ -132,7 +133,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   revert_resize: row('cast', 'TEFM', { state: 'done', instance: revertResize }),
   revert_snapshot_based_resize_at_dest: row('call', 'TEFM', unsupported()),
   rollback_live_migration_at_destination: row('cast', 'EF', { state: 'done', instance: rollbackLiveMigrationAtDestination }),
-  set_admin_password: row('call', 'TEF', notYet({ error: novaError('SetAdminPasswdNotSupported', 400) })),
+  set_admin_password: row('call', 'TEF', { state: 'done', instance: setAdminPassword }),
   set_host_enabled: row('call', '', { state: 'done', host: setHostEnabled }),
   shelve_instance: row('cast', 'TEF', { state: 'done', instance: shelveInstance }),
   shelve_offload_instance: row('cast', 'TEF', { state: 'done', instance: shelveOffloadInstance }),

@@ -4,6 +4,9 @@ import { HaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
 import { probeAbilities, type Abilities } from './abilities.js';
+import { giveBootData, type BootData } from './boot-data/boot-data.js';
+import { setPassword } from './boot-data/password.js';
+import { beginScript } from './boot-data/user-script.js';
 import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
 import { openConsole, type ConsoleLine } from './console-line.js';
@@ -27,6 +30,7 @@ import { reconcile } from './reconcile.js';
 import { SerialConsoles } from './serial-consoles.js';
 import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import { rootFsPaths } from './storage/root-fs.js';
 import { startContainer } from './start.js';
 import { InstanceStore } from './state.js';
 import { readStats } from './stats.js';
@@ -56,8 +60,8 @@ export class LocalContainerHost implements ContainerHost {
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
     this.#options = options;
     this.#log = log;
-    this.serial = options.serial && new SerialConsoles(options.serial, new InstanceStore(options.instancesPath, options.runPath), (id) => this.openConsole(id), log);
-    this.#storage = storage ?? new LocalStorage(options, new InstanceStore(options.instancesPath, options.runPath), log);
+    this.serial = options.serial && new SerialConsoles(options.serial, new InstanceStore(options.instancesPath, options.runPath, options.host), (id) => this.openConsole(id), log);
+    this.#storage = storage ?? new LocalStorage(options, new InstanceStore(options.instancesPath, options.runPath, options.host), log);
   }
 
   /** The parts, for the room above that moves containers. @throws RUNTIME_FAILED before `start` */
@@ -138,6 +142,20 @@ export class LocalContainerHost implements ContainerHost {
     await createContainer(this.parts, spec, operation);
   }
 
+  async giveBootData(id: string, data: BootData, operation: Operation): Promise<void> {
+    await giveBootData(this.parts, id, data, operation);
+  }
+
+  async setPassword(id: string, account: string, password: string): Promise<void> {
+    if ((await this.#existing(id)).state !== 'running') throw new HaulierError('INSTANCE_NOT_RUNNING', { instance: id });
+    const idBase = (await this.parts.store.readState(id))?.idBase ?? 0;
+    try {
+      await setPassword({ rootfs: rootFsPaths(this.parts.store.paths(id).folder).rootfs, idBase }, account, password);
+    } catch (error) {
+      throw new HaulierError('PASSWORD_FAILED', { instance: id, reason: messageOf(error) }, { cause: error });
+    }
+  }
+
   async mount(id: string, operation: Operation): Promise<void> {
     operation.throwIfAborted();
     const state = await this.parts.store.readState(id);
@@ -152,6 +170,7 @@ export class LocalContainerHost implements ContainerHost {
     await startContainer(this.parts, id, operation, ready);
     await this.#watched.watchOn(id);
     void this.announce(id);
+    await beginScript(this.parts, id);
   }
 
   async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {

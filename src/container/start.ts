@@ -10,13 +10,14 @@ import { untilAborted } from '../base/together.js';
 import type { ApplicationConfig } from './application/config.js';
 import { placeInit } from './application/init.js';
 import { applicationOf, applicationProcess } from './application/process.js';
+import { driveMountPoint, keptConfigDrive, showConfigDrive } from './boot-data/config-drive.js';
 import { delegateCgroups, removeCgroups } from './cgroup.js';
 import { criuConfig, imageCriuConfig } from './checkpoint/criu-options.js';
 import type { CheckpointOrigin } from './checkpoint/images.js';
 import { removeRuntime } from './cleanup.js';
 import { rotateConsole } from './console.js';
 import { writeGuestFiles } from './guest-files.js';
-import { resolveInside } from './guest-tree.js';
+import { makeFolderInside, resolveInside } from './guest-tree.js';
 import { hookScript, writeHookFiles } from './network/hook-files.js';
 import { restoreOnly, restoreOnlyKnobs } from './network/restore-only.js';
 import { systemdConf } from './oci/mounts.js';
@@ -69,6 +70,8 @@ async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceSta
     await writeGuestFiles(spec, rootfs, state.idBase, operation.log);
     await store.update(spec.id, { guestFiles: true });
   }
+
+  if (keptConfigDrive(paths)) await makeFolderInside(rootfs, [driveMountPoint.slice(1)], { uid: state.idBase, gid: state.idBase });
 
   beginStep(operation, 'container.start.bundle');
   await writeBundle(parts, spec, state.idBase, rootfs, { application });
@@ -131,6 +134,7 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
   await parts.store.makeFolders(spec.id);
   if (application) await placeInit(parts.options.instancesPath, paths.init, restored !== undefined);
   const first = application ? { ...(await applicationProcess(spec.imageId, application, rootfs, idBase, restored === undefined)), initFolder: paths.init } : undefined;
+  const configDriveFolder = await showConfigDrive(paths, idBase);
   const dropIn = join(paths.systemdConf, '50-haulier.conf');
   await Promise.all([
     writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu, from && { lines: restoreOnly(spec.vifs, from.addresses), knobs: restoreOnlyKnobs(spec.vifs, from.addresses) }),
@@ -146,6 +150,7 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
       maxOpenFiles: parts.maxOpenFiles,
       systemdConfFolder: paths.systemdConf,
       ...(first ? { application: first } : {}),
+      configDriveFolder,
       criuConfig: paths.criuConfig,
       hook: { script: hookScript, folder: paths.network },
     }), undefined, 1) + '\n'),

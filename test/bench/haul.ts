@@ -13,7 +13,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerSpec, ImageSource } from '../../src/container/spec.js';
-import { frozenParts, type FrozenParts, type HaulMode } from '../../src/haul/progress.js';
+import { frozenParts, type FrozenParts, type MemoryMode } from '../../src/haul/progress.js';
 import { until } from '../host/container/harness.js';
 import { makeHosts, type TestHost } from '../host/haul/hosts.js';
 import { askMemory, bootMemory, memoryImage } from '../host/haul/memory-guest.js';
@@ -25,7 +25,7 @@ import { Listener } from './lib/listener.js';
 
 const rounds = Number(process.env['HAULIER_BENCH_ROUNDS'] ?? 4);
 const manyMiB = 512;
-const allModes: readonly HaulMode[] = ['stop-and-copy', 'post-copy'];
+const allModes: readonly MemoryMode[] = ['stop-and-copy', 'post-copy'];
 const named = process.argv.slice(2);
 const modes = allModes.filter((mode) => named.includes(mode));
 const sizes = named.map(Number).filter((size) => size > 0);
@@ -39,7 +39,7 @@ const medians = (of: Figures): Record<string, number> => Object.fromEntries(Obje
 
 const received = async (host: TestHost): Promise<number> => Number((await host.inside('cat', '/sys/class/net/move0/statistics/rx_bytes')).stdout);
 
-interface Row { readonly mib: number; readonly mode: HaulMode; readonly guest: 'idle' | 'writing' }
+interface Row { readonly mib: number; readonly mode: MemoryMode; readonly guest: 'idle' | 'writing' }
 
 /** One move of either, watched from outside. */
 async function watched(into: Figures, client: Listener, last: number, row: Row, to: TestHost, work: () => Promise<{ readonly frozenMs: number; readonly totalMs: number }>): Promise<void> {

@@ -3,17 +3,19 @@
  * `_do_rebuild_instance`): the disk is used where it is if both hosts share it, else made anew from the image. Name, uuid, ports
  * and addresses stay. Nobody but the operator knows that the other host is dead: the API refuses while its service is up.
  */
+import { bootRequest, giveBootData } from '../boot-data/boot-data.js';
 import type { Compute, InstanceCall } from '../compute.js';
 import { hint } from '../boot/build-request.js';
 import { checkGroupPolicy } from '../boot/group-policy.js';
 import { containerSpec } from '../container-spec.js';
 import { readPowerState, withAttribute } from '../instance-state.js';
+import { requireNoHaul } from '../live/evacuations.js';
 import { setStatus } from '../moves/migration.js';
 import { bringPorts } from '../moves/ports.js';
 import { placeHere } from '../placing.js';
 import { RefusedMethod } from '../refusal.js';
 import { fetchImages } from '../templates.js';
-import { HaulierError, messageOf, type NovaClass } from '../../base/errors.js';
+import { HaulierError, isHaulierError, messageOf, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Operation } from '../../base/operation.js';
 import type { ContainerSpec } from '../../container/spec.js';
@@ -25,7 +27,7 @@ export const evacuateFaultPoints = ['evacuate.claimed', 'evacuate.bound', 'evacu
 
 const novaError = (name: string, code: number): NovaClass => ({ class: name, module: 'nova.exception', code });
 
-/** The evacuation. Refused, without room here, or without an image that is good for it, the server keeps its state at the dead host; failed later, it is in error there and can be evacuated again. */
+/** The evacuation. Refused, where a live migration may have brought it elsewhere, without room here, or without an image that is good for it, the server keeps its state at the dead host; failed later, it is in error there and can be evacuated again. */
 export async function evacuateInstance(compute: Compute, call: InstanceCall): Promise<void> {
   const { args, context, instance, uuid } = call;
   const migration = args['migration'] instanceof NovaObject ? args['migration'] : undefined;
@@ -34,11 +36,12 @@ export async function evacuateInstance(compute: Compute, call: InstanceCall): Pr
     await call.operation.run((operation) => evacuate(compute, { ...call, operation }, migration, () => { touched = true; }));
   } catch (error) {
     compute.notifier.instance('rebuild.error', context, instance, error);
-    compute.tracker.drop(uuid);
-    compute.tracker.moved(uuid);
+    const arrived = isHaulierError(error, 'EVACUATION_REFUSED') && error.details['here'] === true; // what this host holds of it is the live migration's
+    if (!arrived) compute.tracker.drop(uuid);
+    if (!arrived) compute.tracker.moved(uuid);
     if (migration) await quietly(call.operation, 'note that the evacuation failed', () => setStatus(compute, context, migration, 'failed'));
     // the allocation covers both hosts, and only this part is ours (contract E.2)
-    await quietly(call.operation, 'drop this host\'s allocation', () => compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid));
+    if (!arrived) await quietly(call.operation, 'drop this host\'s allocation', () => compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid));
     if (touched) instance.set('vm_state', 'error');
     throw error;
   }
@@ -58,6 +61,7 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
   const start = !(before === 'stopped' || (target === 'stopped' && before !== 'error'));
   await withAttribute(compute, call, 'flavor');
   await checkGroupPolicy(compute, context, uuid, hint(args['request_spec'], 'group'));
+  await requireNoHaul(compute, call);
   const found = await diskHere(compute, call);
   await claim(compute, call, migration);
   faultPoint('evacuate.claimed');
@@ -77,8 +81,10 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
     await next('rebuild_block_device_mapping', 'rebuilding');
     await next('rebuild_spawning', 'rebuild_block_device_mapping');
     operation.step('disk');
-    if (source) await compute.containers.create(containerSpec(compute, instance, source.image, ports.vifs, source.templates), operation);
-    else if (found) await compute.containers.moves.adopt({ ...found, ...containerSpec(compute, instance, found.imageId, ports.vifs) }, operation);
+    if (source) {
+      await compute.containers.create(containerSpec(compute, instance, source.image, ports.vifs, source.templates), operation);
+      await giveBootData(compute, call, ports.vifs, bootRequest(args));
+    } else if (found) await compute.containers.moves.adopt({ ...found, ...containerSpec(compute, instance, found.imageId, ports.vifs) }, operation);
     faultPoint('evacuate.disk');
     if (start) await compute.containers.startContainer(uuid, operation, ports.wired);
     faultPoint('evacuate.started');

@@ -45,7 +45,7 @@ class Plugging {
   constructor(private readonly compute: Compute, private readonly demand: Pick<NetworkDemand, 'onBound' | 'onAllBound'>) {}
 
   begin(port: Port, network: Network | undefined, place: number): void {
-    const records = { networks: network ? [network] : [], subnets: [], dhcpPorts: [], floatingIps: [] };
+    const records = { networks: network ? [network] : [], subnets: [], servicePorts: [], floatingIps: [] };
     const work = this.demand.onBound?.(vifModel(port, records, modelOptions(this.compute, new Set())), place);
     work?.catch(() => undefined); // `end` sees it
     if (work) this.#works.push(work);
@@ -182,7 +182,7 @@ export async function allocateNetworks(compute: Compute, demand: NetworkDemand, 
 
 /** The user's own ports, noted before they are marked as the server's: a service that dies meanwhile would delete them with the server (contract K.42). */
 function brought(compute: Compute, wanted: readonly RequestedVif[], preserved: ReadonlySet<string>): VifInfo[] {
-  return wanted.flatMap(({ port, network }) => (port ? [vifModel(port, { networks: [network], subnets: [], dhcpPorts: [], floatingIps: [] }, modelOptions(compute, preserved))] : []));
+  return wanted.flatMap(({ port, network }) => (port ? [vifModel(port, { networks: [network], subnets: [], servicePorts: [], floatingIps: [] }, modelOptions(compute, preserved))] : []));
 }
 
 /** Runs `make` for all side by side; each gets a promise of its predecessor's end. Waits for all before it throws, so that every undo is pushed. */

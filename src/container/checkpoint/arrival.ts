@@ -6,7 +6,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../../base/atomic.js';
-import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
+import { HaulierError, messageOf } from '../../base/errors.js';
 import { together } from '../../base/together.js';
 import { isFrozen, removeCgroups } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
@@ -22,13 +22,13 @@ import { canStayFrozen, stayFrozen, stayFrozenOption } from './cgroup-image.js';
 import { haulCriuConfig, restoreCriuOptions } from './criu-options.js';
 import { groupAbove, parentFrozen, requireOwnFreeze, thawParent } from './criu-apart.js';
 import { CriuGate } from './criu-gate.js';
-import { wordsOf } from './criu-log.js';
+import { whileCriuLives } from './criu-lost.js';
 import { killFrozen } from './dump.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, ownImages, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
 import { startPageDaemon, type PageSource } from './page-daemon.js';
-import { cgroupMountPoint, recordResumed, restoreTimeoutMs, stayOrEnd, wasResumed } from './restore.js';
+import { cgroupMountPoint, recordResumed, restoreTimeoutMs, resumeFailure, stayOrEnd, wasResumed } from './restore.js';
 
 /** For a restore that is given up before criu has begun. */
 const endMs = 30_000;
@@ -84,6 +84,7 @@ export class ReadyRestore {
   readonly #group: string;
   readonly #still: boolean;
   readonly #monitor: Promise<number>;
+  readonly #stop = new AbortController();
   #limit: (ms: number) => void = () => undefined;
   #going: Promise<number> | undefined;
 
@@ -97,7 +98,7 @@ export class ReadyRestore {
     ];
     const timeoutMs = new Promise<number>((resolve) => { this.#limit = resolve; });
     const restore = { imagePath: this.#paths.images, runtimeOptions, timeoutMs, environment: { ...gate.environment, [criuMark]: this.#paths.folder } };
-    this.#monitor = startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore });
+    this.#monitor = startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore }, this.#stop.signal);
     this.#monitor.catch(() => undefined); // told by `go`
   }
 
@@ -143,16 +144,18 @@ export class ReadyRestore {
       if (this.lazy) await startPageDaemon(parts, spec.id, this.#paths, elsewhere);
       this.#limit(restoreTimeoutMs(bytes));
       this.gate.open(this.#still ? groupAbove(parts.cgroups, this.#group) : undefined);
-      const pid = await this.#monitor;
+      const pid = await whileCriuLives(this.#paths, async (signal) => {
+        signal.addEventListener('abort', () => this.#stop.abort(signal.reason), { once: true });
+        return await this.#monitor;
+      });
       if (this.#still) await requireOwnFreeze(parts.cgroups, this.#group);
       return pid;
     } catch (error) {
       await this.gate.close();
       await this.#kill();
       if (!this.stoodStill && (await parentFrozen(parts.cgroups, this.#group))) await thawParent(parts.cgroups, this.#group); // or no container of this host runs on
-      await stayOrEnd(parts, spec, this.#paths);
-      if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
-      throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(this.#paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });
+      await stayOrEnd(parts, spec, this.#paths, error);
+      throw await resumeFailure(this.#paths, error);
     } finally {
       await this.gate.close();
     }

@@ -43,3 +43,8 @@ export async function requireOwnFreeze(layout: CgroupLayout, cgroupsPath: string
     if (performance.now() >= end) throw wrong('it does not stand still');
   }
 }
+
+/** True if the text of `/proc/PID/status` is criu's own: its half-made processes bear its name too, but live in the container's PID namespace. */
+export function isCriu(status: string): boolean {
+  return /^Name:\tcriu$/m.test(status) && /^NSpid:\t\d+$/m.test(status);
+}

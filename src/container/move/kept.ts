@@ -10,6 +10,7 @@ import { run } from '../../base/run.js';
 import { destroyContainer } from '../destroy.js';
 import type { HostParts } from '../parts.js';
 import type { ContainerSpec, LimitSpec } from '../spec.js';
+import { isAnothers, type InstanceState } from '../state.js';
 import { copyContainer } from './copy.js';
 
 const keptSuffix = '_resize';
@@ -98,7 +99,9 @@ export async function dropKept(parts: HostParts, id: string): Promise<void> {
 /** See `ContainerMoves.kept`. */
 export async function keptIds(parts: HostParts): Promise<string[]> {
   const entries = await readdir(parts.store.instancesPath, { withFileTypes: true }).catch(() => []);
-  return entries.flatMap((entry) => (entry.isDirectory() ? keptName.exec(entry.name)?.[1] ?? [] : []));
+  const ids = entries.flatMap((entry) => (entry.isDirectory() ? keptName.exec(entry.name)?.[1] ?? [] : []));
+  const states = await Promise.all(ids.map((id) => readJson(join(keptFolder(parts, id), 'state.json')).catch(() => undefined)));
+  return ids.filter((_, index) => !isAnothers(states[index] as InstanceState | undefined, parts.store.host));
 }
 
 /** See `ContainerMoves.keptSpec`. */

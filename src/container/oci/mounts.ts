@@ -1,5 +1,6 @@
 /** What is mounted into a container. */
 import { initMountPoint } from '../application/init.js';
+import { driveMountPoint } from '../boot-data/config-drive.js';
 import type { OciMount } from './config.js';
 
 /** Host side of a container's mounts. */
@@ -10,6 +11,8 @@ export interface MountInputs {
   readonly systemdConfFolder: string;
   /** Host folder with the tiny init of an application; undefined for a system. */
   readonly initFolder: string | undefined;
+  /** Host folder with the config drive; undefined: none. */
+  readonly configDriveFolder: string | undefined;
 }
 
 /**
@@ -17,7 +20,7 @@ export interface MountInputs {
  *
  * `/sys` is read-only: systemd-udevd stays off then, whose netlink socket criu could not dump. `/run` is a tmpfs as on any
  * machine. Bound from the host are the folder that switches systemd's PSI watches off, which criu cannot carry
- * (criu-and-runtimes.md section 5; a guest without systemd sees an unused folder), and an application's tiny init.
+ * (criu-and-runtimes.md section 5; a guest without systemd sees an unused folder), an application's tiny init, and a config drive.
  */
 export function ociMounts(inputs: MountInputs): OciMount[] {
   return [
@@ -30,6 +33,7 @@ export function ociMounts(inputs: MountInputs): OciMount[] {
     { destination: '/sys/fs/cgroup', type: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', source: inputs.pureCgroup2 ? 'cgroup' : 'cgroup2', options: ['nosuid', 'noexec', 'nodev', 'rw'] },
     { destination: '/run', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=755'] },
     ...(inputs.initFolder === undefined ? [] : [{ destination: initMountPoint, type: 'bind', source: inputs.initFolder, options: ['bind', 'ro', 'nosuid', 'nodev'] }]),
+    ...(inputs.configDriveFolder === undefined ? [] : [{ destination: driveMountPoint, type: 'bind', source: inputs.configDriveFolder, options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] }]),
     ...['system', 'user'].map((manager) => ({ destination: `/run/systemd/${manager}.conf.d`, type: 'bind', source: inputs.systemdConfFolder, options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'] })),
   ];
 }

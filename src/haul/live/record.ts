@@ -5,7 +5,7 @@
  * sector, where there is nothing but the phase: a disk writes a sector whole or not at all, and neither the file's length nor any folder
  * changes, so that the file system's journal, and whatever else waits for it, need not go first.
  */
-import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJson, syncDirectory, writeAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
@@ -14,6 +14,8 @@ import type { DestinationPhase, SourcePhase } from './protocol.js';
 
 interface Common {
   readonly version: 1;
+  /** Who wrote it: the folder may be shared. */
+  readonly here?: string;
   readonly haul: string;
   readonly instance: string;
   /** The other host. */
@@ -25,7 +27,7 @@ interface Common {
 /** The record of one side. */
 export type HaulRecord =
   | (Common & { readonly role: 'source'; readonly phase: SourcePhase })
-  | (Common & { readonly role: 'destination'; readonly phase: DestinationPhase; /** It was paused, and stays so. */ readonly paused?: boolean });
+  | (Common & { readonly role: 'destination'; readonly phase: DestinationPhase; /** It was stopped at the source, and is started here. */ readonly restart?: boolean; /** It was paused, and stays so. */ readonly paused?: boolean });
 
 const name = /^([0-9a-f-]{36})\.(source|destination)$/;
 
@@ -44,13 +46,14 @@ function textOf({ phase, ...rest }: HaulRecord): { readonly lasting: Buffer; rea
 export class HaulRecords {
   readonly #folder: string;
 
-  constructor(instancesPath: string) {
+  /** @param host whose records these are; undefined: all that lie there */
+  constructor(instancesPath: string, private readonly host?: string) {
     this.#folder = join(instancesPath, '_hauls');
   }
 
   async write(record: HaulRecord): Promise<void> {
     const path = this.#path(record.haul, record.role);
-    const { lasting, phase } = textOf(record);
+    const { lasting, phase } = textOf(this.host === undefined ? record : { ...record, here: this.host });
     const before = await readFile(path).catch(() => undefined);
     if (before?.length !== lasting.length + phase.length || !before.subarray(0, lasting.length).equals(lasting)) {
       await mkdir(this.#folder, { recursive: true, mode: 0o700 });
@@ -75,19 +78,24 @@ export class HaulRecords {
     return value;
   }
 
+  /** When its phase was written, milliseconds since 1970; undefined if there is none. */
+  async writtenAt(haul: string, role: HaulRecord['role']): Promise<number | undefined> {
+    return await stat(this.#path(haul, role)).then(({ mtimeMs }) => mtimeMs, () => undefined);
+  }
+
   /** Durable when it returns. */
   async remove(haul: string, role: HaulRecord['role']): Promise<void> {
     await rm(this.#path(haul, role), { force: true });
     await syncDirectory(this.#folder).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error; });
   }
 
-  /** All of them. @throws STATE_DAMAGED */
+  /** All of this host's. @throws STATE_DAMAGED */
   async all(): Promise<HaulRecord[]> {
     const found: HaulRecord[] = [];
     for (const file of await readdir(this.#folder).catch(() => [])) {
       const [, haul, role] = name.exec(file) ?? [];
       const record = haul && role ? await this.read(haul, role as HaulRecord['role']) : undefined;
-      if (record) found.push(record);
+      if (record && (this.host === undefined || record.here === undefined || record.here === this.host)) found.push(record);
     }
     return found;
   }
@@ -97,4 +105,17 @@ export class HaulRecords {
     if (!name.test(file)) throw new HaulierError('HAUL_PROTOCOL', { reason: `${JSON.stringify(haul.slice(0, 60))} is no name of a haul` });
     return join(this.#folder, file);
   }
+}
+
+/** A haul that never came to its offer, where a later one of the same instance did: to let the container go on is not its business any more. */
+export function isStale(record: HaulRecord, all: readonly HaulRecord[]): boolean {
+  return record.role === 'source' && record.phase === 'preparing' && all.some((other) => other.role === 'source' && other.instance === record.instance && (other.phase === 'offered' || other.phase === 'committed'));
+}
+
+/**
+ * A haul that came here and whose source was never told that it knows, where the same instance has left since and comes again: what is
+ * on this host now is the later haul's. The record stays, for a source that may still ask.
+ */
+export function isOvertaken(record: HaulRecord, all: readonly HaulRecord[]): boolean {
+  return record.role === 'destination' && record.phase === 'committed' && all.some((other) => other.role === 'destination' && other.instance === record.instance && other.phase !== 'committed');
 }

@@ -15,9 +15,10 @@ import { checkpointPaths, makeCheckpointFolders } from '../../container/checkpoi
 import { shortestWatchdog } from '../../container/checkpoint/watchdog.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { cgroupsPath, type HostParts } from '../../container/parts.js';
+import { requireUnquiesced } from '../../container/quiesce.js';
 import type { ContainerSpec } from '../../container/spec.js';
 import { openInquiry } from '../client.js';
-import { serveBase } from '../disk/base.js';
+import { serveLayers } from '../disk/base.js';
 import { closeView, openView } from '../disk/layer-view.js';
 import { makeOffer } from '../disk/offer.js';
 import { sendOwnFiles } from '../disk/own-files.js';
@@ -29,6 +30,7 @@ import type { HaulChannel } from '../wire/channel.js';
 import { memoryAbilities, memoryFolder, senderFor, type MemorySender } from './memory.js';
 import { ReadyPorts, unmutePorts } from './mute.js';
 import { readNeighbours } from './neighbours.js';
+import { startAgain, stopToHaul, whyRestart, type ContainerLife } from './restart.js';
 import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
 import { haulStep, settledStep } from './steps.js';
@@ -49,6 +51,7 @@ export interface SourceContext {
   readonly stopping: AbortSignal;
   /** Waits for memory of a container that runs at the destination; the service does not end before it, if it can help it. */
   readonly untilPaid: (work: Promise<void>) => Promise<void>;
+  readonly life: ContainerLife;
 }
 
 /** One haul, seen from its source; also of one that an earlier life of the service began. */
@@ -60,10 +63,12 @@ export class LiveSource implements SourcePort, SourceLink {
   #ports: ReadyPorts | undefined;
   /** The destination says when monitor and runtime wait there for the images. */
   #standsBy = false;
+  /** It is stopped here and started there. */
+  #restart = false;
   #pause = pauseMs.first;
 
   constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation,
-    private readonly tracker = new HaulTracker(), private readonly options: Pick<HaulOptions, 'mode' | 'force'> = {}) {}
+    private readonly tracker = new HaulTracker(), private readonly options: Pick<HaulOptions, 'mode' | 'force' | 'restart'> = {}) {}
 
   /** @param channel the haul's own connection; without one only `settleSource` works */
   connect(channel: HaulChannel): void {
@@ -97,25 +102,32 @@ export class LiveSource implements SourcePort, SourceLink {
     if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance });
     const runs = state.phase === 'ready' && (state.wanted === 'running' || state.wanted === 'paused') && (await parts.store.running(instance));
     if (!runs) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
-    this.#facts = await requireDumpable(parts, instance);
+    await requireUnquiesced(parts, instance, 'haul');
     const { folder } = parts.store.paths(instance);
-    const { tree, record } = await parts.storage.base(instance);
-    await prepareDeparture(parts, instance, state.idBase);
-    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities(parts, policy) });
-    this.#there.send({ type: 'offer', offer: makeOffer(spec, state, record) });
-    await serveBase(this.#there, tree, signal);
+    const why = this.options.restart && state.wanted === 'running' ? await whyRestart(parts, instance) : undefined;
+    this.#restart = why !== undefined;
+    if (why === undefined) {
+      this.#facts = await requireDumpable(parts, instance);
+      await prepareDeparture(parts, instance, state.idBase);
+    } else operation.log.warn({ reason: why }, `hauled by restart, which the operator permits: the container will be stopped here and started at ${this.haul.peer.host}; ${why}`);
+    const layers = await parts.storage.layers(instance);
+    this.#there.send({ type: 'begin', haul, secret, memory: await memoryAbilities(parts, policy), ...(this.#restart ? { restart: process.arch } : { facts: this.#facts }) });
+    this.#there.send({ type: 'offer', offer: makeOffer(spec, state, layers) });
+    await serveLayers(this.#there, layers, signal);
     await sendOwnFiles(this.#there, folder, false, signal);
     const view = await openView(folder, signal);
     const { memory: theirs, growing } = await this.#there.receive(['prepared'], signal);
-    const paths = checkpointPaths({ folder });
     await parts.pages.settled(instance, signal);
-    const memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, takesGrowing: growing === true, force: this.options.force }, this.options.mode, theirs);
-    this.#memory = memory;
     const bytes = await memoryBytes(parts, instance);
-    if (!(await makeCheckpointFolders(paths, memoryFolder(memory.mode, bytes, 0, parts.log)))) await requireSpace(parts, instance, folder);
-    Object.assign(tracker, { mode: memory.mode, reason: memory.reason });
-    this.#standsBy = growing === true && memory.mode !== 'pre-copy';
-    this.#there.send({ type: 'memory', mode: memory.mode, bytes, watchdogSeconds: shortestWatchdog(parts, instance) });
+    if (this.#facts) {
+      const paths = checkpointPaths({ folder });
+      this.#memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, takesGrowing: growing === true, force: this.options.force }, this.options.mode, theirs);
+      if (!(await makeCheckpointFolders(paths, memoryFolder(this.#memory.mode, bytes, 0, parts.log)))) await requireSpace(parts, instance, folder);
+      this.#standsBy = growing === true && this.#memory.mode !== 'pre-copy';
+    }
+    const { mode, reason } = this.#memory ?? { mode: 'restart' as const, reason: why ?? '' };
+    Object.assign(tracker, { mode, reason });
+    this.#there.send({ type: 'memory', mode, bytes, watchdogSeconds: shortestWatchdog(parts, instance) });
     haulStep(operation, 'haul.source.copy');
     tracker.stage('copying');
     this.#sender = new LayerSender(this.#there, view);
@@ -123,7 +135,7 @@ export class LiveSource implements SourcePort, SourceLink {
       const stats = await this.#diskRound(round, false);
       if (stats.bytes <= enoughBytes && stats.wrong === 0) break;
     }
-    await memory.rounds();
+    await this.#memory?.rounds();
   }
 
   async dump(): Promise<void> {
@@ -133,6 +145,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const spec = await this.#spec();
     const state = await parts.store.readState(instance);
     const running = await parts.store.running(instance);
+    if (spec && state && running && this.#restart) return await this.#stop();
     if (!spec || !state || !running || !this.#sender || !this.#memory) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
     const ports = this.#ports = new ReadyPorts(spec.vifs);
     const [neighbours] = await together(
@@ -141,6 +154,7 @@ export class LiveSource implements SourcePort, SourceLink {
       parts.store.update(instance, { phase: 'departing', suspendedFor: 'user' }),
       this.#memory.prepare(),
     );
+    await requireUnquiesced(parts, instance, 'haul'); // it may have been since
     if (this.#standsBy) {
       this.#there.send({ type: 'stand-by', quiet: await this.#sender.quiet() });
       await this.#there.receive(['standing-by'], signal);
@@ -159,6 +173,18 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#there.send({ type: 'images', meta, neighbours });
     tracker.mark('send');
     operation.log.info({ bytes: meta.bytes, criu: meta.stats, difference }, 'frozen, dumped and sent');
+  }
+
+  async #stop(): Promise<void> {
+    const { operation, tracker, context: { parts, life } } = this;
+    haulStep(operation, 'haul.source.stop');
+    const began = performance.now();
+    tracker.freezes();
+    await stopToHaul(parts, life, this.haul.instance, this.options.restart ?? { timeoutMs: 0, retryMs: 0 }, operation);
+    tracker.frozen();
+    haulStep(operation, 'haul.source.stopped');
+    const difference = await this.#diskRound(0, true);
+    operation.log.info({ ms: Math.round(performance.now() - began), difference }, 'stopped and sent');
   }
 
   async #diskRound(round: number, last: boolean): Promise<RoundStats> {
@@ -188,7 +214,7 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#channel?.abort(new HaulierError('HAUL_ABORTED', { reason: 'the haul was given up' }));
     this.#ports?.leave();
     await this.#memory?.end();
-    if (!(await parts.store.exists(instance))) return;
+    if (!(await parts.store.exists(instance)) || (await startAgain(parts, this.context.life, instance))) return;
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
     if (spec && (state?.phase === 'departing' || hasAhead(checkpointPaths(parts.store.paths(instance))))) await goOn(parts, spec);
     await unmutePorts(spec?.vifs ?? [], parts.log);

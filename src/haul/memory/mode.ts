@@ -4,11 +4,11 @@
  * Post-copy runs the container at the destination before its memory is there. A source, a service or a network that fails in those
  * seconds ends it, as a machine with broken memory would: that is the operator's to permit, on both hosts.
  */
-import type { HaulMode } from '../progress.js';
+import type { MemoryMode } from '../progress.js';
 
 /** `[haulier] haul_mode`, and whether post-copy may be used where the mode is left open or a haul is forced. */
 export interface HaulPolicy {
-  readonly mode: 'auto' | HaulMode;
+  readonly mode: 'auto' | MemoryMode;
   readonly permitPostCopy: boolean;
 }
 
@@ -24,7 +24,7 @@ export interface MemoryAbilities {
 
 /** What was chosen. */
 export interface MemoryPlan {
-  readonly mode: HaulMode;
+  readonly mode: MemoryMode;
   /** In words. */
   readonly reason: string;
   /** A haul that is forced while it copies ahead may end as post-copy. */
@@ -38,7 +38,7 @@ export const permitsPostCopy = ({ mode, permitPostCopy }: HaulPolicy): boolean =
  * Chooses. Pre-copy is taken only where it is named: it has not been tried on a kernel that tracks dirty memory yet.
  * @param asked instead of the policy's mode; a mode that cannot be had becomes stop-and-copy, which always can
  */
-export function chooseMode(policy: HaulPolicy, asked: HaulMode | undefined, source: MemoryAbilities, destination: MemoryAbilities): MemoryPlan {
+export function chooseMode(policy: HaulPolicy, asked: MemoryMode | undefined, source: MemoryAbilities, destination: MemoryAbilities): MemoryPlan {
   const wanted = asked ?? policy.mode;
   const noPreCopy = source.tracksDirty === null ? undefined : `no pre-copy: ${source.tracksDirty}`;
   const noPostCopy = whyNoPostCopy(policy, source, destination);

@@ -14,7 +14,7 @@ import { hookScript, writeHookFiles } from '../../../src/container/network/hook-
 import { parkedDevice } from '../../../src/container/network/veth.js';
 import { ociConfig } from '../../../src/container/oci/spec.js';
 import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
-import type { HaulMode } from '../../../src/haul/progress.js';
+import type { MemoryMode } from '../../../src/haul/progress.js';
 import { makeSpec, makeVif } from '../../host/container/harness.js';
 import { hostBridge, type TestHost } from '../../host/haul/hosts.js';
 import { portAt } from '../../host/haul/numbers.js';
@@ -77,7 +77,7 @@ export class BareContainer {
   }
 
   /** Moves it. Only what both hosts do from the freeze on counts: the port there is made before. @throws with criu's words */
-  async move(from: TestHost, to: TestHost, mode: HaulMode): Promise<BareMove> {
+  async move(from: TestHost, to: TestHost, mode: MemoryMode): Promise<BareMove> {
     const lazy = mode === 'post-copy';
     const { file, frozen } = freezerSwitch(await readCgroupLayout(), join(from.options.cgroupParent, name));
     await this.#plug(to);

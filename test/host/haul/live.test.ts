@@ -1,12 +1,15 @@
 /** A running container is hauled between two hosts, there and back, while a client outside keeps one TCP connection. */
 import anyTest, { type TestFn } from 'ava';
 import { rmSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { run } from '../../../src/base/run.js';
 import type { ImageSource } from '../../../src/container/spec.js';
+import { InstanceStore } from '../../../src/container/state.js';
 import { Authority } from '../../lib/certificates.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
-import { until } from '../container/harness.js';
+import { imageOf, until } from '../container/harness.js';
 import { makeHosts, type TestHost } from './hosts.js';
 import { bootNumbers, counted, haul, NumberClient, numbersImage } from './numbers.js';
 
@@ -54,6 +57,31 @@ real('there and back five times: no reset, no number lost or repeated, nothing l
   t.deepEqual([...(await a.traces(spec)), ...(await b.traces(spec))], []);
 });
 
+real('templates that the destination lacks come along; what the guest has of them goes on', async (t) => {
+  const { a, b, image } = t.context;
+  const folder = await mkdtemp(join(tmpdir(), 'live-template-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  await run('sh', ['-c', 'cd "$0" && mkdir -p tree/opt/app tree/usr && echo one >tree/opt/app/one && echo two >tree/opt/app/two && touch tree/usr/.wh.sbin', folder]);
+  const template = { ...(await imageOf(join(folder, 'tree'), join(folder, 'layer.tar'))), layer: true };
+  await a.takeImage(template);
+  const spec = await bootNumbers(a, image, { templates: [template.id] });
+  const client = await NumberClient.open('10.99.0.50', 7000);
+  t.teardown(() => client.close());
+  // a process holds a file of the template open, and the guest has changed another
+  await a.guest(spec.id, 'sh', '-c', 'echo changed >/opt/app/two; (exec 3</opt/app/one; while :; do cat <&3 >>/root/read; sleep 1; done) >/dev/null 2>&1 &');
+  const look = 'cat /opt/app/*; cat /root/read; ls /usr';
+  await until('it has read', async () => (await a.guest(spec.id, 'sh', '-c', look)).includes('one\nchanged\none'));
+  const before = await a.guest(spec.id, 'sh', '-c', look);
+  for (const [from, to] of [[a, b], [b, a]] as const) {
+    await haul(spec.id, from, to);
+    await client.more(50);
+    t.is(await to.guest(spec.id, 'sh', '-c', look), before);
+    t.deepEqual(await from.traces(spec), []);
+  }
+  client.close();
+  await a.tell({ do: 'destroy', id: spec.id });
+});
+
 real('a haul tells how far it is, ends with true figures, and the other side is told of what came', async (t) => {
   const { a, b } = t.context;
   const spec = await bootNumbers(a, t.context.image);
@@ -99,6 +127,33 @@ real('an abort in any stage before it is offered leaves it running where it was,
   t.is(result.rounds.filter(({ what, round }) => what === 'disk' && round > 0).length, 1);
   await client.more(20);
   client.close();
+  await b.tell({ do: 'destroy', id: spec.id });
+});
+
+real('a quiesced guest is not hauled, also one that was quiesced when the haul had begun: its thaw hook would not run', async (t) => {
+  const { a, b } = t.context;
+  const spec = await bootNumbers(a, t.context.image);
+  await until('it counts', () => counted(a, spec.id));
+  await a.guest(spec.id, 'sh', '-c', "mkdir -p /etc/qemu; printf '#!/bin/sh\\necho $1 >>/hooks\\n' >/etc/qemu/fsfreeze-hook; chmod 755 /etc/qemu/fsfreeze-hook");
+  await a.tell({ do: 'quiesce', id: spec.id });
+  await t.throwsAsync(haul(spec.id, a, b), { message: /in state quiesced: cannot haul/ });
+  await a.tell({ do: 'unquiesce', id: spec.id });
+  t.is(await a.guest(spec.id, 'cat', '/hooks'), 'freeze\nthaw');
+
+  await a.kill();
+  await a.start('stop:haul.source.copy:1');
+  const pid = await a.servicePid();
+  const late = haul(spec.id, a, b).then(() => 'went through', (error: Error) => error.message);
+  await until('it copies', async () => /^State:\tT/m.test(await readFile(`/proc/${pid}/status`, 'utf8')));
+  const { run } = new InstanceStore(a.options.instancesPath, a.options.runPath).paths(spec.id);
+  await writeFile(join(run, 'quiesced'), ''); // as `quiesce` does first of all
+  process.kill(pid, 'SIGCONT');
+  t.regex(await late, /in state quiesced: cannot haul/);
+  await a.tell({ do: 'unquiesce', id: spec.id });
+  t.is(await a.guest(spec.id, 'cat', '/hooks'), 'freeze\nthaw\nthaw');
+  await haul(spec.id, a, b);
+  await until('it counts', () => counted(b, spec.id));
+  t.deepEqual(await a.traces(spec), []);
   await b.tell({ do: 'destroy', id: spec.id });
 });
 

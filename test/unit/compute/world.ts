@@ -57,8 +57,8 @@ export const settings: ComputeSettings = {
   reportInterval: 10, serviceDownTime: 60, updateResourcesInterval: 0, syncPowerStateInterval: 600, healInfoCacheInterval: -1, runningDeletedAction: 'reap', runningDeletedPollInterval: 1800,
   runningDeletedTimeout: 0, instanceDeleteInterval: 300, reclaimInstanceInterval: 0, periodicFuzzyDelay: 0, resumeGuestsOnHostBoot: false,
   reservedCpus: 1, reservedMemoryMb: 512, reservedDiskMb: 1500, cpuAllocationRatio: undefined, ramAllocationRatio: undefined, diskAllocationRatio: undefined,
-  initialCpuAllocationRatio: 4, initialRamAllocationRatio: 1, initialDiskAllocationRatio: 1, vifPluggingTimeout: 300, vifPluggingIsFatal: true, maxConcurrentBuilds: 10, maxConcurrentSnapshots: 5, maxConcurrentLiveMigrations: 1, liveMigrationWaitForVifPlug: true, liveMigrationCompletionTimeout: 800, liveMigrationTimeoutAction: 'abort', liveLookMs: 30_000, shelvedOffloadTime: 0, shelvedPollInterval: 3600,
-  resizeConfirmWindow: 0, shutdownTimeout: 60, ovsBridge: 'br-int', trackInstanceChanges: false, disableGroupPolicyCheck: false, disableServiceVersionCheck: false, pidsLimit: 4096, serialBaseUrl: 'ws://127.0.0.1:6083/', consoleTokenTtl: 600, dhcpDomain: '',
+  initialCpuAllocationRatio: 4, initialRamAllocationRatio: 1, initialDiskAllocationRatio: 1, vifPluggingTimeout: 300, vifPluggingIsFatal: true, maxConcurrentBuilds: 10, maxConcurrentSnapshots: 5, maxConcurrentLiveMigrations: 1, liveMigrationWaitForVifPlug: true, liveMigrationCompletionTimeout: 800, liveMigrationTimeoutAction: 'abort', haulPermitRestart: false, liveLookMs: 30_000, shelvedOffloadTime: 0, shelvedPollInterval: 3600,
+  resizeConfirmWindow: 0, shutdownTimeout: 60, ovsBridge: 'br-int', trackInstanceChanges: false, disableGroupPolicyCheck: false, disableServiceVersionCheck: false, pidsLimit: 4096, serialBaseUrl: 'ws://127.0.0.1:6083/', consoleTokenTtl: 600, dhcpDomain: '', forceConfigDrive: false, configDriveSkipVersions: ['1.0'], vendorData: { providers: ['StaticJSON'], file: undefined, targets: [], failureFatal: false },
  periodicEnable: true, imageCacheInterval: -1, removeUnusedImages: true, removeUnusedImagesSeconds: 86_400,
 };
 

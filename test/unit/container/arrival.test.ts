@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { frozenCgroups } from '../../../src/container/checkpoint/cgroup-image.js';
-import { groupAbove, parentFrozen, requireOwnFreeze, thawParent } from '../../../src/container/checkpoint/criu-apart.js';
+import { groupAbove, isCriu, parentFrozen, requireOwnFreeze, thawParent } from '../../../src/container/checkpoint/criu-apart.js';
 import { Message, writeMessage } from '../../../src/container/checkpoint/protobuf.js';
 import { innerConnections } from '../../../src/container/verdict/sockets.js';
 
@@ -28,6 +28,12 @@ test('of all properties of control groups the freezer\'s state is left, once', (
   });
   const same = { folder: 'haulier/one', kept: true, inner: 'init.scope', below: 0, rights: true };
   t.deepEqual(found, [{ name: 'memory', ...same, own: [] }, { name: 'freezer', ...same, own: ['freezer.state=FROZEN'] }]);
+});
+
+test('criu itself is told from its half-made processes by their PID namespace', (t) => {
+  t.true(isCriu('Name:\tcriu\nUmask:\t0022\nNSpid:\t77\n'));
+  t.false(isCriu('Name:\tcriu\nNSpid:\t78\t1\n'));
+  t.false(isCriu('Name:\tsh\nNSpid:\t79\n'));
 });
 
 test('a restore ends frozen by the container\'s own group, and no other', async (t) => {

@@ -2,13 +2,13 @@
 import test from 'ava';
 import { chooseMode, readAbilities, type HaulPolicy, type MemoryAbilities } from '../../../src/haul/memory/mode.js';
 import { maxMemoryRounds, whyStop } from '../../../src/haul/memory/stop-rule.js';
-import type { HaulMode } from '../../../src/haul/progress.js';
+import type { MemoryMode } from '../../../src/haul/progress.js';
 
 const all: MemoryAbilities = { tracksDirty: null, servesPages: null, takesPages: null };
 const untracked: MemoryAbilities = { ...all, tracksDirty: 'no soft-dirty' };
 const policy = (mode: HaulPolicy['mode'], permitPostCopy = false): HaulPolicy => ({ mode, permitPostCopy });
 
-const choices: readonly [HaulPolicy, HaulMode | undefined, MemoryAbilities, MemoryAbilities, HaulMode, string, boolean][] = [
+const choices: readonly [HaulPolicy, MemoryMode | undefined, MemoryAbilities, MemoryAbilities, MemoryMode, string, boolean][] = [
   [policy('auto'), undefined, all, all, 'stop-and-copy', 'no post-copy: it is not permitted here (haul_permit_post_copy)', false],
   [policy('auto', true), undefined, all, all, 'post-copy', 'post-copy is permitted', false],
   [policy('auto', true), undefined, all, { ...all, takesPages: 'no uffd' }, 'stop-and-copy', 'no post-copy: at the destination, no uffd', false],
