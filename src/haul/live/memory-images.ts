@@ -29,7 +29,10 @@ export async function sendImages(channel: HaulChannel, folder: string, files: Re
     done(null, chunk);
   } });
   const { gathered, large } = split(files);
-  for (const group of gathered) onSent?.(sent += await sendGroup(channel, folder, group, signal));
+  for (const group of gathered) {
+    sent += await sendGroup(channel, folder, group, signal);
+    onSent?.(sent);
+  }
   for (const [name, size] of large) {
     await pipeline(createReadStream(join(folder, name), { highWaterMark: pieceBytes }), counted(), channel.openStream('image', { name: 'image', file: name, size }), { signal });
   }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { featureTable, type Abilities } from '../../../src/container/abilities.js';
 import { Tally } from '../../../src/container/checkpoint/tally.js';
@@ -37,6 +38,7 @@ test('the page: every line is a comment or a figure, every figure has its type',
     tracker.begin('memory', 1, 0).end(4096);
     tracker.begin('disk', 1, 0).end(100);
     tracker.freezes();
+    await sleep(5);
     tracker.frozen();
     tracker.running();
   });
