@@ -12,7 +12,8 @@ export interface RunOptions {
   /** Milliseconds after which the command is killed (SIGKILL). Default 60 000. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
-  readonly input?: string | Buffer;
+  /** What it reads; a promise: the command starts already, and reads it when it is there (it is killed if it never comes). */
+  readonly input?: string | Buffer | Promise<string>;
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
   /** Exit codes that are no failure. Default [0]. */
@@ -52,7 +53,7 @@ export function run(command: string, args: readonly string[], options: RunOption
     child.stderr?.on('data', (chunk: Buffer) => { err = Buffer.concat([err, chunk]).subarray(-64 * 1024); });
     if (child.stdin) {
       child.stdin.on('error', () => undefined); // the exit code tells; EPIPE is only its shadow
-      child.stdin.end(options.input);
+      Promise.resolve(options.input).then((input) => child.stdin?.end(input), () => child.kill('SIGKILL'));
     }
     child.on('error', (error) => { done(); reject(new HaulierError('COMMAND_FAILED', { command: shown, outcome: 'cannot start', stderr: error.message }, { cause: error })); });
     child.on('close', (code, signal) => {

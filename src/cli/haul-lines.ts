@@ -2,7 +2,7 @@
 import { duration, size } from './containers.js';
 import { harmlessLine } from '../base/pretty.js';
 import type { HaulView } from '../haul/board.js';
-import type { HaulProgress, HaulRound } from '../haul/progress.js';
+import { frozenParts, type FrozenParts, type HaulProgress, type HaulRound } from '../haul/progress.js';
 
 const pageBytes = 4096;
 
@@ -16,12 +16,18 @@ export function roundLine({ what, round, bytes, ms }: HaulRound): string {
   return `${round === 0 ? 'frozen,' : `round ${round},`} ${what === 'memory' ? 'memory' : 'file system'}: ${pages}${size(bytes)} in ${seconds(ms)}${rate(bytes, ms)}`;
 }
 
+/** ` (freeze 2, ports 3, dump 41 ms ...)`. */
+function partsLine(parts: FrozenParts): string {
+  const known = frozenParts.flatMap((part) => (parts[part] === undefined ? [] : [`${part} ${parts[part]}`]));
+  return known.length === 0 ? '' : ` (${known.join(', ')} ms)`;
+}
+
 function endLine({ direction, peer, ms, end }: HaulView): string {
   if (!end) return '';
   if (end.result !== 'done') return `${end.result} after ${seconds(ms)}: ${harmlessLine(end.error ?? '')}`;
   const { account } = end;
   const head = direction === 'out' ? `hauled to ${harmlessLine(peer)} in ${seconds(ms)}` : `came from ${harmlessLine(peer)} in ${seconds(ms)}`;
-  return account ? `${head}: ${account.mode} (${harmlessLine(account.reason)}), frozen ${seconds(account.frozenMs)}, ${account.rounds.length} rounds, memory ${size(account.memoryBytes)}, file system ${size(account.diskBytes)}` : head;
+  return account ? `${head}: ${account.mode} (${harmlessLine(account.reason)}), frozen ${seconds(account.frozenMs)}${partsLine(account.frozenParts)}, ${account.rounds.length} rounds, memory ${size(account.memoryBytes)}, file system ${size(account.diskBytes)}` : head;
 }
 
 interface Shown { stage: string; tenth: number; rounds: number; ended: boolean }

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
+import { checkpointPaths, removeCheckpoint } from './checkpoint/images.js';
 import { removeRuntime, unmountBelow } from './cleanup.js';
 import type { HostParts } from './parts.js';
 import type { VifSpec } from './spec.js';
@@ -30,6 +31,7 @@ export async function destroyContainer(parts: HostParts, id: string, operation: 
   cleanupStep(operation, 'container.destroy.unmount');
   await storage.endSnapshot(id);
   await storage.unmount(id);
+  await removeCheckpoint(checkpointPaths(paths));
   await unmountBelow(paths.folder);
   cleanupStep(operation, 'container.destroy.disk');
   await storage.remove(id);

@@ -109,6 +109,10 @@ export class LocalStorage implements ContainerStorage {
     return keptFolder({ store: this.#store }, id);
   }
 
+  unmountTree(id: string): Promise<void> {
+    return this.#rootFs.unmountTree(this.#store.paths(id).folder);
+  }
+
   flush(id: string): Promise<void> {
     return this.#rootFs.flush(this.#store.paths(id).folder);
   }

@@ -47,6 +47,8 @@ export interface ContainerStorage {
   mountAhead(id: string, idBase: number): Promise<void>;
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */
   mount(id: string, idBase: number): Promise<string>;
+  /** Takes back what `mount` did after `mountAhead`: its own files may be written to again. */
+  unmountTree(id: string): Promise<void>;
   unmount(id: string): Promise<void>;
   /** Writes out what its tree holds in memory, so that an unmount is quick. */
   flush(id: string): Promise<void>;

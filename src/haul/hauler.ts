@@ -52,7 +52,7 @@ export class Hauler {
   /** Hauls away from here that somebody in this life of the service sees to. */
   readonly #seen = new Set<string>();
   /** Containers that are this host's and could not be let go yet. */
-  readonly #unopened = new Map<string, { open(): Promise<void> }>();
+  readonly #unopened = new Map<string, { open(runs: () => void): Promise<void> }>();
   #again = false;
   readonly #telling = new Telling();
   /** Memory that is still coming for containers that run already. */
@@ -194,7 +194,7 @@ export class Hauler {
   async #tryAgain(): Promise<void> {
     if (this.#again) return;
     this.#again = true;
-    for (const port of this.#unopened.values()) await port.open();
+    for (const port of this.#unopened.values()) await port.open(() => undefined);
     for (const { haul, instance } of await this.#records.all().catch(() => [])) {
       const record = await this.#records.read(haul, 'source').catch(() => undefined); // as it is now: the others took their time
       if ((record?.phase !== 'gone' && record?.phase !== 'committed') || this.#seen.has(haul)) continue;
@@ -275,7 +275,7 @@ export class Hauler {
       const port = this.#destination(record, operation, { channel, facts: facts as HostFacts, architecture: restart === undefined ? undefined : String(restart), respec: expected.respec });
       const incoming = new IncomingHaul(port, (error) => channel.abort(error), () => {
         settledStep(operation, 'haul.destination.running');
-        if (!channel.signal.aborted) channel.send({ type: 'running' });
+        if (!channel.signal.aborted) channel.send({ type: 'running', parts: port.parts });
       });
       this.#incoming.set(record.haul, { instance: expected.instance, haul: incoming });
       const { peer, instance } = expected;

@@ -52,6 +52,15 @@ export interface HaulOptions {
 /** One round: of the file system while it runs, or of the memory. */
 export interface HaulRound { readonly what: 'disk' | 'memory'; readonly round: number; readonly bytes: number; readonly ms: number }
 
+/**
+ * What the container stood still for, in order. At the source: `freeze`; `ports` (made mute); `dump` (criu, with the memory on its way
+ * beside it); `send` (what was not over there by then). At the destination, from there on: `images` (made fit for that host), `restore`,
+ * `commit`, `open` (ports, and thawed). `word`: until the source has heard of it; the container runs then.
+ */
+export const frozenParts = ['freeze', 'ports', 'dump', 'send', 'images', 'restore', 'commit', 'open', 'word'] as const;
+/** Milliseconds of each that is known. */
+export type FrozenParts = Partial<Record<(typeof frozenParts)[number], number>>;
+
 /** A haul that is over, and committed. */
 export interface HaulResult {
   readonly mode: HaulMode;
@@ -59,6 +68,8 @@ export interface HaulResult {
   readonly reason: string;
   /** From the freeze at the source to the word that it runs at the destination; milliseconds. */
   readonly frozenMs: number;
+  /** Where that time went. */
+  readonly frozenParts: FrozenParts;
   readonly totalMs: number;
   readonly rounds: readonly HaulRound[];
   readonly memoryBytes: number;

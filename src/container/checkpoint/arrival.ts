@@ -6,7 +6,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../../base/atomic.js';
-import { messageOf } from '../../base/errors.js';
+import { HaulierError, messageOf } from '../../base/errors.js';
 import { together } from '../../base/together.js';
 import { isFrozen, removeCgroups } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
@@ -20,14 +20,18 @@ import { monitorOptions, writeBundle } from '../start.js';
 import { makeGroups, type GuestGroups } from './cgroup-groups.js';
 import { canStayFrozen, stayFrozen, stayFrozenOption } from './cgroup-image.js';
 import { haulCriuConfig, restoreCriuOptions } from './criu-options.js';
-import { keepCriuApart, parentFrozen, requireOwnFreeze, thawParent } from './criu-apart.js';
+import { groupAbove, parentFrozen, requireOwnFreeze, thawParent } from './criu-apart.js';
+import { CriuGate } from './criu-gate.js';
 import { whileCriuLives } from './criu-lost.js';
 import { killFrozen } from './dump.js';
 import { freeze, thaw } from './freezer.js';
-import { checkpointPaths, ownImages } from './images.js';
+import { checkpointPaths, ownImages, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
-import { forgetPageDaemon, startPageDaemon, type PageSource } from './page-daemon.js';
+import { startPageDaemon, type PageSource } from './page-daemon.js';
 import { cgroupMountPoint, recordResumed, restoreTimeoutMs, resumeFailure, stayOrEnd, wasResumed } from './restore.js';
+
+/** For a restore that is given up before criu has begun. */
+const endMs = 30_000;
 
 /** Ahead of everything: runtime's leftovers, ports, bundle, control groups, the lower parts of its tree. Its folder is in its place. */
 export async function prepareArrival(parts: HostParts, spec: ContainerSpec, idBase: number, signal: AbortSignal): Promise<void> {
@@ -45,7 +49,16 @@ export async function prepareArrival(parts: HostParts, spec: ContainerSpec, idBa
 
 /** When its file system is whole. */
 export async function mountArrival(parts: HostParts, id: string, idBase: number): Promise<void> {
-  await makeFolderInside(await parts.storage.mount(id, idBase), cgroupMountPoint, { uid: idBase, gid: idBase });
+  await makeMountPoints(await parts.storage.mount(id, idBase), idBase);
+}
+
+/** At the source, before its files are copied: then the restore adds nothing to the copy, which may be compared once more after it was prepared. */
+export async function prepareDeparture(parts: HostParts, id: string, idBase: number): Promise<void> {
+  await makeMountPoints(await parts.storage.mount(id, idBase), idBase);
+}
+
+async function makeMountPoints(rootfs: string, idBase: number): Promise<void> {
+  await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
 }
 
 /** When its images are whole. */
@@ -53,9 +66,7 @@ export async function takeImages(parts: HostParts, id: string, idBase: number, g
   const paths = checkpointPaths(parts.store.paths(id));
   await together(
     (canStayFrozen(parts.cgroups) ? stayFrozen(paths.images) : Promise.resolve()).then(() => ownImages(paths, idBase)),
-    makeGroups(parts.cgroups, cgroupsPath(parts, id), idBase, groups),
-    forgetPageDaemon(paths),
-    rm(paths.restoreLog, { force: true }),
+    Object.values(groups).some((below) => below.length > 0) ? makeGroups(parts.cgroups, cgroupsPath(parts, id), idBase, groups) : Promise.resolve(), // its own are there
   );
 }
 
@@ -63,42 +74,96 @@ export async function takeImages(parts: HostParts, id: string, idBase: number, g
 export interface ArrivalMemory {
   /** Bytes of the images. */
   readonly bytes: number;
-  /** It goes on before all of its memory is read. */
-  readonly lazy: boolean;
   /** Where the memory is that is not in the images. */
   readonly elsewhere?: PageSource | undefined;
 }
 
-/**
- * Restores it; it stands frozen then where that is possible (`canStayFrozen`).
- * @returns host pid of PID 1
- * @throws RESUME_FAILED: nothing of it runs
- */
-export async function restoreArrival(parts: HostParts, spec: ContainerSpec, memory: ArrivalMemory): Promise<number> {
-  const paths = checkpointPaths(parts.store.paths(spec.id));
-  const still = canStayFrozen(parts.cgroups);
-  const runtimeOptions = [
-    ...restoreCriuOptions.map((option) => (still && option.startsWith('--manage-cgroups-mode=') ? stayFrozenOption : option)),
-    `--work-path=${paths.work}`, ...(memory.lazy ? ['--lazy-pages'] : []),
-  ];
-  const over = new AbortController();
-  const group = cgroupsPath(parts, spec.id);
-  const stoodStill = await parentFrozen(parts.cgroups, group);
-  const apart = still ? keepCriuApart(parts.cgroups, group, paths.restoreLog, over.signal) : Promise.resolve(true);
-  apart.catch((error: unknown) => parts.log.warn({ err: error, instance: spec.id }, `cannot take criu out of the group that it freezes: ${messageOf(error)}`));
-  try {
-    if (memory.lazy) await startPageDaemon(parts, spec.id, paths, memory.elsewhere);
-    const pid = await whileCriuLives(paths, (signal) => startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(memory.bytes), environment: { [criuMark]: paths.folder } } }, signal));
-    over.abort();
-    if (!(await apart.catch(() => true))) await requireOwnFreeze(parts.cgroups, group);
-    return pid;
-  } catch (error) {
-    await killFrozen(parts, spec.id).catch((failure: unknown) => parts.log.warn({ err: failure, instance: spec.id }, `after a failed restore: ${messageOf(failure)}`));
-    if (!stoodStill && (await parentFrozen(parts.cgroups, group))) await thawParent(parts.cgroups, group); // or no container of this host runs on
-    await stayOrEnd(parts, spec, paths, error);
-    throw await resumeFailure(paths, error);
-  } finally {
-    over.abort();
+/** A restore of which all is done but criu's own part: monitor and runtime wait for whole images. */
+export class ReadyRestore {
+  readonly #paths: CheckpointPaths;
+  readonly #group: string;
+  readonly #still: boolean;
+  readonly #monitor: Promise<number>;
+  readonly #stop = new AbortController();
+  #limit: (ms: number) => void = () => undefined;
+  #going: Promise<number> | undefined;
+
+  private constructor(private readonly parts: HostParts, private readonly spec: ContainerSpec, private readonly lazy: boolean, private readonly gate: CriuGate, private readonly stoodStill: boolean) {
+    this.#paths = checkpointPaths(parts.store.paths(spec.id));
+    this.#group = cgroupsPath(parts, spec.id);
+    this.#still = canStayFrozen(parts.cgroups);
+    const runtimeOptions = [
+      ...restoreCriuOptions.map((option) => (this.#still && option.startsWith('--manage-cgroups-mode=') ? stayFrozenOption : option)),
+      `--work-path=${this.#paths.work}`, ...(lazy ? ['--lazy-pages'] : []),
+    ];
+    const timeoutMs = new Promise<number>((resolve) => { this.#limit = resolve; });
+    const restore = { imagePath: this.#paths.images, runtimeOptions, timeoutMs, environment: { ...gate.environment, [criuMark]: this.#paths.folder } };
+    this.#monitor = startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore }, this.#stop.signal);
+    this.#monitor.catch(() => undefined); // told by `go`
+  }
+
+  /** Starts monitor and runtime. The file system is mounted, the groups are there, and so is the runtime's own image. @param lazy it goes on before all of its memory is read */
+  static async start(parts: HostParts, spec: ContainerSpec, lazy: boolean): Promise<ReadyRestore> {
+    const gate = await CriuGate.make(checkpointPaths(parts.store.paths(spec.id)).work, parts.options.criu, parts.runc);
+    return new ReadyRestore(parts, spec, lazy, gate, await parentFrozen(parts.cgroups, cgroupsPath(parts, spec.id)));
+  }
+
+  /** When only criu is missing. @throws RESUME_FAILED if they end before */
+  async ready(): Promise<void> {
+    await Promise.race([this.gate.reached, this.#monitor]).catch((error: unknown) => { throw new HaulierError('RESUME_FAILED', { reason: messageOf(error) }, { cause: error }); });
+  }
+
+  /** Its file system is to change once more: takes monitor and runtime away. Another one can be prepared then. */
+  async withdraw(idBase: number): Promise<void> {
+    const { parts, spec: { id } } = this;
+    await this.giveUp();
+    await removeRuntime(parts, id, { inFlight: true });
+    await makeGroups(parts.cgroups, this.#group, idBase, {});
+  }
+
+  /**
+   * Its images are whole: restores it; it stands frozen then where that is possible (`canStayFrozen`).
+   * @returns host pid of PID 1
+   * @throws RESUME_FAILED: nothing of it runs
+   */
+  async go(memory: ArrivalMemory): Promise<number> {
+    return await (this.#going ??= this.#go(memory));
+  }
+
+  /** It is not wanted, restored or not: none of its processes runs an instruction. Never throws. */
+  async giveUp(): Promise<void> {
+    await this.gate.close();
+    this.#limit(endMs);
+    await (this.#going ?? this.#monitor).catch(() => undefined);
+    await this.#kill();
+  }
+
+  async #go({ bytes, elsewhere }: ArrivalMemory): Promise<number> {
+    const { parts, spec } = this;
+    try {
+      if (this.lazy) await startPageDaemon(parts, spec.id, this.#paths, elsewhere);
+      this.#limit(restoreTimeoutMs(bytes));
+      this.gate.open(this.#still ? groupAbove(parts.cgroups, this.#group) : undefined);
+      const pid = await whileCriuLives(this.#paths, async (signal) => {
+        signal.addEventListener('abort', () => this.#stop.abort(signal.reason), { once: true });
+        return await this.#monitor;
+      });
+      if (this.#still) await requireOwnFreeze(parts.cgroups, this.#group);
+      return pid;
+    } catch (error) {
+      await this.gate.close();
+      await this.#kill();
+      if (!this.stoodStill && (await parentFrozen(parts.cgroups, this.#group))) await thawParent(parts.cgroups, this.#group); // or no container of this host runs on
+      await stayOrEnd(parts, spec, this.#paths, error);
+      throw await resumeFailure(this.#paths, error);
+    } finally {
+      await this.gate.close();
+    }
+  }
+
+  async #kill(): Promise<void> {
+    const { parts, spec: { id } } = this;
+    await killFrozen(parts, id).catch((failure: unknown) => parts.log.warn({ err: failure, instance: id }, `after a restore that is of no use: ${messageOf(failure)}`));
   }
 }
 

@@ -1,8 +1,8 @@
 /**
- * Takes criu out of the control group that it is about to freeze: the runtime puts it into the container's own for a restore, and at
- * the end it would stand still there itself, with the processes in its hand.
+ * criu apart from the control group that it freezes: the runtime puts it into the container's own for a restore, and at the end it would
+ * stand still there itself, with the processes in its hand. It leaves when the runtime has asked for the restore, and has read from /proc
+ * which group criu was in: that is what criu takes for the container's own.
  */
-import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,31 +13,10 @@ const lookMs = 2;
 /** The kernel's time until all processes of a group stand still. */
 const frozenMs = 10_000;
 
-/**
- * Looks for it until it is found or `over` aborts. Not before it has begun (its log is there): until then the runtime may still have to
- * read from /proc which group it is in, which is what criu takes for the container's own.
- *
- * A runtime that does it otherwise is no harm: a container that criu has frozen with
- * itself is let go at once.
- * @returns true if it was let go
- */
-export async function keepCriuApart(layout: CgroupLayout, cgroupsPath: string, log: string, over: AbortSignal): Promise<boolean> {
+/** `cgroup.procs` of the freezer's group above the container's, which criu joins before it begins (`CriuGate`). */
+export function groupAbove(layout: CgroupLayout, cgroupsPath: string): string | undefined {
   const freezer = layout.v1.get('freezer');
-  if (freezer === undefined) return false;
-  const group = join(freezer, cgroupsPath);
-  for (; !over.aborted; await sleep(lookMs)) {
-    if (!existsSync(log)) continue;
-    const pid = (await pidsIn(group)).find((entry) => entry.criu)?.pid;
-    if (pid !== undefined) {
-      await writeFile(join(dirname(group), 'cgroup.procs'), String(pid)).catch(() => undefined); // or it has ended
-      return false;
-    }
-    if ((await lineOf(join(group, 'freezer.state'))) === 'FROZEN' && !over.aborted) {
-      await writeFile(join(group, 'freezer.state'), 'THAWED');
-      return true;
-    }
-  }
-  return false;
+  return freezer === undefined ? undefined : join(dirname(join(freezer, cgroupsPath)), 'cgroup.procs');
 }
 
 const lineOf = async (file: string): Promise<string> => (await readFile(file, 'utf8').catch(() => '')).trim();
@@ -63,11 +42,6 @@ export async function requireOwnFreeze(layout: CgroupLayout, cgroupsPath: string
   for (const end = performance.now() + frozenMs; (await lineOf(join(group, 'freezer.state'))) !== 'FROZEN'; await sleep(lookMs)) {
     if (performance.now() >= end) throw wrong('it does not stand still');
   }
-}
-
-async function pidsIn(group: string): Promise<{ readonly pid: number; readonly criu: boolean }[]> {
-  const pids = (await readFile(join(group, 'cgroup.procs'), 'utf8').catch(() => '')).split('\n').map(Number).filter((pid) => pid > 0);
-  return await Promise.all(pids.map(async (pid) => ({ pid, criu: isCriu(await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')) })));
 }
 
 /** True if the text of `/proc/PID/status` is criu's own: its half-made processes bear its name too, but live in the container's PID namespace. */

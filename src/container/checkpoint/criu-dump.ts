@@ -3,7 +3,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
-import { together } from '../../base/together.js';
+import { together, untilAborted } from '../../base/together.js';
 import { cgroupPids, isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { findLxcfs } from '../figures/lxcfs.js';
@@ -11,6 +11,7 @@ import { renewFigures } from '../figures/renew.js';
 import { verdictOf } from '../verdict/verdict.js';
 import type { GuestGroups } from './cgroup-groups.js';
 import { keepConsole } from './console-image.js';
+import { CriuGate } from './criu-gate.js';
 import { runtimeCriuOptions } from './criu-options.js';
 import { breaksOff, saysUnseizable, wordsOf } from './criu-log.js';
 import { openPrograms } from './exe-image.js';
@@ -72,23 +73,66 @@ export async function memoryBytes(parts: Pick<HostParts, 'cgroups' | 'options'>,
  * Whether it locks the network is the caller's choice, made before (network-lock.ts). A dump that failed only because a process waited
  * for a disk just then is tried once more: criu had not begun to look into any.
  * @param more options of the runtime
- * @param frozenAnew before it is tried once more: what was true of the container as it stood may be true no longer
+ * @param how.frozenAnew before it is tried once more: what was true of the container as it stood may be true no longer
+ * @param how.ready the first try is ready to begin
  * @throws SUSPEND_FAILED, the signal's reason
  */
-export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = [], frozenAnew: () => Promise<void> = async () => undefined): Promise<void> {
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = [], how: { readonly frozenAnew?: () => Promise<void>; readonly ready?: ReadyDump } = {}): Promise<void> {
   const args = [...dumpOptions(paths), ...more];
   const once = (): Promise<void> => dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
   const before = new Set(await readdir(paths.images));
   try {
-    await once();
+    await (how.ready ? how.ready.run(parent) : once());
   } catch (error) {
     if (!isHaulierError(error, 'SUSPEND_FAILED') || !saysUnseizable(await readFile(paths.dumpLog, 'utf8').catch(() => ''))) throw error;
     parts.log.warn({ err: error, instance: id }, 'a process waited for a disk while criu wanted to hold it: trying once more');
     await sleep(againMs, undefined, { signal: parent });
     await Promise.all((await readdir(paths.images)).filter((name) => !before.has(name)).map((name) => rm(join(paths.images, name), { force: true })));
     if (!(await isFrozen(parts.cgroups, cgroupsPath(parts, id)))) await freeze(parts, id, parent);
-    await frozenAnew();
+    await how.frozenAnew?.();
     await once();
+  }
+}
+
+/** A dump of a container that still runs, of which all is done but criu's own part. */
+export class ReadyDump {
+  readonly #stop = new AbortController();
+  readonly #ended: Promise<void>;
+
+  private constructor(parts: HostParts, id: string, private readonly paths: CheckpointPaths, more: readonly string[], private readonly gate: CriuGate) {
+    this.#ended = parts.runc.checkpoint(id, [...dumpOptions(paths), ...more], this.#stop.signal, { ...gate.environment, [criuMark]: paths.folder });
+    this.#ended.catch(() => undefined); // told by `run`
+  }
+
+  /** Starts the runtime. @param more its options @throws SUSPEND_FAILED if it ends before it has come to criu, the signal's reason */
+  static async prepare(parts: HostParts, id: string, paths: CheckpointPaths, signal: AbortSignal, more: readonly string[] = []): Promise<ReadyDump> {
+    const ready = new ReadyDump(parts, id, paths, more, await CriuGate.make(paths.work, parts.options.criu, parts.runc));
+    try {
+      await untilAborted(Promise.race([ready.gate.reached, dumping(paths, ready.#ended)]), signal);
+      return ready;
+    } catch (error) {
+      await ready.end();
+      throw error;
+    }
+  }
+
+  /** It stands frozen: criu begins. Returns when the dump is done. @throws as `criuDump` */
+  async run(parent: AbortSignal): Promise<void> {
+    this.gate.open();
+    try {
+      await dumping(this.paths, whileProgressing(this.paths, parent, async (signal) => {
+        signal.addEventListener('abort', () => this.#stop.abort(signal.reason), { once: true });
+        await this.#ended;
+      }));
+    } finally {
+      await this.end();
+    }
+  }
+
+  /** Ends what still waits. Idempotent, never throws. */
+  async end(): Promise<void> {
+    await this.gate.close();
+    await this.#ended.catch(() => undefined);
   }
 }
 

@@ -90,11 +90,11 @@ async function dump(parts: HostParts, spec: ContainerSpec, state: InstanceState,
   const flush = async (): Promise<HaulierError | undefined> => await parts.storage.flush(id).then(() => undefined, unflushed);
   await chooseNetworkLock(parts, id, true);
   let flushed = flush();
-  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal, [], async () => { // they must be on the disk before it goes
+  await syncMeanwhile(paths, criuDump(parts, id, paths, operation.signal, [], { frozenAnew: async () => { // they must be on the disk before it goes
     await flushed;
     await chooseNetworkLock(parts, id, true);
     flushed = flush();
-  }));
+  } }));
   beginStep(operation, 'container.suspend.dumped');
   const [meta, , problem] = await together(describeDump(paths, { host, groups, startedAt: state.startedAt, watchdogSeconds: shortestWatchdog(parts, id) }), syncImages(paths), flushed);
   if (problem) throw problem;

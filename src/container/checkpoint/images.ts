@@ -4,14 +4,17 @@
  *   work/      criu's logs and statistics
  *   meta.json  what it is; written last, after all files are on the disk: with it the checkpoint is whole, without it it is rubbish
  */
-import { chmod, chown, mkdir, open, readdir, realpath, rm, stat, statfs } from 'node:fs/promises';
+import { chmodSync, chownSync, statSync } from 'node:fs';
+import { chmod, chown, mkdir, open, readdir, realpath, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
+import type { Log } from '../../base/log.js';
 import { unmountBelow } from '../cleanup.js';
 import type { GuestGroups } from './cgroup-groups.js';
 import type { HostFacts } from './facts.js';
+import { mountInMemory, unmountMemory } from './memory-folder.js';
 import type { CheckpointPaths } from './paths.js';
 import type { DumpStats } from './stats.js';
 
@@ -43,18 +46,26 @@ export interface CheckpointOrigin {
   readonly addresses: readonly { readonly address: string; readonly scope: string }[];
 }
 
-/** Makes the folders anew, empty. The mapped root passes through the outer one but cannot list it. */
-export async function makeCheckpointFolders(paths: CheckpointPaths): Promise<void> {
+/**
+ * Makes the folders anew, empty. The mapped root passes through the outer one but cannot list it.
+ * @param memory they are to be in memory, which will hold so many bytes, where there is enough of it
+ * @returns true if they are
+ */
+export async function makeCheckpointFolders(paths: CheckpointPaths, memory?: { readonly bytes: number; readonly log: Log }): Promise<boolean> {
   await removeCheckpoint(paths);
   await mkdir(paths.folder, { mode: 0o711 });
+  const inMemory = memory !== undefined && (await mountInMemory(paths.folder, memory.bytes, memory.log));
   await chmod(paths.folder, 0o711);
   await mkdir(paths.images, { mode: 0o700 });
   await mkdir(paths.work, { mode: 0o700 });
+  return inMemory;
 }
 
 /** Removes it; the marker first, so that no half-removed one is ever taken for whole. A criu that was killed leaves its cgroup mounts in work/. */
 export async function removeCheckpoint(paths: CheckpointPaths): Promise<void> {
   await rm(paths.meta, { force: true });
+  for (const folder of [paths.images, paths.work]) await unmountBelow(folder);
+  await unmountMemory(paths.folder);
   await unmountBelow(paths.folder);
   await rm(paths.folder, { recursive: true, force: true });
 }
@@ -74,8 +85,7 @@ async function imageNames(paths: Pick<CheckpointPaths, 'images'>): Promise<strin
 
 /** criu's files by name and size. */
 export async function imageFiles(paths: Pick<CheckpointPaths, 'images'>): Promise<Record<string, number>> {
-  const names = await imageNames(paths);
-  return Object.fromEntries(await Promise.all(names.map(async (name) => [name, (await stat(join(paths.images, name))).size] as const)));
+  return Object.fromEntries((await imageNames(paths)).map((name) => [name, statSync(join(paths.images, name)).size] as const));
 }
 
 /** Puts every file on the disk. Their folder's own entry follows with meta.json, which is in the same one. @throws DISK_FULL */
@@ -156,11 +166,11 @@ export async function checkFiles(paths: Pick<CheckpointPaths, 'images'>, meta: P
  * host's root group: criu's first process reads one (timens) when it is in that namespace but maybe not yet mapped, as host gid 0.
  */
 export async function ownImages(paths: Pick<CheckpointPaths, 'images'>, idBase: number): Promise<void> {
-  await Promise.all((await imageNames(paths)).map(async (name) => {
+  for (const name of await imageNames(paths)) { // at once: they were just written, and a container may stand still until this is done
     const path = join(paths.images, name);
-    await chown(path, idBase, 0);
-    await chmod(path, 0o640);
-  }));
+    chownSync(path, idBase, 0);
+    chmodSync(path, 0o640);
+  }
   await chown(paths.images, idBase, 0);
   await chmod(paths.images, 0o750);
   const parent = await realpath(join(paths.images, parentLink)).catch(() => undefined);

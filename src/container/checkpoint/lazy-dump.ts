@@ -7,8 +7,10 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
+import { untilAborted } from '../../base/together.js';
 import type { HostParts } from '../parts.js';
 import { dumping, dumpOptions } from './criu-dump.js';
+import { CriuGate } from './criu-gate.js';
 import type { CheckpointPaths } from './images.js';
 import { chooseNetworkLock } from './network-lock.js';
 import { criuMark } from './in-flight.js';
@@ -27,29 +29,56 @@ export interface LazyDump {
   readonly served: Promise<void>;
 }
 
-/** Like `criuDump`, but for the memory that no file holds. @param more options of the runtime @throws SUSPEND_FAILED, the signal's reason */
-export async function criuLazyDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = []): Promise<LazyDump> {
-  await chooseNetworkLock(parts, id, 'mute');
-  const config = join(paths.work, 'lazy.conf'); // the runtime has a flag for neither: its --status-fd takes no socket
-  await writeFile(config, `ps-socket ${pagesFd}\nstatus-fd ${statusFd}\n`, { mode: 0o600 });
-  const { command, root, environment } = parts.runc;
-  const child = spawn(command, ['--root', root, 'checkpoint', ...dumpOptions(paths), '--lazy-pages', ...more, id], {
-    stdio: ['ignore', 'ignore', 'pipe', 'ignore', 'pipe', 'pipe'],
-    env: { ...environment, [criuMark]: paths.folder, CRIU_CONFIG_FILE: config },
-  });
-  const [pages, status] = [child.stdio[pagesFd] as Duplex, (child.stdio as readonly unknown[])[statusFd] as Readable];
-  pages.on('error', () => undefined); // its end says all
-  const served = ended(child);
-  served.catch(() => undefined);
-  const ready = whileProgressing(paths, parent, (signal) => untilReady(status, served, signal));
-  try {
-    await dumping(paths, ready);
-  } catch (error) {
-    pages.destroy();
-    child.kill('SIGKILL');
-    throw error;
+/** Such a dump of a container that still runs, of which all is done but criu's own part. */
+export class ReadyLazyDump {
+  readonly #child: ChildProcess;
+  readonly #dump: LazyDump;
+
+  private constructor(private readonly parts: HostParts, private readonly id: string, private readonly paths: CheckpointPaths, private readonly gate: CriuGate, config: string, more: readonly string[]) {
+    const { command, root, environment } = parts.runc;
+    this.#child = spawn(command, ['--root', root, 'checkpoint', ...dumpOptions(paths), '--lazy-pages', ...more, id], {
+      stdio: ['ignore', 'ignore', 'pipe', 'ignore', 'pipe', 'pipe'],
+      env: { ...environment, ...gate.environment, [criuMark]: paths.folder, CRIU_CONFIG_FILE: config },
+    });
+    this.#dump = { pages: this.#child.stdio[pagesFd] as Duplex, served: ended(this.#child) };
+    this.#dump.pages.on('error', () => undefined); // its end says all
+    this.#dump.served.catch(() => undefined);
   }
-  return { pages, served };
+
+  /** Starts the runtime. @param more its options @throws SUSPEND_FAILED if it ends before it has come to criu, the signal's reason */
+  static async prepare(parts: HostParts, id: string, paths: CheckpointPaths, signal: AbortSignal, more: readonly string[] = []): Promise<ReadyLazyDump> {
+    const config = join(paths.work, 'lazy.conf'); // the runtime has a flag for neither: its --status-fd takes no socket
+    await writeFile(config, `ps-socket ${pagesFd}\nstatus-fd ${statusFd}\n`, { mode: 0o600 });
+    const ready = new ReadyLazyDump(parts, id, paths, await CriuGate.make(paths.work, parts.options.criu, parts.runc), config, more);
+    try {
+      await untilAborted(Promise.race([ready.gate.reached, dumping(paths, ready.#dump.served)]), signal);
+      return ready;
+    } catch (error) {
+      await ready.end();
+      throw error;
+    }
+  }
+
+  /** It stands frozen: criu begins. Like `criuDump`, but for the memory that no file holds. @throws SUSPEND_FAILED, the signal's reason */
+  async run(parent: AbortSignal): Promise<LazyDump> {
+    await chooseNetworkLock(this.parts, this.id, 'mute');
+    const status = (this.#child.stdio as readonly unknown[])[statusFd] as Readable;
+    this.gate.open();
+    try {
+      await dumping(this.paths, whileProgressing(this.paths, parent, (signal) => untilReady(status, this.#dump.served, signal)));
+      return this.#dump;
+    } catch (error) {
+      this.#child.kill('SIGKILL');
+      await this.end();
+      throw error;
+    }
+  }
+
+  /** Ends what still waits or serves: criu leaves the container as it stands. Idempotent, never throws. */
+  async end(): Promise<void> {
+    this.#dump.pages.destroy();
+    await this.gate.close();
+  }
 }
 
 function ended(child: ChildProcess): Promise<void> {

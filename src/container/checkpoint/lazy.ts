@@ -35,7 +35,7 @@ export function pipeProblem(status: string, largest: string): string | undefined
   return (capabilities & sysResource) === 0n && Number(largest) < pipeBytes ? `fs.pipe-max-size is below ${pipeBytes}, and the service lacks CAP_SYS_RESOURCE` : undefined;
 }
 
-/** Why no dump can leave the memory where it is on this host (`criuLazyDump`); undefined if it can. */
+/** Why no dump can leave the memory where it is on this host (`ReadyLazyDump`); undefined if it can. */
 export async function lazyDumpProblem(options: Pick<ContainerHostOptions, 'criu'>): Promise<string | undefined> {
   const problem = pipeProblem(await readFile('/proc/self/status', 'utf8'), await readFile('/proc/sys/fs/pipe-max-size', 'utf8'));
   return problem ?? ((await hasFeature(options, 'uffd-noncoop')) ? undefined : 'criu or the kernel lacks uffd-noncoop');

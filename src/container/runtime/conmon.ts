@@ -28,7 +28,7 @@ export interface MonitorOptions {
   readonly conmonPidFile: string;
   readonly conmonLog: string;
   /** Restore from this image folder instead of creating; with the runtime's options for it. */
-  readonly restore?: { readonly imagePath: string; readonly runtimeOptions: readonly string[]; readonly timeoutMs: number; readonly environment?: NodeJS.ProcessEnv };
+  readonly restore?: { readonly imagePath: string; readonly runtimeOptions: readonly string[]; /** A promise: the time counts from when it is known. */ readonly timeoutMs: number | Promise<number>; readonly environment?: NodeJS.ProcessEnv };
 }
 
 const createTimeoutMs = 120_000;
@@ -88,12 +88,19 @@ export function parseAnswer(line: string): { readonly pid: number | undefined; r
   }
 }
 
-function firstLine(child: ReturnType<typeof spawn>, pipe: Readable, timeoutMs: number, signal: AbortSignal | undefined): Promise<string> {
+function firstLine(child: ReturnType<typeof spawn>, pipe: Readable, timeout: number | Promise<number>, signal: AbortSignal | undefined): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
-    const timer = setTimeout(() => settle(() => reject(new HaulierError('COMMAND_TIMEOUT', { command: 'conmon', seconds: timeoutMs / 1000, stderr: '' }))), timeoutMs);
+    let timer: NodeJS.Timeout | undefined;
+    let over = false;
+    const limit = (ms: number): void => {
+      if (!over) timer = setTimeout(() => settle(() => reject(new HaulierError('COMMAND_TIMEOUT', { command: 'conmon', seconds: ms / 1000, stderr: '' }))), ms);
+    };
+    if (typeof timeout === 'number') limit(timeout);
+    else timeout.then(limit, () => undefined);
     const onAbort = (): void => settle(() => reject(signal?.reason as Error));
     const settle = (finish: () => void): void => {
+      over = true;
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
       finish();

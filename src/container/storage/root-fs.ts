@@ -150,6 +150,11 @@ export class RootFs {
     }
   }
 
+  /** Unmounts the overlay alone: its upper folder may be written to again. Idempotent. */
+  async unmountTree(instanceDir: string): Promise<void> {
+    await unmountAll(rootFsPaths(instanceDir).rootfs, this.#log);
+  }
+
   /** What is mounted of it now. */
   async state(instanceDir: string): Promise<RootFsState> {
     const mounts = await listMounts();

@@ -40,6 +40,8 @@ const syncTimeoutMs = 120_000;
 /** Names in a message of mistakes; a copy with more is begun anew by the next round anyway. */
 const maxMistakes = 2000;
 const maxListBytes = 1024 ** 3;
+/** All that an archive of nothing has. */
+const endOfArchive = Buffer.alloc(1024);
 
 /** The source's end. */
 export class LayerSender {
@@ -49,6 +51,12 @@ export class LayerSender {
 
   /** @param view the layer with its raw ids; @param mount where its file system can be synced */
   constructor(private readonly channel: HaulChannel, private readonly view: string) {}
+
+  /** True if a round would find nothing to send just now. */
+  async quiet(): Promise<boolean> {
+    const { gone, changed } = difference(this.#before, (await scan(this.view)).manifest, this.#wrong);
+    return gone.length + changed.length === 0;
+  }
 
   /** @param last nothing writes to the layer any more @throws HAUL_DAMAGED if the copy is not equal after the last round */
   async round(last: boolean, signal?: AbortSignal, meter?: RoundMeter): Promise<RoundStats> {
@@ -68,7 +76,7 @@ export class LayerSender {
     await pipeline([Buffer.from(gone.join('\0'))], this.channel.openStream(`gone-${round}`), { signal });
     const counter = counted();
     const through = pipeline(counter, this.channel.openStream(`archive-${round}`), { signal });
-    const archive = packNames(this.view, changed, counter, last ? 'still' : 'moving', signal);
+    const archive = changed.length > 0 ? packNames(this.view, changed, counter, last ? 'still' : 'moving', signal) : Promise.resolve(counter.end(endOfArchive));
     const list = pipeline([text], counted(), this.channel.openStream(`list-${round}`, { digest: true }), { signal });
     for (const part of await Promise.allSettled([archive, through, list])) if (part.status === 'rejected') throw part.reason;
     const answer = await this.channel.receive(['round-done'], signal);
@@ -83,30 +91,46 @@ export class LayerSender {
 /**
  * Serves rounds until the last one.
  * @param folder the empty layer to fill; @param scratch an empty folder on the same file system
+ * @param about.standBy called when the source is about to make the last one, with whether it expects to find anything for it
+ * @param about.beforeLast called before the last one, if it changes anything
  * @returns whether the last one, which is not synced here, has changed anything
  */
-export async function receiveRounds(channel: HaulChannel, folder: string, scratch: string, signal?: AbortSignal): Promise<boolean> {
+export async function receiveRounds(channel: HaulChannel, folder: string, scratch: string, signal?: AbortSignal, about: { readonly standBy?: (quiet: boolean) => void; readonly beforeLast?: () => Promise<void> } = {}): Promise<boolean> {
+  let known: Manifest | undefined;
   for (;;) {
-    const message = await channel.receive(['round'], signal);
+    const message = await channel.receive(['round', 'stand-by'], signal);
+    if (message.type === 'stand-by') {
+      about.standBy?.(message['quiet'] === true);
+      continue;
+    }
     const last = message['last'] === true;
     const round = Number(message['round']);
+    const changes = message['names'] !== 0;
+    if (last && changes) await about.beforeLast?.();
     const gone = (await buffer(await channel.acceptStream(`gone-${round}`, signal))).toString('utf8');
     await removeNames(folder, gone.split('\0').filter((path) => path !== ''));
     const [archive, list] = await Promise.all([channel.acceptStream(`archive-${round}`, signal), channel.acceptStream(`list-${round}`, signal)]);
-    const [unpacked, text] = await Promise.allSettled([unpackNames(folder, archive, last ? 'still' : 'moving', signal), listText(list)]);
+    const unpack = changes ? unpackNames(folder, archive, last ? 'still' : 'moving', signal) : nothing(archive);
+    const [unpacked, text] = await Promise.allSettled([unpack, listText(list)]);
     if (unpacked.status === 'rejected') throw unpacked.reason;
     if (text.status === 'rejected') throw text.reason;
     // while it still runs there: a disk that cannot take it tells so only now
     if (!last) await run('sync', ['--file-system', '--', folder], { timeoutMs: syncTimeoutMs, signal });
     const wanted = parseManifest(text.value, 0);
-    const before = await scan(folder);
-    const sockets = [...wanted.entries.values()].filter(({ type, path }) => type === 's' && before.manifest.entries.get(path)?.type !== 's');
+    const before = changes || !known ? (await scan(folder)).manifest : known; // nobody else writes there
+    const sockets = [...wanted.entries.values()].filter(({ type, path }) => type === 's' && before.entries.get(path)?.type !== 's');
     if (last) await makeSockets(folder, scratch, sockets);
-    const copy = last && sockets.length > 0 ? (await scan(folder)).manifest : before.manifest;
+    const copy = last && sockets.length > 0 ? (await scan(folder)).manifest : before;
+    known = copy;
     const wrong = mistakes(wanted, copy);
     channel.send({ type: 'round-done', count: wrong.length, wrong: wrong.slice(0, maxMistakes) });
-    if (last) return message['names'] !== 0 || sockets.length > 0;
+    if (last) return changes || sockets.length > 0;
   }
+}
+
+/** The archive of a round without a name is empty, or has but its end. */
+async function nothing(archive: AsyncIterable<Buffer>): Promise<void> {
+  for await (const chunk of archive) if (chunk.some((byte) => byte !== 0)) throw new HaulierError('HAUL_PROTOCOL', { reason: 'an archive in a round without a name' });
 }
 
 async function listText(list: AsyncIterable<Buffer>): Promise<string> {

@@ -6,11 +6,12 @@ import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
-import { arrivedPid, letRun, mountArrival, prepareArrival, recordArrived, restoreArrival, takeImages } from '../../container/checkpoint/arrival.js';
+import { arrivedPid, letRun, mountArrival, prepareArrival, ReadyRestore, recordArrived, takeImages } from '../../container/checkpoint/arrival.js';
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoint/facts.js';
 import { checkFiles, checkpointPaths, makeCheckpointFolders, type CheckpointMeta } from '../../container/checkpoint/images.js';
 import { killFrozen } from '../../container/checkpoint/dump.js';
+import { canStayFrozen } from '../../container/checkpoint/cgroup-image.js';
 import { thaw } from '../../container/checkpoint/freezer.js';
 import { settle } from '../../container/checkpoint/in-flight.js';
 import { resumesLazily } from '../../container/checkpoint/lazy.js';
@@ -27,10 +28,11 @@ import { receiveOwnFiles } from '../disk/own-files.js';
 import { rebaseImages } from '../disk/rebase.js';
 import { beginArrival, discardArrival, land, type Arrival, type ReceiveOptions } from '../disk/receive.js';
 import { receiveRounds } from '../disk/rounds.js';
+import type { FrozenParts } from '../progress.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { memoryAbilities, receiverFor, type MemoryReceiver } from './memory.js';
-import { mutePorts, unmutePorts } from './mute.js';
+import { memoryAbilities, memoryFolder, receiverFor, type MemoryReceiver } from './memory.js';
+import { mutePorts, ReadyPorts, unmutePorts } from './mute.js';
 import { neighbourLines } from './neighbours.js';
 import { receiveStopped, startMute } from './restart.js';
 import type { DestinationPhase, DestinationPort } from './protocol.js';
@@ -39,6 +41,8 @@ import { haulStep, settledStep } from './steps.js';
 
 /** How long a criu that another life of the service started may still take. */
 const settleMs = 60_000;
+/** The same where nothing that it makes is wanted any more. */
+const endMs = 2000;
 /** A container that is this host's is let go in so many tries at once, so far apart; then on the timer of `Hauler`. */
 const openTries = 3;
 const openPauseMs = 200;
@@ -51,7 +55,7 @@ export interface DestinationContext {
   /** Looks after a container from now on. */
   readonly watch: (id: string) => Promise<void>;
   /** Hauls that are decided for this host, and whose container could not be let go yet: `open` is due again, and their records are kept. */
-  readonly unopened: Map<string, { open(): Promise<void> }>;
+  readonly unopened: Map<string, { open(runs: () => void): Promise<void> }>;
 }
 
 /** One haul, seen from its destination; also of one that an earlier life of the service began. */
@@ -61,6 +65,12 @@ export class LiveDestination implements DestinationPort {
   #pid: number | undefined;
   #meta: CheckpointMeta | undefined;
   #memory: MemoryReceiver | undefined;
+  #restore: ReadyRestore | undefined;
+  #parts: FrozenParts = {};
+  #marked = 0;
+  /** Monitor and runtime, as soon as the source says that it is about to freeze it. */
+  #ahead: Promise<void> = Promise.resolve();
+  #ports: ReadyPorts | undefined;
   #received: Promise<void> | undefined;
   /** The last difference of the file system is on the disk: the source removes its own copy soon after the commit. */
   #written = Promise.resolve();
@@ -106,27 +116,52 @@ export class LiveDestination implements DestinationPort {
     haulStep(operation, 'haul.destination.plug');
     const { folder } = parts.store.paths(instance);
     const paths = checkpointPaths({ folder });
-    const [upper] = await together(
-      openView(folder, signal).then(async (view) => {
-        await prepareArrival(parts, arrival.spec, arrival.idBase, signal); // after it: two mounts of one disk share one loop device
-        return view;
-      }),
-      makeCheckpointFolders(paths),
-    );
+    const upper = await openView(folder, signal);
+    await prepareArrival(parts, arrival.spec, arrival.idBase, signal); // after it: two mounts of one disk share one loop device
     await mutePorts(arrival.spec.vifs, signal);
     haulStep(operation, 'haul.destination.prepared');
-    channel.send({ type: 'prepared', memory: await memoryAbilities(parts, policy) });
-    const { mode } = await channel.receive(['memory'], signal);
+    channel.send({ type: 'prepared', memory: await memoryAbilities(parts, policy), growing: true });
+    const { mode, bytes, watchdogSeconds } = await channel.receive(['memory'], signal);
+    await makeCheckpointFolders(paths, memoryFolder(mode, bytes, Number(bytes), parts.log)); // its memory comes to be beside the images
     const memory = await receiverFor({ parts, instance, channel, operation, policy, paths }, mode);
     this.#memory = memory;
     haulStep(operation, 'haul.destination.layer');
     const received = this.#received = memory.receive(); // by streams of its own; the messages are the file system's until its last round
     received.catch((error: Error) => channel.abort(error)); // so that the rounds end too
-    const differs = await receiveRounds(channel, upper, viewPaths(folder).view, signal);
+    const lazy = async (about: Pick<CheckpointMeta, 'bytes' | 'watchdogSeconds'>): Promise<boolean> => memory.elsewhere !== undefined || (await resumesLazily(parts, instance, about));
+    const standBy = async (isLazy: boolean): Promise<void> => {
+      await mountArrival(parts, instance, arrival.idBase);
+      channel.signal.throwIfAborted(); // what is started now is not looked for any more
+      this.#restore = await ReadyRestore.start(parts, arrival.spec, isLazy);
+      await this.#restore.ready();
+    };
+    const differs = await receiveRounds(channel, upper, viewPaths(folder).view, signal, {
+      standBy: (quiet) => {
+        this.#ahead = (async () => {
+          await memory.begun;
+          if (quiet) await standBy(await lazy({ bytes: Number(bytes), watchdogSeconds: typeof watchdogSeconds === 'number' ? watchdogSeconds : undefined }));
+          channel.send({ type: 'standing-by' });
+        })();
+        this.#ahead.catch((error: Error) => channel.abort(error));
+      },
+      beforeLast: async () => { // files that are written under a mounted overlay may stay unseen
+        await this.#ahead;
+        await this.#restore?.withdraw(arrival.idBase);
+        this.#restore = undefined;
+        await parts.storage.unmountTree(instance);
+      },
+    });
     if (differs) this.#written = parts.storage.flush(instance); // beside the memory's way and the restore
     this.#written.catch(() => undefined);
     haulStep(operation, 'haul.destination.mount');
-    const [, { meta, neighbours }] = await together(mountArrival(parts, instance, arrival.idBase), channel.receive(['images'], signal), received);
+    const mounted = this.#ahead.then(async () => {
+      if (this.#restore) return;
+      if (memory.begun === undefined || typeof bytes !== 'number') return await mountArrival(parts, instance, arrival.idBase); // not all that the runtime must be told is known
+      await memory.begun;
+      await standBy(await lazy({ bytes, watchdogSeconds: typeof watchdogSeconds === 'number' ? watchdogSeconds : undefined }));
+    });
+    const [, { meta, neighbours }] = await together(mounted, channel.receive(['images'], signal), received);
+    this.#mark();
     haulStep(operation, 'haul.destination.memory');
     const said = meta as CheckpointMeta;
     if (typeof said?.files !== 'object') throw new HaulierError('HAUL_PROTOCOL', { reason: 'no record of the dump' });
@@ -138,24 +173,31 @@ export class LiveDestination implements DestinationPort {
       appendFile(join(parts.store.paths(instance).network, 'inside'), lines.map((line) => `${line}\n`).join('')),
     );
     this.#meta = said;
+    if (!this.#restore) await standBy(await lazy(said));
+    this.#ports = new ReadyPorts(arrival.spec.vifs);
+    this.#mark('images');
+    if (canStayFrozen(parts.cgroups)) this.#go(said).catch(() => undefined); // nothing of it runs, whatever becomes of the haul; `restore` tells
     await channel.receive(['restore'], signal);
+  }
+
+  async #go({ bytes }: CheckpointMeta): Promise<number> {
+    if (!this.#restore) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
+    return await this.#restore.go({ bytes, elsewhere: this.#memory?.elsewhere });
   }
 
   async restore(): Promise<void> {
     const { operation, context: { parts } } = this;
-    const [arrival, meta] = [this.#arrival, this.#meta];
-    if (arrival && this.haul.restart) {
+    if (this.#arrival && this.haul.restart) {
       haulStep(operation, 'haul.destination.restore');
-      await startMute(parts, arrival.spec, operation);
+      await startMute(parts, this.#arrival.spec, operation);
       return settledStep(operation, 'haul.destination.restored');
     }
-    if (!arrival || !meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
+    if (!this.#meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
     haulStep(operation, 'haul.destination.restore');
-    const elsewhere = this.#memory?.elsewhere;
-    const lazy = elsewhere !== undefined || (await resumesLazily(parts, arrival.spec.id, meta));
-    this.#pid = await restoreArrival(parts, arrival.spec, { bytes: meta.bytes, lazy, elsewhere });
+    this.#pid = await this.#go(this.#meta);
+    this.#mark('restore');
     await this.#written;
-    if (elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
+    if (this.#memory?.elsewhere && typeof this.from !== 'string') this.from.channel.signal.throwIfAborted(); // its memory is at the source, and can still be used there
     settledStep(operation, 'haul.destination.restored');
   }
 
@@ -183,12 +225,24 @@ export class LiveDestination implements DestinationPort {
     await this.#memory?.finish();
   }
 
-  async open(): Promise<void> {
+  /** What it took here, from the last that the source has sent, milliseconds. */
+  get parts(): FrozenParts {
+    return this.#parts;
+  }
+
+  #mark(part?: keyof FrozenParts): void {
+    const now = performance.now();
+    if (part !== undefined) this.#parts = { ...this.#parts, [part]: Math.round(now - this.#marked) };
+    this.#marked = now;
+  }
+
+  async open(runs: () => void): Promise<void> {
     const { operation, haul: { haul, instance }, context: { parts: { log }, unopened } } = this;
+    this.#mark('commit');
     settledStep(operation, 'haul.destination.open');
     for (let left = openTries; left > 0; await sleep(openPauseMs)) {
       try {
-        await this.#letGo();
+        await this.#letGo(runs);
         return void unopened.delete(haul);
       } catch (error) {
         log.error({ err: error, instance }, `${instance} is this host's, and cannot be let go: ${messageOf(error)}`);
@@ -198,16 +252,19 @@ export class LiveDestination implements DestinationPort {
   }
 
   /** Idempotent. @throws whatever keeps it from running, or its record or ports from telling so */
-  async #letGo(): Promise<void> {
+  async #letGo(runs: () => void): Promise<void> {
     const { operation, context: { parts, watch } } = this;
     const { instance } = this.haul;
     const [spec, state] = await Promise.all([parts.store.readSpec(instance), parts.store.readState(instance)]);
     if (!spec || !state || isAnothers(state, parts.store.host) || (state.phase !== 'arriving' && state.phase !== 'ready')) return; // it is being removed, or leaves: its ports are another's
-    const spoken = await unmutePorts(spec.vifs, parts.log);
+    const spoken = (await this.#ports?.unmute(parts.log)) ?? (await unmutePorts(spec.vifs, parts.log));
+    this.#ports = undefined; // it serves once
     if (state.phase === 'arriving') {
       const stands = this.#paused === true;
       const pid = this.#pid ?? (await arrivedPid(parts, instance));
       if (!(await lostPages(checkpointPaths(parts.store.paths(instance)), this.#memory === undefined))) await letRun(parts, instance, stands); // else it is ended as it stands
+      this.#mark('open');
+      runs();
       void announce(parts, instance, pid);
       operation.log.info({ criu: await readStatsFile(join(checkpointPaths(parts.store.paths(instance)).work, 'stats-restore'), parseRestoreStats) }, 'restored');
       await recordArrived(parts, instance, pid, { startedAt: this.#meta?.startedAt ?? state.startedAt, paused: stands });
@@ -227,15 +284,27 @@ export class LiveDestination implements DestinationPort {
   async discard(): Promise<void> {
     const { operation, context: { parts } } = this;
     const { instance } = this.haul;
+    this.#ports?.leave();
     await this.#memory?.end();
     await this.#received?.catch(() => undefined); // the connection has ended; what still writes would do so into a folder that is being removed
+    await this.#restore?.giveUp();
+    await this.#ahead.catch(() => undefined);
+    await this.#restore?.giveUp(); // begun meanwhile
     const vifs = new Map<string, VifSpec>([...(this.#arrival?.spec.vifs ?? []), ...(await parts.plugger.plugged(instance))].map((vif) => [vif.id, vif]));
     const landed = await this.#hasLanded();
+    if (landed && typeof this.from === 'string') await this.#endRestore();
     if (landed) await destroyContainer(parts, instance, operation);
     else if (this.#arrival) await discardArrival(parts, this.#arrival);
     if (!landed && (await parts.store.exists(instance))) return; // the ports are that one's
     if (!landed && vifs.size > 0) await parts.plugger.unplugAll(instance, [...vifs.values()]);
     await unmutePorts([...vifs.values()], parts.log);
+  }
+
+  /** What an earlier life of the service has begun to restore: it stands frozen, or criu is still at it. */
+  async #endRestore(): Promise<void> {
+    const { parts } = this.context;
+    await settle(checkpointPaths(parts.store.paths(this.haul.instance)).folder, endMs, parts.log); // one that waits for pages would do so for ever
+    await killFrozen(parts, this.haul.instance);
   }
 
   /** One that was here before is not ours to take away. */

@@ -1,9 +1,9 @@
 /**
  * criu's images on their way: the small ones, which are many, together in one stream, each other one in its own, and an empty stream
- * that says that no more come.
+ * that says that no more come. Small ones are read and written at once: they are in memory, and sixty of them one by one through the
+ * thread pool take the time of a megabyte.
  */
-import { createReadStream, createWriteStream } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
+import { createReadStream, createWriteStream, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -19,6 +19,7 @@ const smallBytes = 64 * 1024;
 /** Most that is gathered at either end. */
 const gatheredBytes = 8 * 1024 * 1024;
 const lengthBytes = 4;
+const runtimeImage = 'descriptors.json';
 
 /** Sends the files. @param files names and sizes @param onSent told what has gone, all in all */
 export async function sendImages(channel: HaulChannel, folder: string, files: Readonly<Record<string, number>>, signal?: AbortSignal, onSent?: (bytes: number) => void): Promise<void> {
@@ -29,18 +30,36 @@ export async function sendImages(channel: HaulChannel, folder: string, files: Re
   } });
   const { gathered, large } = split(files);
   for (const group of gathered) {
-    const list = Buffer.from(JSON.stringify(group));
-    const length = Buffer.alloc(lengthBytes);
-    length.writeUInt32BE(list.length);
-    const contents = await Promise.all(group.map(([name]) => readFile(join(folder, name))));
-    onSent?.(sent += contents.reduce((sum, { length: bytes }) => sum + bytes, 0));
-    await pipeline([Buffer.concat([length, list, ...contents])], channel.openStream('image', { name: 'image', gathered: true }), { signal });
+    sent += await sendGroup(channel, folder, group, signal);
+    onSent?.(sent);
   }
   for (const [name, size] of large) {
     await pipeline(createReadStream(join(folder, name), { highWaterMark: pieceBytes }), counted(), channel.openStream('image', { name: 'image', file: name, size }), { signal });
   }
   channel.openStream('image', { name: 'image', last: true }).end();
 }
+
+/** @returns bytes of their contents */
+async function sendGroup(channel: HaulChannel, folder: string, group: readonly Named[], signal?: AbortSignal): Promise<number> {
+  const list = Buffer.from(JSON.stringify(group));
+  const length = Buffer.alloc(lengthBytes);
+  length.writeUInt32BE(list.length);
+  const contents = group.map(([name]) => readFileSync(join(folder, name)));
+  await pipeline([Buffer.concat([length, list, ...contents])], channel.openStream('image', { name: 'image', gathered: true }), { signal });
+  return contents.reduce((sum, { length: bytes }) => sum + bytes, 0);
+}
+
+/**
+ * The runtime's own image: it is there when criu has not begun yet, and at the other side the runtime wants it before criu, too.
+ * @returns its name
+ */
+export async function sendRuntimeImage(channel: HaulChannel, folder: string, signal?: AbortSignal): Promise<string> {
+  await sendGroup(channel, folder, [[runtimeImage, statSync(join(folder, runtimeImage)).size]], signal);
+  return runtimeImage;
+}
+
+/** Files without those that have gone already. */
+export const without = (files: Readonly<Record<string, number>>, gone: string): Record<string, number> => Object.fromEntries(Object.entries(files).filter(([name]) => name !== gone));
 
 type Named = readonly [name: string, size: number];
 
@@ -63,18 +82,23 @@ function split(files: Readonly<Record<string, number>>): { readonly gathered: Na
   return { gathered, large };
 }
 
-/** Takes them into the folder, to the last one. @throws HAUL_PROTOCOL, HAUL_DAMAGED */
-export async function receiveImages(channel: HaulChannel, folder: string, signal?: AbortSignal): Promise<void> {
+/**
+ * Takes them into the folder, to the last one. The size of one that was sent while it grew is in the record of the dump.
+ * @param onFirst called when the first of them, alone or with others, have come
+ * @throws HAUL_PROTOCOL, HAUL_DAMAGED
+ */
+export async function receiveImages(channel: HaulChannel, folder: string, signal?: AbortSignal, onFirst?: () => void): Promise<void> {
   for (let count = 0; ; count++) {
+    if (count === 1) onFirst?.();
     const stream = await channel.acceptStream('image', signal);
-    const { file: name, size, gathered, last } = stream.head;
+    const { file: name, size, gathered, growing, last } = stream.head;
     if (last === true) return void stream.resume();
     if (count >= maxFiles) throw new HaulierError('HAUL_PROTOCOL', { reason: 'too many images' });
-    if (gathered === true) await unpack(await buffer(stream), folder);
+    if (gathered === true) unpack(await buffer(stream), folder);
     else {
       const file = createWriteStream(join(folder, accepted(name)), { mode: 0o600, flags: 'wx', highWaterMark: pieceBytes });
       await pipeline(stream, file, { signal });
-      if (file.bytesWritten !== size) throw new HaulierError('HAUL_DAMAGED', { what: `image ${String(name)}`, reason: `it has ${file.bytesWritten} bytes instead of ${String(size)}` });
+      if (growing !== true && file.bytesWritten !== size) throw new HaulierError('HAUL_DAMAGED', { what: `image ${String(name)}`, reason: `it has ${file.bytesWritten} bytes instead of ${String(size)}` });
     }
   }
 }
@@ -84,17 +108,12 @@ function accepted(name: unknown): string {
   return name;
 }
 
-async function unpack(bytes: Buffer, folder: string): Promise<void> {
+function unpack(bytes: Buffer, folder: string): void {
   const end = lengthBytes + (bytes.length < lengthBytes ? 0 : bytes.readUInt32BE(0));
   let at = end;
   for (const [name, size] of listOf(bytes.subarray(lengthBytes, end))) {
     if (!(size >= 0) || at + size > bytes.length) throw new HaulierError('HAUL_DAMAGED', { what: `image ${name}`, reason: 'it is cut short' });
-    const file = await open(join(folder, accepted(name)), 'wx', 0o600);
-    try {
-      await file.writeFile(bytes.subarray(at, at + size));
-    } finally {
-      await file.close();
-    }
+    writeFileSync(join(folder, accepted(name)), bytes.subarray(at, at + size), { mode: 0o600, flag: 'wx' });
     at += size;
   }
 }

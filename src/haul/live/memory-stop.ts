@@ -1,16 +1,19 @@
 /** Stop and copy: all memory is dumped and sent while the container stands frozen. Works with every kernel and every criu. */
 import { together } from '../../base/together.js';
-import { criuDump, describeDump, memoryBytes } from '../../container/checkpoint/criu-dump.js';
+import { criuDump, describeDump, memoryBytes, ReadyDump } from '../../container/checkpoint/criu-dump.js';
 import type { CheckpointMeta } from '../../container/checkpoint/images.js';
 import { chooseNetworkLock } from '../../container/checkpoint/network-lock.js';
 import { shortestWatchdog } from '../../container/checkpoint/watchdog.js';
-import type { FrozenState, MemoryContext, MemoryReceiver, MemorySender, SourceMemoryContext } from './memory.js';
-import { receiveImages, sendImages } from './memory-images.js';
+import { Begun, type FrozenState, type MemoryContext, type MemoryReceiver, type MemorySender, type SourceMemoryContext } from './memory.js';
+import { receiveImages, sendImages, sendRuntimeImage, without } from './memory-images.js';
+import { PagesAhead } from './pages-ahead.js';
 import { haulStep } from './steps.js';
 
 /** See above. */
 export class StopAndCopySender implements MemorySender {
   readonly mode = 'stop-and-copy';
+  #ready: ReadyDump | undefined;
+  #gone = '';
 
   /** @param more options of the dump: the rounds before it */
   constructor(private readonly context: SourceMemoryContext, readonly reason: string, private readonly more: readonly string[] = []) {}
@@ -20,18 +23,34 @@ export class StopAndCopySender implements MemorySender {
     tracker.expectMemory(await memoryBytes(parts, instance));
   }
 
+  async prepare(): Promise<void> {
+    const { parts, instance, channel, operation, paths } = this.context;
+    this.#ready = await ReadyDump.prepare(parts, instance, paths, operation.signal, this.more);
+    this.#gone = await sendRuntimeImage(channel, paths.images, operation.signal);
+  }
+
   async dump({ groups, startedAt }: FrozenState): Promise<CheckpointMeta> {
-    const { parts, instance, channel, operation, paths, facts, tracker } = this.context;
+    const { parts, instance, channel, operation, paths, facts, tracker, takesGrowing } = this.context;
     const { signal } = operation;
     haulStep(operation, 'haul.source.dump');
     await chooseNetworkLock(parts, instance, 'mute');
-    const [noted] = await together(groups, criuDump(parts, instance, paths, signal, this.more));
-    haulStep(operation, 'haul.source.memory');
-    const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });
-    const round = tracker.begin('memory', 0, meta.bytes);
-    await sendImages(channel, paths.images, meta.files, signal, (sent) => round.at(sent));
-    round.end(meta.bytes);
-    return meta;
+    const round = tracker.begin('memory', 0, tracker.progress.memory.total);
+    let early = 0;
+    const ahead = takesGrowing ? new PagesAhead(channel, paths.images, signal, (sent) => round.at(early = sent)) : undefined;
+    try {
+      const [noted] = await together(groups, criuDump(parts, instance, paths, signal, this.more, this.#ready ? { ready: this.#ready } : {}));
+      haulStep(operation, 'haul.source.memory');
+      tracker.mark('dump');
+      const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });
+      round.expect(meta.bytes);
+      const rest = ahead ? await ahead.end(meta.files) : meta.files;
+      await sendImages(channel, paths.images, without(rest, this.#gone), signal, (sent) => round.at(early + sent));
+      round.end(meta.bytes);
+      return meta;
+    } catch (error) {
+      await ahead?.giveUp(error as Error);
+      throw error;
+    }
   }
 
   async finish(): Promise<void> {
@@ -39,19 +58,24 @@ export class StopAndCopySender implements MemorySender {
   }
 
   async end(): Promise<void> {
-    // criu is ended by whoever lets the container go on
+    await this.#ready?.end(); // a criu that has begun is ended by whoever lets the container go on
   }
 }
 
 /** The other end. */
 export class StopAndCopyReceiver implements MemoryReceiver {
   readonly elsewhere = undefined;
+  readonly #begun = new Begun();
 
   constructor(private readonly context: MemoryContext) {}
 
+  get begun(): Promise<void> {
+    return this.#begun.promise;
+  }
+
   async receive(): Promise<void> {
     const { channel, operation, paths } = this.context;
-    await receiveImages(channel, paths.images, operation.signal);
+    await this.#begun.within(receiveImages(channel, paths.images, operation.signal, this.#begun.come));
   }
 
   async finish(): Promise<void> {

@@ -7,6 +7,7 @@ import type { CheckpointMeta, CheckpointPaths } from '../../container/checkpoint
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import type { GuestGroups } from '../../container/checkpoint/cgroup-groups.js';
 import { shortestWatchdog, watchdogProblem } from '../../container/checkpoint/watchdog.js';
+import type { Log } from '../../base/log.js';
 import type { Operation } from '../../base/operation.js';
 import type { HostParts } from '../../container/parts.js';
 import { HaulierError } from '../../base/errors.js';
@@ -34,6 +35,8 @@ export interface MemoryContext {
 export interface SourceMemoryContext extends MemoryContext {
   readonly facts: HostFacts;
   readonly tracker: HaulTracker;
+  /** The other side takes files that still grow. */
+  readonly takesGrowing: boolean;
   /** Aborted when no more rounds are wanted. */
   readonly force: AbortSignal | undefined;
 }
@@ -51,6 +54,8 @@ export interface MemorySender {
   readonly reason: string;
   /** While the container runs: whatever goes ahead. Returns when it is time to freeze; soon after `force` was aborted. */
   rounds(): Promise<void>;
+  /** The container still runs, and is frozen next: starts what can be started before. */
+  prepare(): Promise<void>;
   /** It stands frozen, its ports closed. Dumps it and sends all that the restore needs. @returns the record of the dump, which the destination gets after it */
   dump(frozen: FrozenState): Promise<CheckpointMeta>;
   /** It runs at the destination: sends what is still owed. The frozen copy is killed after this. */
@@ -59,10 +64,32 @@ export interface MemorySender {
   end(): Promise<void>;
 }
 
+/** When the first images have come (`MemoryReceiver.begun`). */
+export class Begun {
+  readonly promise: Promise<void>;
+  come: () => void = () => undefined;
+  #fail: (error: Error) => void = () => undefined;
+
+  constructor() {
+    this.promise = new Promise((resolve, reject) => { [this.come, this.#fail] = [resolve, reject]; });
+    this.promise.catch(() => undefined); // the receiving tells as well
+  }
+
+  /** They come in `work`. */
+  async within(work: Promise<void>): Promise<void> {
+    await work.catch((error: Error) => {
+      this.#fail(error);
+      throw error;
+    });
+  }
+}
+
 /** The destination's end. */
 export interface MemoryReceiver {
   /** Takes in what comes, to the source's end of `dump`. Begun as soon as the destination is prepared. Whether it is whole says the dump's record, which comes after it. */
   receive(): Promise<void>;
+  /** When the runtime can be started, which waits for the rest then. Rejects if that never comes; undefined where it must be started when all is there. */
+  readonly begun: Promise<void> | undefined;
   /** Where the memory is that is not in the images, if it comes later. */
   readonly elsewhere: PageSource | undefined;
   /** It runs here: takes in what is still owed. */
@@ -73,6 +100,19 @@ export interface MemoryReceiver {
 /** This host's abilities, for the other one. */
 export async function memoryAbilities(parts: Pick<HostParts, 'options'>, policy: HaulPolicy): Promise<MemoryAbilities> {
   return await readMemoryAbilities(parts.options, policy);
+}
+
+/** Post-copy's images: all but the memory. */
+const otherImagesBytes = 64 * 1024 * 1024;
+
+/**
+ * Where the images of a haul lie: in memory, but for those of pre-copy, which may come to many times the memory.
+ * @param bytes the container's memory; undefined if it is not known
+ * @param more of it will be needed beside the images
+ */
+export function memoryFolder(mode: unknown, bytes: unknown, more: number, log: Log): { readonly bytes: number; readonly log: Log } | undefined {
+  if (mode === 'pre-copy' || typeof bytes !== 'number') return undefined;
+  return { bytes: (mode === 'post-copy' ? 0 : bytes) + otherImagesBytes + more, log };
 }
 
 /** Chooses the mode. @param wanted the caller's wish @param theirs what the destination says of itself */

@@ -8,8 +8,8 @@
  *                        <------------------ prepared ---
  *     frozen, ports mute, dumped, the rest sent -------->
  *     record OFFERED                                      (a source that has sent `restore` cannot go back by itself)
+ *     meanwhile                                           restored; frozen still, and mute: nothing of it has run
  *                       ----- restore ------------------> record RESTORING
- *                                                         restored; frozen still, and mute: nothing of it has run
  *                                                         record COMMITTED      <== the haul is decided here, and nowhere else
  *                        <------------------- running --- ports opened, thawed, announced
  *     record COMMITTED
@@ -18,8 +18,8 @@
  *     record removed
  *
  * The destination decides, by one record. Until it has written COMMITTED it can take everything back, because the restored processes
- * have not run (where a host cannot keep them frozen: nothing that they did has left it, its ports are mute and its file system is a
- * copy). After that it only goes on.
+ * have not run. Where a host cannot keep them frozen it restores after RESTORING only, and nothing that they did has left it: its ports
+ * are mute and its file system is a copy. After COMMITTED it only goes on.
  *
  * What each side does when the other, or the way between them, fails, or after its own crash, by its record:
  *
@@ -29,7 +29,7 @@
  *                  gone        says `settled`, again in growing pauses, for a week at most (`telling.ts`)
  *     Where no answer will ever come an operator may decide (`Doubt`): `there` goes on as `committed`; `here` puts the record back to
  *     preparing, and so no later answer and no crash can change it.
- *     destination  preparing   removes what came
+ *     destination  preparing   removes what came, also what is restored already and stands frozen
  *                  restoring   the container runs: committed. It does not: removes it
  *                  committed   opens the ports and lets it go, again every 15 s if that fails; keeps the record until that is done and the source is settled
  *     A question about a haul that the destination does not know, or only prepares, is answered `aborted`, and from that moment on
@@ -159,8 +159,11 @@ export interface DestinationPort {
   restore(): Promise<void>;
   /** True if it runs here. */
   runs(): Promise<boolean>;
-  /** Opens its ports, lets it go and tells the network. Never throws: the haul is decided, and what fails is tried again later. */
-  open(): Promise<void>;
+  /**
+   * Opens its ports, lets it go and tells the network. Never throws: the haul is decided, and what fails is tried again later.
+   * @param runs called as soon as it runs
+   */
+  open(runs: () => void): Promise<void>;
   /** Nothing of it is left here. The connection has ended before. */
   discard(): Promise<void>;
 }
@@ -170,6 +173,7 @@ export class IncomingHaul {
   #fenced = false;
   #restoring = false;
   #stuck = false;
+  #told = false;
   readonly #result: Promise<Outcome>;
 
   /** @param giveUp ends the connection, so that `receive` fails; idempotent; @param running tells the source */
@@ -199,13 +203,20 @@ export class IncomingHaul {
       this.#stuck = false;
       throw error;
     }
-    await port.open();
+    await port.open(() => this.#tell());
+    this.#tell();
+    return 'committed';
+  }
+
+  /** Tells the source once. */
+  #tell(): void {
+    if (this.#told) return;
+    this.#told = true;
     try {
       this.running();
     } catch {
       // it asks
     }
-    return 'committed';
   }
 
   /** From here on the answer to a question is not known until the end. */
@@ -233,7 +244,7 @@ async function takeBack(port: DestinationPort): Promise<void> {
 export async function settleDestination(port: DestinationPort, phase: DestinationPhase): Promise<Outcome> {
   if (phase === 'committed' || (phase === 'restoring' && (await port.runs()))) {
     await port.record('committed');
-    await port.open();
+    await port.open(() => undefined);
     return 'committed';
   }
   await takeBack(port);

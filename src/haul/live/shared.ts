@@ -11,7 +11,7 @@ import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import { Operation } from '../../base/operation.js';
 import { run } from '../../base/run.js';
-import { mountArrival, prepareArrival, restoreArrival, takeImages } from '../../container/checkpoint/arrival.js';
+import { mountArrival, prepareArrival, ReadyRestore, takeImages } from '../../container/checkpoint/arrival.js';
 import { canStayFrozen } from '../../container/checkpoint/cgroup-image.js';
 import { requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
 import { killFrozen, suspendContainer } from '../../container/checkpoint/dump.js';
@@ -97,7 +97,8 @@ export class SharedSource extends LiveSource {
     await writeJsonAtomic(before, await this.#running());
     haulStep(operation, 'haul.source.freeze');
     const account = tracker.begin('memory', 0, 0);
-    tracker.frozen(performance.now());
+    tracker.freezes();
+    tracker.frozen();
     const meta = await suspendContainer(parts, instance, operation, 'user');
     haulStep(operation, 'haul.source.dump');
     await rename(checkpoint, images);
@@ -209,7 +210,7 @@ export class SharedDestination extends LiveDestination {
     await mountArrival(parts, instance, idBase);
     haulStep(operation, 'haul.destination.memory');
     await takeImages(parts, instance, idBase, meta.groups);
-    await restoreArrival(parts, spec, { bytes: meta.bytes, lazy: false });
+    await (await ReadyRestore.start(parts, spec, false)).go({ bytes: meta.bytes });
     settledStep(operation, 'haul.destination.restored');
   }
 

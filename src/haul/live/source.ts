@@ -4,13 +4,15 @@ import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
+import { prepareDeparture } from '../../container/checkpoint/arrival.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
-import { requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
+import { memoryBytes, requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { finishSuspend, goOn } from '../../container/checkpoint/dump.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import { freeze } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders } from '../../container/checkpoint/images.js';
+import { shortestWatchdog } from '../../container/checkpoint/watchdog.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { cgroupsPath, type HostParts } from '../../container/parts.js';
 import { requireUnquiesced } from '../../container/quiesce.js';
@@ -25,8 +27,8 @@ import type { HaulOptions } from '../progress.js';
 import { hasAhead } from '../memory/ahead.js';
 import type { HaulSettings } from '../settings.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { memoryAbilities, senderFor, type MemorySender } from './memory.js';
-import { mutePorts, unmutePorts } from './mute.js';
+import { memoryAbilities, memoryFolder, senderFor, type MemorySender } from './memory.js';
+import { ReadyPorts, unmutePorts } from './mute.js';
 import { readNeighbours } from './neighbours.js';
 import { startAgain, stopToHaul, whyRestart, type ContainerLife } from './restart.js';
 import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
@@ -58,6 +60,9 @@ export class LiveSource implements SourcePort, SourceLink {
   #sender: LayerSender | undefined;
   #facts: HostFacts | undefined;
   #memory: MemorySender | undefined;
+  #ports: ReadyPorts | undefined;
+  /** The destination says when monitor and runtime wait there for the images. */
+  #standsBy = false;
   /** It is stopped here and started there. */
   #restart = false;
   #pause = pauseMs.first;
@@ -104,7 +109,7 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#restart = why !== undefined;
     if (why === undefined) {
       this.#facts = await requireDumpable(parts, instance);
-      await requireSpace(parts, instance, folder);
+      await prepareDeparture(parts, instance, state.idBase);
     } else operation.log.warn({ reason: why }, `hauled by restart, which the operator permits: the container will be stopped here and started at ${this.haul.peer.host}; ${why}`);
     const layers = await parts.storage.layers(instance);
     this.#there.send({ type: 'begin', haul, secret, memory: await memoryAbilities(parts, policy), ...(this.#restart ? { restart: process.arch } : { facts: this.#facts }) });
@@ -112,16 +117,18 @@ export class LiveSource implements SourcePort, SourceLink {
     await serveLayers(this.#there, layers, signal);
     await sendOwnFiles(this.#there, folder, false, signal);
     const view = await openView(folder, signal);
-    const { memory: theirs } = await this.#there.receive(['prepared'], signal);
+    const { memory: theirs, growing } = await this.#there.receive(['prepared'], signal);
     await parts.pages.settled(instance, signal);
+    const bytes = await memoryBytes(parts, instance);
     if (this.#facts) {
       const paths = checkpointPaths({ folder });
-      await makeCheckpointFolders(paths);
-      this.#memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, theirs);
+      this.#memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, takesGrowing: growing === true, force: this.options.force }, this.options.mode, theirs);
+      if (!(await makeCheckpointFolders(paths, memoryFolder(this.#memory.mode, bytes, 0, parts.log)))) await requireSpace(parts, instance, folder);
+      this.#standsBy = growing === true && this.#memory.mode !== 'pre-copy';
     }
     const { mode, reason } = this.#memory ?? { mode: 'restart' as const, reason: why ?? '' };
     Object.assign(tracker, { mode, reason });
-    this.#there.send({ type: 'memory', mode });
+    this.#there.send({ type: 'memory', mode, bytes, watchdogSeconds: shortestWatchdog(parts, instance) });
     haulStep(operation, 'haul.source.copy');
     tracker.stage('copying');
     this.#sender = new LayerSender(this.#there, view);
@@ -141,28 +148,41 @@ export class LiveSource implements SourcePort, SourceLink {
     const running = await parts.store.running(instance);
     if (spec && state && running && this.#restart) return await this.#stop();
     if (!spec || !state || !running || !this.#sender || !this.#memory) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
-    const neighbours = await readNeighbours(running.pid);
-    // as it will be when it is offered: that record is then all that has to be written while it stands
-    await parts.store.update(instance, { phase: 'departing', suspendedFor: 'user' });
+    const ports = this.#ports = new ReadyPorts(spec.vifs);
+    const [neighbours] = await together(
+      readNeighbours(running.pid),
+      // as it will be when it is offered: that record is then all that has to be written while it stands
+      parts.store.update(instance, { phase: 'departing', suspendedFor: 'user' }),
+      this.#memory.prepare(),
+    );
     await requireUnquiesced(parts, instance, 'haul'); // it may have been since
+    if (this.#standsBy) {
+      this.#there.send({ type: 'stand-by', quiet: await this.#sender.quiet() });
+      await this.#there.receive(['standing-by'], signal);
+    }
     haulStep(operation, 'haul.source.freeze');
-    const frozen = performance.now();
-    // what comes in between the two lies in its sockets, and goes along
-    await together(state.wanted === 'paused' ? Promise.resolve() : freeze(parts, instance, signal), mutePorts(spec.vifs, signal));
-    tracker.frozen(frozen);
+    tracker.freezes();
+    // what comes in between the two lies in its sockets, and goes along; what went out behind a mute port would have to be sent once more
+    if (state.wanted !== 'paused') await freeze(parts, instance, signal);
+    tracker.mark('freeze');
+    await ports.mute(signal);
+    tracker.mark('ports');
+    tracker.frozen();
     haulStep(operation, 'haul.source.difference');
     const noted = noteGroups(parts.cgroups, cgroupsPath(parts, instance), state.idBase);
     const [meta, difference] = await together(this.#memory.dump({ groups: noted, startedAt: running.startedAt }), this.#diskRound(0, true));
     this.#there.send({ type: 'images', meta, neighbours });
-    operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.bytes, criu: meta.stats, difference }, 'frozen, dumped and sent');
+    tracker.mark('send');
+    operation.log.info({ bytes: meta.bytes, criu: meta.stats, difference }, 'frozen, dumped and sent');
   }
 
   async #stop(): Promise<void> {
     const { operation, tracker, context: { parts, life } } = this;
     haulStep(operation, 'haul.source.stop');
     const began = performance.now();
+    tracker.freezes();
     await stopToHaul(parts, life, this.haul.instance, this.options.restart ?? { timeoutMs: 0, retryMs: 0 }, operation);
-    tracker.frozen(began);
+    tracker.frozen();
     haulStep(operation, 'haul.source.stopped');
     const difference = await this.#diskRound(0, true);
     operation.log.info({ ms: Math.round(performance.now() - began), difference }, 'stopped and sent');
@@ -182,8 +202,7 @@ export class LiveSource implements SourcePort, SourceLink {
     settledStep(this.operation, 'haul.source.restore');
     tracker.stage('restoring');
     this.#there.send({ type: 'restore' });
-    await this.#there.receive(['running']);
-    tracker.running();
+    tracker.running((await this.#there.receive(['running']))['parts']);
     if (this.#memory?.mode === 'post-copy') tracker.stage('paging');
     if (this.#memory) await this.context.untilPaid(this.#memory.finish());
     tracker.stage('settling');
@@ -194,6 +213,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const { parts } = this.context;
     const { instance } = this.haul;
     this.#channel?.abort(new HaulierError('HAUL_ABORTED', { reason: 'the haul was given up' }));
+    this.#ports?.leave();
     await this.#memory?.end();
     if (!(await parts.store.exists(instance)) || (await startAgain(parts, this.context.life, instance))) return;
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];

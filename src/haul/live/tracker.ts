@@ -1,4 +1,5 @@
 /** Keeps account of a haul at its source: where it is, what has gone over, what is left. */
+import { frozenParts, type FrozenParts } from '../progress.js';
 import type { Amount, HaulMode, HaulOptions, HaulProgress, HaulResult, HaulRound, HaulStage } from '../progress.js';
 
 /** Between two looks at a haul in the same round, milliseconds. */
@@ -51,6 +52,8 @@ export class HaulTracker {
   #round = 0;
   #frozenAt: number | undefined;
   #frozenMs = 0;
+  #frozenParts: FrozenParts = {};
+  #marked = 0;
   #timer: NodeJS.Timeout | undefined;
   #watcher: (() => void) | undefined;
 
@@ -79,16 +82,31 @@ export class HaulTracker {
     this.#tell();
   }
 
-  /** It stands frozen for the last time, its ports closed. @param since when that began, by `performance.now()` */
-  frozen(since: number): void {
-    this.#frozenAt = since;
+  /** The last freeze begins. */
+  freezes(): void {
+    this.#frozenAt = this.#marked = performance.now();
+  }
+
+  /** It stands frozen, and this part of what must be done meanwhile is over. */
+  mark(part: keyof FrozenParts): void {
+    const now = performance.now();
+    this.#frozenParts = { ...this.#frozenParts, [part]: Math.round(now - this.#marked) };
+    this.#marked = now;
+  }
+
+  /** It stands frozen for the last time, its ports closed. */
+  frozen(): void {
     this.options.onFrozen?.();
     this.stage('frozen');
   }
 
-  /** It runs at the destination. */
-  running(): void {
+  /** It runs at the destination. @param there what that says of its own part of the time, from the last that it got */
+  running(there: unknown = {}): void {
     this.#frozenMs = this.#frozenAt === undefined ? 0 : performance.now() - this.#frozenAt;
+    const theirs = readParts(there);
+    const known = { ...this.#frozenParts, ...theirs };
+    const sum = Object.values(known).reduce((all, ms) => all + ms, 0);
+    this.#frozenParts = { ...known, word: Math.max(0, Math.round(this.#frozenMs) - sum) };
   }
 
   /** One round of a kind, from its begin to its end. @param round from 1; 0 where the stage has no rounds */
@@ -131,7 +149,7 @@ export class HaulTracker {
   /** What it came to. */
   get result(): HaulResult {
     return {
-      mode: this.mode, reason: this.reason, frozenMs: Math.round(this.#frozenMs), totalMs: Math.round(performance.now() - this.#began),
+      mode: this.mode, reason: this.reason, frozenMs: Math.round(this.#frozenMs), frozenParts: this.#frozenParts, totalMs: Math.round(performance.now() - this.#began),
       rounds: this.rounds, memoryBytes: this.#accounts.memory.done, diskBytes: this.#accounts.disk.done,
     };
   }
@@ -140,6 +158,12 @@ export class HaulTracker {
     this.options.onProgress?.(this.progress);
     this.#watcher?.();
   }
+}
+
+/** Reads what the other host says. */
+function readParts(said: unknown): FrozenParts {
+  const value = (typeof said === 'object' && said !== null ? said : {}) as Record<string, unknown>;
+  return Object.fromEntries(frozenParts.flatMap((part) => (typeof value[part] === 'number' && value[part] >= 0 ? [[part, value[part]]] : [])));
 }
 
 /** A round that is on. */

@@ -10,13 +10,13 @@ import { together } from '../../base/together.js';
 import { describeDump, memoryBytes } from '../../container/checkpoint/criu-dump.js';
 import { freezerSwitch } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, type CheckpointMeta } from '../../container/checkpoint/images.js';
-import { criuLazyDump, type LazyDump } from '../../container/checkpoint/lazy-dump.js';
+import { ReadyLazyDump, type LazyDump } from '../../container/checkpoint/lazy-dump.js';
 import type { PageSource } from '../../container/checkpoint/page-daemon.js';
 import { wasResumed } from '../../container/checkpoint/restore.js';
 import { shortestWatchdog } from '../../container/checkpoint/watchdog.js';
 import { cgroupsPath } from '../../container/parts.js';
-import type { FrozenState, MemoryContext, MemoryReceiver, MemorySender, SourceMemoryContext } from '../live/memory.js';
-import { receiveImages, sendImages } from '../live/memory-images.js';
+import { Begun, type FrozenState, type MemoryContext, type MemoryReceiver, type MemorySender, type SourceMemoryContext } from '../live/memory.js';
+import { receiveImages, sendImages, sendRuntimeImage, without } from '../live/memory-images.js';
 import { haulStep, settledStep } from '../live/steps.js';
 import { relayPages } from './relay.js';
 
@@ -26,6 +26,8 @@ const headStartMs = 20;
 /** The source's end. */
 export class PostCopySender implements MemorySender {
   readonly mode = 'post-copy';
+  #ready: ReadyLazyDump | undefined;
+  #gone = '';
   #dump: LazyDump | undefined;
   #relay: Promise<void> | undefined;
   #sent = 0;
@@ -38,13 +40,21 @@ export class PostCopySender implements MemorySender {
     tracker.expectMemory(await memoryBytes(parts, instance));
   }
 
+  async prepare(): Promise<void> {
+    const { parts, instance, channel, operation, paths } = this.context;
+    this.#ready = await ReadyLazyDump.prepare(parts, instance, paths, operation.signal, this.more);
+    this.#gone = await sendRuntimeImage(channel, paths.images, operation.signal);
+  }
+
   async dump({ groups, startedAt }: FrozenState): Promise<CheckpointMeta> {
-    const { parts, instance, channel, operation, paths, facts } = this.context;
+    const { parts, instance, channel, operation, paths, facts, tracker } = this.context;
     haulStep(operation, 'haul.source.dump');
-    const [noted, dump] = await together(groups, criuLazyDump(parts, instance, paths, operation.signal, this.more).then((begun) => (this.#dump = begun)));
+    if (!this.#ready) throw new HaulierError('HAUL_PROTOCOL', { reason: 'a dump that was not prepared' });
+    const [noted, dump] = await together(groups, this.#ready.run(operation.signal).then((begun) => (this.#dump = begun)));
     haulStep(operation, 'haul.source.memory');
+    tracker.mark('dump');
     const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });
-    await sendImages(channel, paths.images, meta.files, operation.signal, (sent) => { this.#sent = sent; });
+    await sendImages(channel, paths.images, without(meta.files, this.#gone), operation.signal, (sent) => { this.#sent = sent; });
     this.#relay = relayPages(channel, 'source', dump.pages, (bytes) => { this.#sent += bytes; });
     void this.#relay.catch(() => undefined).finally(() => dump.pages.destroy());
     return meta;
@@ -67,19 +77,24 @@ export class PostCopySender implements MemorySender {
   }
 
   async end(): Promise<void> {
-    this.#dump?.pages.destroy();
+    await this.#ready?.end();
   }
 }
 
 /** The destination's end. */
 export class PostCopyReceiver implements MemoryReceiver {
   #relay: Promise<void> | undefined;
+  readonly #begun = new Begun();
 
   constructor(private readonly context: MemoryContext) {}
 
+  get begun(): Promise<void> {
+    return this.#begun.promise;
+  }
+
   async receive(): Promise<void> {
     const { channel, operation, paths } = this.context;
-    await receiveImages(channel, paths.images, operation.signal);
+    await this.#begun.within(receiveImages(channel, paths.images, operation.signal, this.#begun.come));
   }
 
   readonly elsewhere: PageSource = (daemon) => {

@@ -50,6 +50,10 @@ export class PreCopySender implements MemorySender {
     this.#end(pages.length, turns, why ?? `forced after ${pages.length} rounds`);
   }
 
+  async prepare(): Promise<void> {
+    await this.#there.prepare();
+  }
+
   async dump(frozen: FrozenState): Promise<CheckpointMeta> {
     return await this.#there.dump(frozen);
   }
@@ -97,6 +101,7 @@ export class PreCopySender implements MemorySender {
 
 /** The other end. */
 export class PreCopyReceiver implements MemoryReceiver {
+  readonly begun = undefined; // the source may turn to post-copy, which the runtime must know
   #final: MemoryReceiver | undefined;
 
   constructor(private readonly context: MemoryContext, private readonly mayBeLazy: boolean) {}

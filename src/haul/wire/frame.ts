@@ -60,17 +60,26 @@ export function frameHeader(name: FrameName, stream: number, length: number): Bu
   return header;
 }
 
-/** Takes frames out of bytes that come in pieces. */
+/** Takes frames out of bytes that come in pieces. Data is handed on as it comes, a frame of it in several: to put it together would be a copy of all memory. */
 export class FrameReader {
   #chunks: Buffer[] = [];
   #bytes = 0;
+  #data: { readonly stream: number; left: number } | undefined;
 
-  /** @returns the frames that are whole now @throws HAUL_PROTOCOL */
+  /** @returns the frames that are whole now, and pieces of data @throws HAUL_PROTOCOL */
   push(chunk: Buffer): Frame[] {
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
     const frames: Frame[] = [];
     for (;;) {
+      if (this.#data) {
+        for (const piece of this.#pieces(this.#data.left)) {
+          this.#data.left -= piece.length;
+          frames.push({ name: 'data', stream: this.#data.stream, payload: piece });
+        }
+        if (this.#data.left > 0) return frames;
+        this.#data = undefined;
+      }
       if (this.#bytes < headerBytes) return frames;
       const header = this.#peek(headerBytes);
       const type = header.readUInt8(0);
@@ -80,11 +89,31 @@ export class FrameReader {
       if (name === undefined && type < firstSkippable) throw new HaulierError('HAUL_PROTOCOL', { reason: `frame of unknown type ${type}` });
       const limit = name === undefined ? skippableBytes : limits[name];
       if (length > limit) throw new HaulierError('HAUL_PROTOCOL', { reason: `${name ?? 'skippable'} frame of ${length} bytes, at most ${limit} are allowed` });
+      if (name === 'data') {
+        this.#take(headerBytes);
+        this.#data = { stream, left: length };
+        continue;
+      }
       if (this.#bytes < headerBytes + length) return frames;
       this.#take(headerBytes);
       const payload = this.#take(length);
       if (name !== undefined) frames.push({ name, stream, payload });
     }
+  }
+
+  /** Takes up to `most` bytes, as they lie. */
+  #pieces(most: number): Buffer[] {
+    const pieces: Buffer[] = [];
+    for (let left = Math.min(most, this.#bytes); left > 0;) {
+      const chunk = this.#chunks[0] as Buffer;
+      const piece = chunk.subarray(0, left);
+      pieces.push(piece);
+      left -= piece.length;
+      this.#bytes -= piece.length;
+      if (piece.length === chunk.length) this.#chunks.shift();
+      else this.#chunks[0] = chunk.subarray(piece.length);
+    }
+    return pieces;
   }
 
   /** The first `count` bytes, not taken. */

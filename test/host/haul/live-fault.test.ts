@@ -5,6 +5,8 @@
  */
 import { rmSync } from 'node:fs';
 import anyTest, { type TestFn } from 'ava';
+import { canStayFrozen } from '../../../src/container/checkpoint/cgroup-image.js';
+import { readCgroupLayout } from '../../../src/container/cgroup.js';
 import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
 import { destinationSteps, sourceSteps, type HaulStep } from '../../../src/haul/live/steps.js';
 import { Authority } from '../../lib/certificates.js';
@@ -47,6 +49,8 @@ async function place({ a, b, spec }: World): Promise<TestHost | undefined> {
 
 const decidedAtSource: HaulStep = 'haul.source.committed';
 const decidedAtDestination: HaulStep = 'haul.destination.restored';
+/** Restored or about to be, but not yet committed: the next start may find it standing there or not, and decides; mute as it was, both are right. */
+const undecided: readonly HaulStep[] = ['haul.destination.restoring', 'haul.destination.restore', decidedAtDestination];
 const steps: readonly HaulStep[] = [...sourceSteps, ...destinationSteps];
 
 for (const step of steps) {
@@ -64,8 +68,7 @@ for (const step of steps) {
     await victim.start();
     const now = await until('it runs on one side', () => place(t.context), 60_000);
     const goesOn = own.indexOf(step) >= own.indexOf(own === sourceSteps ? decidedAtSource : decidedAtDestination);
-    // restored, but not yet committed: the next start may find it running or not, and decides; mute as it was, both are right
-    if (step !== decidedAtDestination) t.is(now.name, (goesOn ? to : from).name, await result);
+    if (!undecided.includes(step)) t.is(now.name, (goesOn ? to : from).name, await result);
     await client.more(50);
     t.true((await counted(now, spec.id)) >= before);
     const other = now === a ? b : a;
@@ -77,3 +80,26 @@ for (const step of steps) {
     t.log(await result);
   });
 }
+
+real('killed when it has restored what was not offered yet: it stands frozen there, is removed, and goes on at the source', async (t) => {
+  const { spec, client, a, b } = t.context;
+  const from = await until('it runs on one side', () => place(t.context));
+  const to = from === a ? b : a;
+  await from.kill();
+  await from.start('stop:haul.source.offered'); // its record says so, and nobody was told
+  const before = await until('it counts', () => counted(from, spec.id));
+  const result = haul(spec.id, from, to).then(() => 'went through', (error: Error) => error.message);
+  const log = `${to.options.instancesPath}/${spec.id}/checkpoint/work/restore.log`;
+  const restored = await until('it is restored', () => to.inside('grep', '-q', 'Restore finished successfully', log).then(() => true, () => false), 15_000).catch(() => false);
+  if (canStayFrozen(await readCgroupLayout())) t.true(restored);
+  else t.log('SKIPPED in part: without the freezer of cgroup v1 nothing is restored before the offer');
+  await to.kill();
+  process.kill(await from.servicePid(), 'SIGCONT');
+  await to.start();
+  const now = await until('it runs on one side', () => place(t.context), 60_000);
+  t.is(now, from, await result);
+  await client.more(50);
+  t.true((await counted(now, spec.id)) >= before);
+  await until('nothing is left', async () => (await to.traces(spec)).length === 0, 40_000).catch(() => undefined);
+  t.deepEqual(await to.traces(spec), []);
+});

@@ -79,7 +79,7 @@ export class FakeHauls implements LiveHauls {
     this.containers?.made.delete(instance);
     this.containers?.plugged.delete(instance);
     await this.steps.pass('haul.gone');
-    return { mode: this.mode, reason: 'of the fake', frozenMs: 1, totalMs: 2, rounds: [], memoryBytes: 100 * mib, diskBytes: 20 * mib };
+    return { mode: this.mode, reason: 'of the fake', frozenMs: 1, frozenParts: {}, totalMs: 2, rounds: [], memoryBytes: 100 * mib, diskBytes: 20 * mib };
   }
 
   #progress(processed: number): HaulProgress {

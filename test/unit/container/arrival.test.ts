@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { frozenCgroups } from '../../../src/container/checkpoint/cgroup-image.js';
-import { isCriu, parentFrozen, requireOwnFreeze, thawParent } from '../../../src/container/checkpoint/criu-apart.js';
+import { groupAbove, isCriu, parentFrozen, requireOwnFreeze, thawParent } from '../../../src/container/checkpoint/criu-apart.js';
 import { Message, writeMessage } from '../../../src/container/checkpoint/protobuf.js';
 import { innerConnections } from '../../../src/container/verdict/sockets.js';
 
@@ -47,6 +47,7 @@ test('a restore ends frozen by the container\'s own group, and no other', async 
   };
   set('haulier', '0', 'THAWED');
   set('haulier/one', '1', 'FROZEN');
+  t.is(groupAbove(layout, '/haulier/one'), join(root, 'haulier/cgroup.procs'));
   await t.notThrowsAsync(requireOwnFreeze(layout, '/haulier/one'));
   set('haulier/one', '0', 'THAWED');
   await t.throwsAsync(requireOwnFreeze(layout, '/haulier/one'), { code: 'RUNTIME_FAILED', message: /did not freeze it/ });

@@ -56,8 +56,8 @@ test('lines: one for each stage, each round and each tenth, and how it ended; no
   const rounds = [{ what: 'disk', round: 1, bytes: 100 * 1024 ** 2, ms: 2000 }, { what: 'memory', round: 2, bytes: 8192, ms: 100 }] as const;
   t.deepEqual(lines.of({ ...base, rounds, progress: progress('frozen', 100) }), ['aaaaaaaa  round 1, file system: 100MiB in 2.0 s, 50.0MiB/s', 'aaaaaaaa  round 2, memory: 2 pages, 8.0KiB in 0.100 s, 80.0KiB/s', 'aaaaaaaa  frozen: 100MiB of 100MiB']);
   t.regex(lines.of({ ...base, rounds, progress: progress('asking', 100) }).join(), /asking: it stands frozen here, the other host does not say/);
-  const end: HaulView = { ...base, ms: 12_000, rounds, end: { result: 'done', account: { mode: 'pre-copy', reason: 'asked for', frozenMs: 31, totalMs: 12_000, rounds, memoryBytes: 8192, diskBytes: 100 * 1024 ** 2 } } };
-  t.deepEqual(lines.of(end), ['aaaaaaaa  hauled to host?[2J in 12s: pre-copy (asked for), frozen 0.031 s, 2 rounds, memory 8.0KiB, file system 100MiB']);
+  const end: HaulView = { ...base, ms: 12_000, rounds, end: { result: 'done', account: { mode: 'pre-copy', reason: 'asked for', frozenMs: 31, frozenParts: { dump: 20, restore: 11 }, totalMs: 12_000, rounds, memoryBytes: 8192, diskBytes: 100 * 1024 ** 2 } } };
+  t.deepEqual(lines.of(end), ['aaaaaaaa  hauled to host?[2J in 12s: pre-copy (asked for), frozen 0.031 s (dump 20, restore 11 ms), 2 rounds, memory 8.0KiB, file system 100MiB']);
   t.deepEqual(lines.of(end), []);
   t.is(lines.of({ ...base, haul: 'other', end: { result: 'aborted', error: 'somebody wants it' }, progress: undefined }).at(-1), 'aaaaaaaa  aborted after 0.010 s: somebody wants it');
   t.is(roundLine({ what: 'disk', round: 0, bytes: 0, ms: 0 }), 'frozen, file system: 0B in 0.000 s');

@@ -61,12 +61,12 @@ test('a container that cannot be let go at first is let go later, and is not for
   const path = folder(t);
   let failing = true;
   const store = { readSpec: async () => ({ id: instance, vifs: [] }), readState: async () => ({ phase: 'ready' }), running: async () => undefined, paths: () => ({ folder: path, criuConfig: join(path, 'criu.conf') }) };
-  const unopened = new Map<string, { open(): Promise<void> }>();
+  const unopened = new Map<string, { open(runs: () => void): Promise<void> }>();
   const port = new LiveDestination({ parts: partsIn(path, { store }), records: new HaulRecords(path), settings, watch: async () => { if (failing) throw new Error('no'); }, unopened }, { ...record(ids[0]), role: 'destination' }, operation(), 'committed');
-  await port.open();
+  await port.open(() => undefined);
   t.is(unopened.get(ids[0]), port);
   failing = false;
-  await unopened.get(ids[0])?.open();
+  await unopened.get(ids[0])?.open(() => undefined);
   t.is(unopened.size, 0);
 });
 

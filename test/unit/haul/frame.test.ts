@@ -1,19 +1,25 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
-import { frameHeader, FrameReader, maxDataBytes } from '../../../src/haul/wire/frame.js';
+import { frameHeader, FrameReader, maxDataBytes, type Frame } from '../../../src/haul/wire/frame.js';
 import { greetClient, greetServer, type Version } from '../../../src/haul/wire/greeting.js';
 import { TokenBook } from '../../../src/haul/token.js';
 
 const frame = (name: Parameters<typeof frameHeader>[0], stream: number, payload: Buffer): Buffer => Buffer.concat([frameHeader(name, stream, payload.length), payload]);
 
-test('frames come out as they went in, in whatever pieces', (t) => {
+test('frames come out as they went in, in whatever pieces, data maybe in several', (t) => {
   const sent = [frame('message', 0, Buffer.from('{"type":"a"}')), frame('data', 7, Buffer.alloc(1000, 5)), frame('bye', 0, Buffer.alloc(0)), frame('end', 7, Buffer.alloc(8)), frame('data', 9, Buffer.from('x'))];
   const bytes = Buffer.concat(sent);
   for (const size of [1, 2, 3, 8, 9, 10, 11, 500, bytes.length]) {
     const reader = new FrameReader();
-    const got = [];
-    for (let at = 0; at < bytes.length; at += size) got.push(...reader.push(bytes.subarray(at, at + size)));
+    const got: Frame[] = [];
+    for (let at = 0; at < bytes.length; at += size) {
+      for (const part of reader.push(bytes.subarray(at, at + size))) {
+        const before = got.at(-1);
+        if (part.name === 'data' && before?.name === 'data' && before.stream === part.stream) got[got.length - 1] = { ...before, payload: Buffer.concat([before.payload, part.payload]) };
+        else got.push(part);
+      }
+    }
     t.deepEqual(got.map(({ name, stream, payload }) => frame(name, stream, Buffer.from(payload))), sent, `pieces of ${size}`);
   }
 });

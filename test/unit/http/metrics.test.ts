@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { featureTable, type Abilities } from '../../../src/container/abilities.js';
 import { Tally } from '../../../src/container/checkpoint/tally.js';
@@ -36,7 +37,9 @@ test('the page: every line is a comment or a figure, every figure has its type',
   await board.run(board.begin(what, tracker), tracker, () => false, async () => {
     tracker.begin('memory', 1, 0).end(4096);
     tracker.begin('disk', 1, 0).end(100);
-    tracker.frozen(performance.now() - 10);
+    tracker.freezes();
+    await sleep(5);
+    tracker.frozen();
     tracker.running();
   });
   const early = new HaulTracker();
