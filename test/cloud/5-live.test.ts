@@ -219,27 +219,3 @@ for (const [victim, point, ends] of deaths) {
     await countsOn(at, server.id, before);
   });
 }
-
-test.serial('the source is lost when the destination has the server, and an operator evacuates it at once: it is taken over, there is no second one', async (t) => {
-  const scene = await Scene.begin(t);
-  const { server, stream } = await talking(scene, 'host1');
-  const before = await count('host1', server.id);
-  await scene.fault('host1', 'kill:haul.source.committed');
-  await ask(scene, server.id, 'host2');
-  await died('host1', 60);
-  await scene.clean('host1');
-  const { id } = await scene.service('host1');
-  scene.after(() => scene.admin.call('nova', 'PUT', `/v2.1/os-services/${id}`, { forced_down: false }));
-  await scene.admin.call('nova', 'PUT', `/v2.1/os-services/${id}`, { forced_down: true });
-  const answer = await scene.act(server.id, { evacuate: {} }).then(() => 'accepted', (error: Error) => error.message); // refused if it has been taken over already
-  await until('it is taken over', 90, async () => ((now) => hostOf(now) === 'host2' && now['OS-EXT-STS:task_state'] === null && now.status === 'ACTIVE')(await scene.show(server.id)), () => haulierLog('host2').slice(-1500));
-  await stream.goesOn();
-  const statuses = async (type: string): Promise<string[]> => (await migrations(scene, server.id)).filter((item) => item.migration_type === type).map(({ status }) => status);
-  t.log(answer, await statuses('evacuation'));
-  t.false((await statuses('evacuation')).includes('done'));
-  await scene.admin.call('nova', 'PUT', `/v2.1/os-services/${id}`, { forced_down: false });
-  await startHaulier('host1');
-  await until('the migration is completed', 60, async () => (await statuses('live-migration')).join() === 'completed', () => statuses('live-migration'));
-  t.is(hostOf(await runsAt(t, scene, server.id, 'host2')), 'host2');
-  await countsOn('host2', server.id, before);
-});
