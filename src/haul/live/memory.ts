@@ -6,6 +6,7 @@ import type { PageSource } from '../../container/checkpoint/page-daemon.js';
 import type { CheckpointMeta, CheckpointPaths } from '../../container/checkpoint/images.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import type { GuestGroups } from '../../container/checkpoint/cgroup-groups.js';
+import { memoryBytes } from '../../container/checkpoint/criu-dump.js';
 import { shortestWatchdog, watchdogProblem } from '../../container/checkpoint/watchdog.js';
 import type { Operation } from '../../base/operation.js';
 import type { HostParts } from '../../container/parts.js';
@@ -79,7 +80,7 @@ export async function memoryAbilities(parts: Pick<HostParts, 'options'>, policy:
 export async function senderFor(context: SourceMemoryContext, wanted: HaulMode | undefined, theirs: unknown): Promise<MemorySender> {
   const ours = await memoryAbilities(context.parts, context.policy);
   const servesPages = ours.servesPages ?? watchdogProblem(shortestWatchdog(context.parts, context.instance)) ?? null;
-  const plan = chooseMode(context.policy, wanted, { ...ours, servesPages }, readAbilities(theirs));
+  const plan = chooseMode(context.policy, wanted, { ...ours, servesPages }, readAbilities(theirs), await memoryBytes(context.parts, context.instance));
   switch (plan.mode) {
     case 'stop-and-copy': return new StopAndCopySender(context, plan.reason);
     case 'pre-copy': return new PreCopySender(context, plan);

@@ -3,7 +3,7 @@
  * the images of the final dump. Each round's images name those before as their parent, and so do the final ones.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rm, symlink } from 'node:fs/promises';
+import { mkdir, readdir, rm, symlink, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError } from '../../base/errors.js';
 import { runtimeCriuOptions } from '../../container/checkpoint/criu-options.js';
@@ -42,6 +42,12 @@ export async function preDump(parts: Pick<HostParts, 'runc'>, id: string, paths:
   const stats = await readStatsFile(join(paths.work, 'stats-dump'), parseDumpStats);
   if (!stats) throw new HaulierError('RUNTIME_FAILED', { action: 'dump memory ahead', reason: 'criu says nothing of what it wrote' });
   return stats.pagesWritten;
+}
+
+/** At the source: the pages of a round that has gone over (or failed) take no room any more. What the next rounds look at is which they were, not what is in them. */
+export async function emptyAhead(paths: Pick<CheckpointPaths, 'folder'>, round: number): Promise<void> {
+  const images = aheadFolder(paths, round);
+  for (const name of (await readdir(images)).filter((entry) => entry.startsWith('pages-'))) await truncate(join(images, name));
 }
 
 /** At the destination: joins the rounds that came to a chain that ends in `images/`. @param rounds those that count; 0: none does @throws HAUL_PROTOCOL */

@@ -108,9 +108,9 @@ export class TestHost {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Starts the service. @param fault as HAULIER_FAULT @param change of the settings, for this life */
-  async start(fault = '', change: Partial<HaulSettings> = {}): Promise<void> {
-    const child = spawn('nsenter', [`--target=${this.init}`, '--mount', '--net', '--pid', 'setpriv', '--pdeathsig', 'KILL', process.execPath, agent, JSON.stringify(this.options), JSON.stringify({ ...this.settings, ...change })], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, HAULIER_FAULT: fault } });
+  /** Starts the service. @param fault as HAULIER_FAULT @param change of the settings, for this life @param other of the options, too */
+  async start(fault = '', change: Partial<HaulSettings> = {}, other: Partial<ContainerHostOptions> = {}): Promise<void> {
+    const child = spawn('nsenter', [`--target=${this.init}`, '--mount', '--net', '--pid', 'setpriv', '--pdeathsig', 'KILL', process.execPath, agent, JSON.stringify({ ...this.options, ...other }), JSON.stringify({ ...this.settings, ...change })], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, HAULIER_FAULT: fault } });
     this.#child = child;
     child.stdin!.on('error', () => undefined);
     child.on('exit', () => {
