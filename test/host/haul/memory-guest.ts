@@ -16,7 +16,7 @@ const inittab = `::sysinit:/etc/init.d/rcS
 ::respawn:/usr/bin/python3 /bin/hold
 `;
 
-/** Port 7000: numbers. Port 7001: \`fill MIB\`, \`write MIB_PER_SECOND\`, \`sum\`. */
+/** Port 7000: numbers. Port 7001: \`fill MIB [words]\`, \`write MIB_PER_SECOND\`, \`sum\`. */
 const hold = `
 import hashlib, mmap, os, socket, threading, time
 parts, scratch, rate, room = [], mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), [0], [64 << 20]
@@ -37,7 +37,9 @@ def commands(peer):
     global known
     word, _, value = peer.makefile().readline().strip().partition(" ")
     if word == "fill":
-        parts[:] = [os.urandom(1 << 20) for _ in range(int(value))]
+        words = value.split()
+        make = (lambda: os.urandom(1 << 20)) if len(words) == 1 else (lambda: b"".join(b"%d times the same words, " % n for n in range(1 << 16))[:1 << 20])
+        parts[:] = [make() for _ in range(int(words[0]))]
         known = total()
         peer.sendall(b"filled")
     elif word == "write":
@@ -77,15 +79,15 @@ export async function memoryImage(): Promise<ImageSource> {
 
 const memoryMiB = 1536;
 
-/** Boots one, at 10.99.0.LAST, that holds so much. */
-export async function bootMemory(host: TestHost, image: ImageSource, last: number, mib: number): Promise<ContainerSpec> {
+/** Boots one, at 10.99.0.LAST, that holds so much. @param what ` words`: memory that can be compressed */
+export async function bootMemory(host: TestHost, image: ImageSource, last: number, mib: number, what: '' | ' words' = ''): Promise<ContainerSpec> {
   const spec = makeSpec(image, {
     vifs: [portAt(makeVif({ type: 'bridge', bridge: hostBridge, createBridge: false }, 0), last)],
     limits: { vcpus: 2, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB, swapMiB: 0, pids: 100, rootGiB: 1 },
   });
   await host.tell({ do: 'create', id: spec.id, spec });
   await host.tell({ do: 'start', id: spec.id });
-  await until('it has filled its memory', async () => (await askMemory(last, `fill ${mib}`).catch(() => '')) === 'filled', 60_000);
+  await until('it has filled its memory', async () => (await askMemory(last, `fill ${mib}${what}`).catch(() => '')) === 'filled', 60_000);
   return spec;
 }
 
