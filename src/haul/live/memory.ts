@@ -50,8 +50,8 @@ export interface MemorySender {
   readonly mode: HaulMode;
   /** Why this mode, in words. */
   readonly reason: string;
-  /** While the container runs: whatever goes ahead. Returns when it is time to freeze; soon after `force` was aborted. */
-  rounds(): Promise<void>;
+  /** While the container runs: whatever goes ahead. Returns when it is time to freeze; soon after `force` was aborted. @param between called between two rounds, with the number of the next */
+  rounds(between: (round: number) => Promise<void>): Promise<void>;
   /** It stands frozen, its ports closed. Dumps it and sends all that the restore needs. @returns the record of the dump, which the destination gets after it */
   dump(frozen: FrozenState): Promise<CheckpointMeta>;
   /** It runs at the destination: sends what is still owed. The frozen copy is killed after this. */

@@ -28,13 +28,14 @@ export class PreCopySender implements MemorySender {
     this.reason = plan.reason;
   }
 
-  async rounds(): Promise<void> {
+  async rounds(between: (round: number) => Promise<void>): Promise<void> {
     const { tracker, force } = this.context;
     tracker.stage('pre-dumping');
     const pages: number[] = [];
     let why: string | undefined;
     while (why === undefined && !force?.aborted) {
       const round = pages.length + 1;
+      if (round > 1) await between(round);
       haulStep(this.context.operation, 'haul.source.ahead');
       try {
         pages.push(await this.#round(round));
