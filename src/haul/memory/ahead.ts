@@ -5,7 +5,8 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm, symlink, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HaulierError } from '../../base/errors.js';
+import { HaulierError, isHaulierError } from '../../base/errors.js';
+import { wordsOf } from '../../container/checkpoint/criu-log.js';
 import { runtimeCriuOptions } from '../../container/checkpoint/criu-options.js';
 import { parentLink, type CheckpointPaths } from '../../container/checkpoint/images.js';
 import { criuMark } from '../../container/checkpoint/in-flight.js';
@@ -33,14 +34,17 @@ export function parentOptions(round: number): string[] {
   return round > 0 ? ['--parent-path', parentOf(round)] : [];
 }
 
-/** One round: criu stops the container for a moment, then writes while it runs. @returns how many pages were written @throws RUNTIME_FAILED, SUSPEND_FAILED, the signal's reason */
+/** One round: criu stops the container for a moment, then writes while it runs. @returns how many pages were written @throws SUSPEND_FAILED, the signal's reason */
 export async function preDump(parts: Pick<HostParts, 'runc'>, id: string, paths: CheckpointPaths, round: number, parent: AbortSignal): Promise<number> {
   const images = aheadFolder(paths, round);
   await mkdir(images, { mode: 0o700 });
-  await rm(join(paths.work, 'stats-dump'), { force: true });
-  await whileProgressing({ ...paths, images }, parent, (signal) => parts.runc.checkpoint(id, preDumpOptions(paths, round), signal, { [criuMark]: paths.folder }));
+  for (const file of [join(paths.work, 'stats-dump'), paths.dumpLog]) await rm(file, { force: true });
+  await whileProgressing({ ...paths, images }, parent, (signal) => parts.runc.checkpoint(id, preDumpOptions(paths, round), signal, { [criuMark]: paths.folder })).catch(async (error: unknown) => {
+    if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error;
+    throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])) }, { cause: error });
+  });
   const stats = await readStatsFile(join(paths.work, 'stats-dump'), parseDumpStats);
-  if (!stats) throw new HaulierError('RUNTIME_FAILED', { action: 'dump memory ahead', reason: 'criu says nothing of what it wrote' });
+  if (!stats) throw new HaulierError('SUSPEND_FAILED', { reason: 'criu says nothing of what it wrote' });
   return stats.pagesWritten;
 }
 

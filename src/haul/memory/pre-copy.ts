@@ -40,7 +40,7 @@ export class PreCopySender implements MemorySender {
       try {
         pages.push(await this.#round(round));
       } catch (error) {
-        if (!isHaulierError(error, 'RUNTIME_FAILED', 'SUSPEND_FAILED')) throw error;
+        if (!isHaulierError(error, 'SUSPEND_FAILED')) throw error;
         // what this round has looked at counts as clean now: the rounds before are of no use any more
         await emptyAhead(this.context.paths, round);
         this.context.operation.log.warn({ err: error, round }, `memory cannot be copied ahead: ${error.message}`);

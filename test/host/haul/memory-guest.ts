@@ -15,6 +15,10 @@ const inittab = `::sysinit:/etc/init.d/rcS
 ::respawn:/bin/counter
 ::respawn:/usr/bin/python3 /bin/hold
 `;
+const slowCounter = `#!/bin/sh
+n=0
+while :; do n=$((n + 1)); echo $n > /run/count; sleep 1; done
+`;
 
 /** Port 7000: numbers. Port 7001: \`fill MIB [words]\`, \`write MIB_PER_SECOND\`, \`sum\`. */
 const hold = `
@@ -64,8 +68,8 @@ threading.Thread(target=serve, args=(7001, commands), daemon=True).start()
 serve(7000, numbers)
 `;
 
-/** Its image. */
-export async function memoryImage(): Promise<ImageSource> {
+/** Its image. @param slow for a slow processor: it says a number and counts less often */
+export async function memoryImage(slow = false): Promise<ImageSource> {
   const folder = await mkdtemp(join(tmpdir(), 'hold-'));
   const base = await toolsImage(false);
   const tree = join(folder, 'tree');
@@ -73,7 +77,8 @@ export async function memoryImage(): Promise<ImageSource> {
   await mkdir(tree);
   await run('tar', ['-C', tree, '-xf', join(folder, 'base.tar')]);
   await writeFile(join(tree, 'etc/inittab'), inittab);
-  await writeFile(join(tree, 'bin/hold'), hold);
+  await writeFile(join(tree, 'bin/hold'), slow ? hold.replace('sleep(0.002)', 'sleep(0.02)').replace('sleep(0.01)', 'sleep(0.1)').replace('// 100', '// 10') : hold);
+  if (slow) await writeFile(join(tree, 'bin/counter'), slowCounter, { mode: 0o755 });
   return await imageOf(tree, join(folder, 'image.tar'));
 }
 
