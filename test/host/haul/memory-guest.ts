@@ -1,13 +1,11 @@
 /** A guest that says numbers as the one of numbers.ts does, and holds as much memory as it is told to, whose sum it knows. */
 import { once } from 'node:events';
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run } from '../../../src/base/run.js';
 import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
 import { imageOf, makeSpec, makeVif, until } from '../container/harness.js';
-import { toolsImage } from '../container/tools-image.js';
+import { pythonTree } from '../container/tools-image.js';
 import { hostBridge, type TestHost } from './hosts.js';
 import { portAt } from './numbers.js';
 
@@ -22,7 +20,7 @@ while :; do n=$((n + 1)); echo $n > /run/count; sleep 1; done
 
 /** Port 7000: numbers. Port 7001: \`fill MIB [words]\`, \`write MIB_PER_SECOND\`, \`sum\`. */
 const hold = `
-import mmap, random, socket, threading, time, zlib
+import mmap, os, socket, threading, time, zlib
 parts, scratch, rate, room = [], mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), [0], [64 << 20]
 known = None
 def total():
@@ -42,7 +40,7 @@ def commands(peer):
     word, _, value = peer.makefile().readline().strip().partition(" ")
     if word == "fill":
         words = value.split()
-        make = (lambda: random.randbytes(1 << 20)) if len(words) == 1 else (lambda: b"".join(b"%d times the same words, " % n for n in range(1 << 16))[:1 << 20])
+        make = (lambda: os.urandom(1 << 20)) if len(words) == 1 else (lambda: b"".join(b"%d times the same words, " % n for n in range(1 << 16))[:1 << 20])
         parts[:] = [make() for _ in range(int(words[0]))]
         known = total()
         peer.sendall(b"filled")
@@ -70,16 +68,11 @@ serve(7000, numbers)
 
 /** Its image. @param slow for a slow processor: it says a number and counts less often */
 export async function memoryImage(slow = false): Promise<ImageSource> {
-  const folder = await mkdtemp(join(tmpdir(), 'hold-'));
-  const base = await toolsImage(false);
-  const tree = join(folder, 'tree');
-  await writeFile(join(folder, 'base.tar'), (await base.open(AbortSignal.timeout(60_000))) as unknown as AsyncIterable<Buffer>);
-  await mkdir(tree);
-  await run('tar', ['-C', tree, '-xf', join(folder, 'base.tar')]);
+  const tree = await pythonTree(['mmap', 'os', 'socket', 'threading', 'time', 'zlib']);
   await writeFile(join(tree, 'etc/inittab'), inittab);
   await writeFile(join(tree, 'bin/hold'), slow ? hold.replace('sleep(0.002)', 'sleep(0.02)').replace('sleep(0.01)', 'sleep(0.1)').replace('// 100', '// 10') : hold);
   if (slow) await writeFile(join(tree, 'bin/counter'), slowCounter, { mode: 0o755 });
-  return await imageOf(tree, join(folder, 'image.tar'));
+  return await imageOf(tree, join(tree, '..', 'image.tar'));
 }
 
 const memoryMiB = 1536;
