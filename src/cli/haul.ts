@@ -13,7 +13,6 @@ import { callService, listenToService } from '../http/control.js';
 
 /** Does what the words say. */
 export async function haulCommand(loaded: LoadedConfig, request: HaulRequest, print: Print): Promise<number> {
-  process.title = 'haulier haul'; // the service ends what carries the id of a container that leaves as an argument (cleanup.ts)
   switch (request.verb) {
     case 'watch': return await watch(loaded, request, print);
     case 'check': return await haulCheck(loaded, request, print);

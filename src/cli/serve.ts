@@ -9,6 +9,7 @@ import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import { createLog, hideSecret, type Log } from '../base/log.js';
 import { openLogFile } from '../base/log-file.js';
 import type { OperationView } from '../base/operation.js';
+import { decideHaul } from '../compute/live/decide.js';
 import { HaulDoor } from '../compute/live/haul-door.js';
 import { HaulTransport } from '../compute/moves/haul-transport.js';
 import { ComputeService } from '../compute/service.js';
@@ -95,7 +96,11 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
       ended: service.compute?.operations.ended.rows ?? [], events: service.compute?.events.waited.rows ?? [], heartbeatAge: service.heartbeatAge,
     }),
   }, log);
-  const forHauls = haulCommands(hauls);
+  const forHauls = haulCommands({ board: hauls.board, decide: async (id, outcome) => {
+    const { compute } = service;
+    if (!compute) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'the start of the service' });
+    await decideHaul(compute, id, outcome, () => hauls.decide(id, outcome));
+  } });
   const control = await startControl(config.haulier.run_path, { operations: async () => operations(), ...forHauls.commands, ...templateCommands(containers, async (id, name, work) => {
     const { compute } = service;
     if (!compute) throw new HaulierError('INSTANCE_BUSY', { instance: id, operation: 'the start of the service' });

@@ -11,6 +11,7 @@ import { rebootInstance, startInstance, stopInstance, unpauseInstance } from './
 import { shelveOffloadInstance } from './methods/shelve.js';
 import { completeDeletion, deleteInstance } from './methods/terminate.js';
 import { abandonUnshelve } from './methods/unshelve.js';
+import { rebuildTasks } from './live/evacuations.js';
 import { leaveMoved, recoverMigrating, recoverMoved } from './live/recover.js';
 import { storedInstance } from './moves/migration.js';
 import { recoverKept, recoverMove, recoverPrepared } from './moves/recover.js';
@@ -28,7 +29,6 @@ import type { NovaObject } from '../nova/object.js';
 import { powerStates } from '../nova/states.js';
 
 const buildTasks = new Set(['scheduling', 'block_device_mapping', 'networking', 'spawning']);
-const rebuildTasks = new Set(['rebuilding', 'rebuild_block_device_mapping', 'rebuild_spawning']);
 const snapshotTasks = new Set(['image_snapshot_pending', 'image_snapshot', 'image_pending_upload', 'image_uploading', 'image_backup']);
 const shelveTasks = new Set(['shelving', 'shelving_image_pending_upload', 'shelving_image_uploading']);
 const rebootTasks = new Set(['reboot_pending', 'reboot_started', 'reboot_pending_hard', 'reboot_started_hard', 'rebooting', 'rebooting_hard']);

@@ -8,7 +8,8 @@ import { endPageDaemon, expectEnd } from './checkpoint/page-daemon.js';
 import { checkpointPaths } from './checkpoint/paths.js';
 import { cgroupPids, isFrozen, removeCgroups } from './cgroup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
-import { identify, pidsWithArgument, waitGone } from './process.js';
+import { identify, waitGone } from './process.js';
+import { isMonitorPid, starters } from './runtime/starters.js';
 
 const monitorWaitMs = 3000;
 const cgroupTries = 40;
@@ -42,11 +43,11 @@ async function removeRecord(parts: HostParts, id: string, { inFlight }: { readon
   }
 }
 
-/** Processes that carry the id as an argument: conmon, and the runtime while it creates. */
+/** The monitor, and the runtime while it creates or restores. */
 async function killStarters(parts: HostParts, id: string): Promise<void> {
   const monitor = await monitorPid(parts, id);
   const running = await parts.store.running(id);
-  for (const pid of await pidsWithArgument(id)) {
+  for (const pid of await starters(parts, id)) {
     if (pid === monitor && running) continue; // the monitor of a whole container ends by itself, after its exit file
     const target = identify(pid);
     if (!target) continue;
@@ -69,9 +70,7 @@ async function killCgroup(parts: HostParts, id: string): Promise<void> {
 
 async function monitorPid(parts: HostParts, id: string): Promise<number | undefined> {
   const pid = Number(await readFile(parts.store.paths(id).conmonPidFile, 'utf8').catch(() => ''));
-  if (!(pid > 0)) return undefined;
-  const arguments_ = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-  return arguments_.split('\0').includes(id) ? pid : undefined;
+  return pid > 0 && (await isMonitorPid(parts, id, pid)) ? pid : undefined;
 }
 
 /** The monitor ends when its container has; one that does not is killed. */

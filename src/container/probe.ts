@@ -7,7 +7,7 @@ import { findCommand, run } from '../base/run.js';
 import { initProgram } from './application/init.js';
 import { featureTable, probeAbilities } from './abilities.js';
 import { readCgroupLayout } from './cgroup.js';
-import { lazyProblem } from './checkpoint/lazy.js';
+import { lazyDumpProblem, lazyProblem } from './checkpoint/lazy.js';
 import { unfitCriu } from './checkpoint/facts.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { readKeyRing } from './memory-image/keys.js';
@@ -95,6 +95,11 @@ async function probeCriu(options: ContainerHostOptions): Promise<ProbeLine[]> {
       const lazy = await lazyProblem(options);
       must(lazy === undefined, lazy ?? '');
       return options.lazyResume === 'auto' ? 'yes' : 'possible, but lazy_resume = never';
+    }),
+    await optional('post-copy from here', 'Set fs.pipe-max-size = 16777216 (sysctl), or leave CAP_SYS_RESOURCE to the service: its containers can then be hauled before their memory (haul_permit_post_copy).', async () => {
+      const problem = await lazyDumpProblem(options);
+      must(problem === undefined, problem ?? '');
+      return 'possible';
     }),
     ...featureTable.map(({ name, about, advice }) => lacking(`criu ${name}`, features[name], about, advice)),
     await optional('/run', 'Put /run (or the service\'s own mount of it) on a tmpfs: criu keeps its kernel probes there, which saves 15 to 25 ms a call.', async () => {

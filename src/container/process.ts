@@ -1,6 +1,6 @@
 /** Processes by pid and start time, so that a reused pid is never mistaken for the one that was meant. */
 import { readFileSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** One particular process. */
@@ -43,15 +43,10 @@ export async function waitGone(id: ProcessId, timeoutMs: number, signal?: AbortS
   return true;
 }
 
-/** Pids of processes whose arguments contain `argument` as one whole argument, or as the end of one that starts with a path. */
-export async function pidsWithArgument(argument: string): Promise<number[]> {
-  const found: number[] = [];
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
-    const text = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
-    if (text.split('\0').includes(argument)) found.push(Number(name));
-  }
-  return found;
+/** True for a process that runs as the service's user on the host; guests never do, their ids are mapped. */
+export async function isServiceUsers(pid: number): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]) === process.getuid?.();
 }
 
 /** This boot's id. */

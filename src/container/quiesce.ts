@@ -37,7 +37,7 @@ async function runHook(parts: HostParts, id: string, what: 'freeze' | 'thaw'): P
 /**
  * Quiesces a running guest; once more changes nothing.
  * @param frozen false: only the hook is run and the file system flushed, for a copy that freezes it itself
- * @throws INSTANCE_STATE if it does not run, QUIESCE_FAILED; then it goes on
+ * @throws INSTANCE_STATE if it does not run, is being suspended or hauled; QUIESCE_FAILED; then it goes on
  */
 export async function quiesce(parts: HostParts, id: string, frozen: boolean, operation: Operation): Promise<void> {
   const group = cgroupsPath(parts, id);
@@ -45,6 +45,9 @@ export async function quiesce(parts: HostParts, id: string, frozen: boolean, ope
   if (!(await parts.store.running(id)) || (await isFrozen(parts.cgroups, group))) throw new HaulierError('INSTANCE_STATE', { instance: id, state: 'not running', action: 'quiesce' });
   await writeFile(markerOf(parts, id), '', { mode: 0o600 });
   try {
+    // after the marker, as whoever takes it away looks for the marker after its own record (`requireUnquiesced`): one of the two sees the other
+    const phase = (await parts.store.readState(id))?.phase;
+    if (phase !== 'ready') throw new HaulierError('INSTANCE_STATE', { instance: id, state: phase ?? 'missing', action: 'quiesce' });
     operation.step('quiesce.hook');
     await runHook(parts, id, 'freeze');
     operation.step('quiesce.flush');
@@ -60,6 +63,11 @@ export async function quiesce(parts: HostParts, id: string, frozen: boolean, ope
 /** True from a `quiesce` to its end. */
 export async function isQuiesced(parts: HostParts, id: string): Promise<boolean> {
   return await readFile(markerOf(parts, id)).then(() => true, () => false);
+}
+
+/** For what takes it away as it stands: its freeze hook has run, and its thaw hook would not. @throws INSTANCE_STATE */
+export async function requireUnquiesced(parts: HostParts, id: string, action: string): Promise<void> {
+  if (await isQuiesced(parts, id)) throw new HaulierError('INSTANCE_STATE', { instance: id, state: 'quiesced', action });
 }
 
 /** Lets it go on, hook and all; one that was paused meanwhile stays so, and one that is being dumped or hauled. Idempotent. A hook that fails is told in the log: nobody else can help it. */

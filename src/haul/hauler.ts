@@ -13,9 +13,10 @@ import { discardArrivals, type ReceiveOptions } from './disk/receive.js';
 import { LiveDestination } from './live/destination.js';
 import { Doubt, type Outcome } from './live/doubt.js';
 import { IncomingHaul, runSource, settleDestination, settleSource, type SourcePhase } from './live/protocol.js';
-import { HaulRecords, type HaulRecord } from './live/record.js';
+import { HaulRecords, isOvertaken, isStale, type HaulRecord } from './live/record.js';
 import { LiveSource } from './live/source.js';
 import { settledStep } from './live/steps.js';
+import { Telling, tellingEndsMs } from './live/telling.js';
 import { HaulTracker } from './live/tracker.js';
 import type { HaulOptions, HaulResult } from './progress.js';
 import { HaulServer, type InquiryHandler } from './server.js';
@@ -51,6 +52,7 @@ export class Hauler {
   /** Containers that are this host's and could not be let go yet. */
   readonly #unopened = new Map<string, { open(): Promise<void> }>();
   #again = false;
+  readonly #telling = new Telling();
   /** Memory that is still coming for containers that run already. */
   readonly #owed = new Set<Promise<void>>();
   /** Hauls from here that somebody is at work on, by their instance. */
@@ -74,7 +76,7 @@ export class Hauler {
     await discardArrivals(this.parts);
     const open = new Map<string, Promise<void>>();
     const records = await this.#records.all();
-    for (const record of records) {
+    for (const record of records.filter((each) => !isOvertaken(each, records))) {
       const settled = (isStale(record, records) ? this.#records.remove(record.haul, 'source') : this.#settle(record)).catch((error: unknown) => {
         if (!this.#stopping.signal.aborted) this.log.error({ err: error, instance: record.instance }, `cannot end a haul that was cut short: ${messageOf(error)}`);
       });
@@ -194,6 +196,7 @@ export class Hauler {
     for (const { haul, instance } of await this.#records.all().catch(() => [])) {
       const record = await this.#records.read(haul, 'source').catch(() => undefined); // as it is now: the others took their time
       if ((record?.phase !== 'gone' && record?.phase !== 'committed') || this.#seen.has(haul)) continue;
+      if (record.phase === 'gone' && !this.#telling.due(haul, performance.now())) continue;
       await this.#settle(record).catch((error: unknown) => this.log.warn({ err: error, instance }, `cannot end a haul: ${messageOf(error)}`));
     }
     this.#again = false;
@@ -210,7 +213,8 @@ export class Hauler {
 
   async #settled(record: HaulRecord): Promise<void> {
     await new Operation({ name: 'settle_haul', log: this.log, instance: record.instance }).run(async (operation) => {
-      this.log.warn({ instance: record.instance, haul: record.haul, role: record.role, phase: record.phase }, 'a haul was cut short: ending it');
+      if (record.phase === 'gone') this.log.info({ instance: record.instance, haul: record.haul, peer: record.peer.host }, 'telling the destination that a haul is over');
+      else this.log.warn({ instance: record.instance, haul: record.haul, role: record.role, phase: record.phase }, 'a haul was cut short: ending it');
       if (record.role === 'source') {
         await this.#settleSource(record, operation);
       } else {
@@ -223,6 +227,7 @@ export class Hauler {
   async #settleSource({ phase, ...haul }: Extract<HaulRecord, { role: 'source' }>, operation: Operation): Promise<void> {
     const tracker = new HaulTracker();
     const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation, tracker);
+    if (phase === 'gone') return await this.#tell(haul.haul, source);
     if (phase !== 'offered') return void (await settleSource(source, phase));
     // it stands frozen: that is to be seen
     const { peer, instance } = haul;
@@ -236,6 +241,17 @@ export class Hauler {
       entry.end({ error, aborted: this.#stopping.signal.aborted });
       throw error;
     }
+  }
+
+  /** Of a haul that is over here: its destination is told, as long as that makes sense. */
+  async #tell(haul: string, source: LiveSource): Promise<void> {
+    const since = await this.#records.writtenAt(haul, 'source');
+    if (since !== undefined && Date.now() - since >= tellingEndsMs) {
+      this.log.warn({ haul }, `the destination could not be told for ${tellingEndsMs / 86_400_000} days that a haul is over: forgetting it`);
+      await this.#records.remove(haul, 'source');
+    } else await settleSource(source, 'gone');
+    if ((await this.#records.writtenAt(haul, 'source')) === undefined) this.#telling.done(haul);
+    else this.#telling.failed(haul, performance.now());
   }
 
   async #receive(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
@@ -306,11 +322,6 @@ export class Hauler {
     if (phase === 'committed') return phase;
     throw new HaulierError('HAUL_FAILED', { reason: 'it could not be brought to an end here: its fate is open until that is done' });
   }
-}
-
-/** A haul that never came to its offer, where a later one of the same instance did: to let the container go on is not its business any more. */
-export function isStale(record: HaulRecord, all: readonly HaulRecord[]): boolean {
-  return record.role === 'source' && record.phase === 'preparing' && all.some((other) => other.role === 'source' && other.instance === record.instance && (other.phase === 'offered' || other.phase === 'committed'));
 }
 
 function whyNot(phase: SourcePhase | undefined): string {

@@ -20,7 +20,7 @@ const setting = '/proc/sys/vm/unprivileged_userfaultfd';
 const before = await readFile(setting, 'utf8').catch(() => '');
 const criu = { criu: '/usr/sbin/criu' };
 const problem = (await criuProblem()) ?? (await trackingProblem(criu));
-interface World { a: TestHost; b: TestHost; criu: Options; image: ImageSource; spec: ContainerSpec; client: NumberClient; end(): Promise<void> }
+interface World { a: TestHost; b: TestHost; criu: string; image: ImageSource; spec: ContainerSpec; client: NumberClient; end(): Promise<void> }
 const test = anyTest as TestFn<World>;
 const real = problem === undefined ? test.serial : test.skip;
 if (problem !== undefined) process.stderr.write(`SKIPPED test/vm/pre-copy: ${problem}\n`);
@@ -29,7 +29,6 @@ const noPostCopy = problem ?? allowed ?? (await lazyProblem(criu)) ?? (await laz
 const realForced = noPostCopy === undefined ? test.serial : test.skip;
 if (noPostCopy !== undefined) process.stderr.write(`SKIPPED test/vm/pre-copy, forced: ${noPostCopy}\n`);
 
-type Options = { readonly criu: string };
 const authority = new Authority();
 process.on('exit', () => rmSync(authority.folder, { recursive: true, force: true }));
 const [last, mib] = [62, 32];
@@ -43,9 +42,9 @@ test.before(async (t) => {
   const hosts = await makeHosts(authority, { policy });
   const image = await memoryImage(true);
   Object.assign(t.context, hosts, { image });
-  // a folder `small` beside it: what criu writes in the second round does not get larger than that; it has looked at the pages by then, and calls them clean
+  // a file `small` beside it: what criu writes in the second round does not get larger than that; it has looked at the pages by then, and calls them clean
   const small = await wrapper(`if [ -e "\${0%/*}/small" ] && grep -qa -e --pre-dump /proc/$PPID/cmdline && grep -qa /ahead-2 /proc/$PPID/cmdline; then trap '' XFSZ; ulimit -f 3072; fi\nexec $real "$@"`);
-  t.context.criu = { criu: small };
+  t.context.criu = small;
   for (const host of [hosts.a, hosts.b]) {
     await host.start('', host === hosts.a ? { policy: permitting } : {}, t.context.criu);
     await host.takeImage(image);
@@ -59,7 +58,7 @@ test.before(async (t) => {
 test.after.always(async (t) => {
   t.context.client?.close();
   await t.context.end?.();
-  if (t.context.criu) await rm(dirname(t.context.criu.criu), { recursive: true, force: true });
+  if (t.context.criu) await rm(dirname(t.context.criu), { recursive: true, force: true });
   if (allowed === undefined) await writeFile(setting, before);
 });
 
@@ -140,9 +139,9 @@ real('the source is killed in a round: it goes on there', async (t) => {
 real('a round whose images cannot be written: stop-and-copy, with all of the memory', async (t) => {
   const [from, to] = await ends(t.context);
   const count = await counted(from, t.context.spec.id);
-  await writeFile(join(dirname(t.context.criu.criu), 'small'), '');
+  await writeFile(join(dirname(t.context.criu), 'small'), '');
   const { result } = await haul(t.context.spec.id, from, to, { mode: 'pre-copy' });
-  await rm(join(dirname(t.context.criu.criu), 'small'));
+  await rm(join(dirname(t.context.criu), 'small'));
   t.log(told(result));
   t.is(result.mode, 'stop-and-copy');
   t.regex(result.reason, /round 2 of copying ahead failed/);

@@ -7,13 +7,15 @@ import type { Compute } from '../compute.js';
 import { uuidOf } from '../compute.js';
 import { isNova } from '../failure-report.js';
 import { fieldOf, setStatus, storedInstance } from '../moves/migration.js';
-import { activateBindings } from './bindings.js';
+import { activateBindings, tryDropBindings } from './bindings.js';
 import { askToTakeOver } from './other-end.js';
 import { messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
-import type { WireContext } from '../../messaging/types.js';
+import { MessageUndeliverable, MessagingTimeout, type WireContext } from '../../messaging/types.js';
 import type { NovaObject } from '../../nova/object.js';
 
+/** So often the destination is asked in vain, each time for a minute without a sign of life, before the server is put on record as its own without it. */
+const silentTries = 3;
 /** Between two tries: from, to. */
 const pauseMs = { first: 1000, last: 30_000 };
 
@@ -53,6 +55,7 @@ async function handOver(compute: Compute, { context, instance, migration, blockM
   const uuid = uuidOf(instance);
   let now: NovaObject | undefined;
   let lost: unknown;
+  let silent = 0;
   await untilDone(compute, uuid, `hand it over to ${destination}`, signal, async () => {
     try {
       await askToTakeOver(compute, context, destination, { instance, block_migration: blockMigration ?? null }, signal);
@@ -62,6 +65,7 @@ async function handOver(compute: Compute, { context, instance, migration, blockM
       // a destination that came back meanwhile does it by itself
       now = await storedInstance(compute, context, uuid);
       if (!now || now.text('host') === destination || now.text('task_state') === 'deleting') return;
+      if (isSilence(error) && ++silent >= silentTries) return await giveTo(compute, context, now, destination);
       // a destination that knows of no such container: no asking brings it back
       if (!isNova(error, 'InstanceNotRunning', 'InstanceNotFound')) throw error;
       await loseIt(compute, context, now, migration);
@@ -70,6 +74,27 @@ async function handOver(compute: Compute, { context, instance, migration, blockM
   });
   if (lost !== undefined) throw lost;
   return now;
+}
+
+const isSilence = (error: unknown): boolean => error instanceof MessagingTimeout || error instanceof MessageUndeliverable;
+
+/**
+ * The destination has the container and says nothing: the server becomes its own without it, so that Nova shows where it is, and it can be
+ * evacuated from there if that host is lost too (nova/compute/manager.py `_post_live_migration_update_host`). A destination that
+ * comes back finds it so.
+ */
+async function giveTo(compute: Compute, context: WireContext, instance: NovaObject, destination: string): Promise<void> {
+  const uuid = uuidOf(instance);
+  const node = (await compute.conductor.classCall(context, 'ComputeNode', 'get_first_node_by_host_for_old_compat', [destination])) as NovaObject;
+  await tryDropBindings(compute, context, uuid, destination, compute.settings.host);
+  instance.set('host', destination);
+  instance.set('node', node.text('hypervisor_hostname') ?? null);
+  if (compute.conductor.release !== 'zed') instance.set('compute_id', node.number('id') ?? null);
+  if (instance.object('migration_context')) instance.set('migration_context', null);
+  instance.set('task_state', null);
+  instance.set('progress', 0);
+  await compute.conductor.saveInstance(context, instance, { taskState: ['migrating'] });
+  compute.log.warn({ instance: uuid, destination }, `${destination} does not answer: the server is on record as its own all the same, as its container is there`);
 }
 
 /** Nobody has the container, as far as is known: somebody has to look. */

@@ -5,10 +5,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compute } from '../compute.js';
 import { uuidOf } from '../compute.js';
-import { dropDeleted, postLiveMigrationAtDestination } from '../methods/live-post.js';
+import { dropDeleted, postLiveMigrationAtDestination, takenFrom } from '../methods/live-post.js';
 import { setStatus, storedInstance } from '../moves/migration.js';
 import { insideWrappers } from '../wrappers.js';
-import { activateBindings } from './bindings.js';
+import { activateBindings, tryDropBindings } from './bindings.js';
+import { findMigrations, liveUnderWay, wasEvacuated } from './evacuations.js';
 import { postLiveMigration } from './post.js';
 import { rollbackLiveMigration } from './rollback.js';
 import { messageOf } from '../../base/errors.js';
@@ -16,12 +17,8 @@ import type { WireContext } from '../../messaging/types.js';
 import { adminContext } from '../../nova/context.js';
 import type { NovaObject } from '../../nova/object.js';
 
-const underWay = ['accepted', 'queued', 'preparing', 'running'];
-
-async function migrations(compute: Compute, context: WireContext, filters: Record<string, unknown>): Promise<readonly NovaObject[]> {
-  const list = (await compute.conductor.classCall(context, 'MigrationList', 'get_by_filters', [{ migration_type: 'live-migration', status: underWay, ...filters }])) as NovaObject;
-  return list.objects();
-}
+const migrations = (compute: Compute, context: WireContext, filters: Record<string, unknown>): Promise<readonly NovaObject[]> =>
+  findMigrations(compute, context, { migration_type: 'live-migration', status: liveUnderWay, ...filters });
 
 /**
  * A server of this host whose task is `migrating`, or that is being deleted, under its lock.
@@ -94,7 +91,7 @@ export function takeUnasked(compute: Compute, uuid: string, migrationUuid: strin
     await sleep(compute.settings.liveLookMs, undefined, { ref: false });
     try {
       const migration = (await migrations(compute, context, { instance_uuid: uuid, host: compute.settings.host })).find((found) => found.text('uuid') === migrationUuid);
-      if (!migration || (await take(compute, context, uuid, migration))) return;
+      if (migration ? await take(compute, context, uuid, migration) : await isNoted(compute, context, uuid)) return;
     } catch (error) {
       compute.log.error({ err: error, instance: uuid }, `cannot take over a server that has come: ${messageOf(error)}`);
     }
@@ -112,8 +109,9 @@ async function take(compute: Compute, context: WireContext, uuid: string, migrat
     await compute.locks.hold(uuid, () => compute.operations.run({ name: method, instance: uuid }, (operation) => dropDeleted(compute, { uuid, operation })));
     return true;
   }
-  if (instance.text('host') !== migration.text('source_compute')) return true;
-  if (instance.text('task_state') !== 'migrating') return false;
+  if (instance.text('host') !== migration.text('source_compute')) return (await isNoted(compute, context, uuid)) && (await giveWay(compute, context, instance, migration));
+  const task = instance.text('task_state');
+  if (!takenFrom(task) || task === 'rebuilding') return false; // being deleted; or evacuated: that asks here, and is refused
   compute.log.warn({ instance: uuid, source: instance.text('host') }, 'the source of a live migration does not end it: taking the server over');
   await compute.locks.hold(uuid, () => compute.operations.run({ name: method, instance: uuid }, (operation) =>
     insideWrappers(compute, { method, wrappers: ['E', 'F'], context, instance }, async () => {
@@ -121,5 +119,29 @@ async function take(compute: Compute, context: WireContext, uuid: string, migrat
         .catch((error: unknown) => operation.log.error({ err: error }, `cannot switch the ports over: ${messageOf(error)}`));
       await postLiveMigrationAtDestination(compute, { method, context, args: { block_migration: null }, operation, instance, uuid });
     })));
+  return true;
+}
+
+/** A server that Nova has on this host already, by its source's word, is in this host's books too. @returns true */
+async function isNoted(compute: Compute, context: WireContext, uuid: string): Promise<true> {
+  const instance = await storedInstance(compute, context, uuid);
+  if (instance?.text('host') !== compute.settings.host) return true;
+  compute.hauls.forget(uuid, compute.hauls.expected(uuid) ?? '');
+  compute.tracker.moved(uuid);
+  compute.tracker.update(uuid, instance);
+  return true;
+}
+
+/** A server that came here, and was evacuated elsewhere before this host could say so: of two that run, the one that Nova knows stays. @returns true */
+async function giveWay(compute: Compute, context: WireContext, instance: NovaObject, migration: NovaObject): Promise<true> {
+  const uuid = uuidOf(instance);
+  if (!(await wasEvacuated(compute, context, instance, migration)) || (await compute.hauls.fate(uuid)) !== 'here') return true;
+  compute.log.error({ instance: uuid, host: instance.text('host') }, 'a server that came by a live migration was evacuated to another host meanwhile: ending it here');
+  await compute.locks.hold(uuid, () => compute.operations.run({ name: 'leave_evacuated', instance: uuid }, (operation) => compute.containers.destroy(uuid, operation)));
+  compute.tracker.moved(uuid);
+  await tryDropBindings(compute, context, uuid, instance.text('host') ?? '', compute.settings.host);
+  await compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid);
+  await compute.placement.deleteAllocations(migration.text('uuid') ?? '');
+  await setStatus(compute, context, migration, 'error');
   return true;
 }

@@ -45,7 +45,7 @@ export async function rollbackLiveMigration(compute: Compute, { context, instanc
   if (prepared) await keepPlugged(compute, uuid);
   if (destination && destination !== host) {
     await tryDropBindings(compute, context, uuid, host, destination);
-    if (prepared) await quietly(`tell ${destination}`, () => castRollback(compute, context, destination, { instance, destroy_disks: true, migrate_data: data ?? dataAnew(compute, instance, migration) }));
+    if (prepared) await quietly(`tell ${destination}`, () => castRollback(compute, context, destination, { instance, destroy_disks: true, migrate_data: data ?? migrateDataAnew(compute, instance, migration) }));
   }
   faultPoint('live.rolled-back');
   await quietly('clear the task state', async () => {
@@ -61,7 +61,8 @@ export async function rollbackLiveMigration(compute: Compute, { context, instanc
   if (prepared) compute.notifier.instance('live_migration_rollback.end', context, instance);
 }
 
-function dataAnew(compute: Compute, instance: NovaObject, migration: NovaObject): NovaObject {
+/** `migrate_data` of a migration whose own is lost, as far as a rollback needs it. */
+export function migrateDataAnew(compute: Compute, instance: NovaObject, migration: NovaObject): NovaObject {
   const data = newMigrateData(compute.conductor, { migration: migration.text('uuid') ?? '' }, 0);
   setVifs(compute.conductor, data, cachedVifs(instance));
   return data;

@@ -8,12 +8,13 @@ import { hint } from '../boot/build-request.js';
 import { checkGroupPolicy } from '../boot/group-policy.js';
 import { containerSpec } from '../container-spec.js';
 import { readPowerState, withAttribute } from '../instance-state.js';
+import { requireNoHaul } from '../live/evacuations.js';
 import { setStatus } from '../moves/migration.js';
 import { bringPorts } from '../moves/ports.js';
 import { placeHere } from '../placing.js';
 import { RefusedMethod } from '../refusal.js';
 import { fetchImages } from '../templates.js';
-import { HaulierError, messageOf, type NovaClass } from '../../base/errors.js';
+import { HaulierError, isHaulierError, messageOf, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Operation } from '../../base/operation.js';
 import type { ContainerSpec } from '../../container/spec.js';
@@ -25,7 +26,7 @@ export const evacuateFaultPoints = ['evacuate.claimed', 'evacuate.bound', 'evacu
 
 const novaError = (name: string, code: number): NovaClass => ({ class: name, module: 'nova.exception', code });
 
-/** The evacuation. Refused, without room here, or without an image that is good for it, the server keeps its state at the dead host; failed later, it is in error there and can be evacuated again. */
+/** The evacuation. Refused, where a live migration may have brought it elsewhere, without room here, or without an image that is good for it, the server keeps its state at the dead host; failed later, it is in error there and can be evacuated again. */
 export async function evacuateInstance(compute: Compute, call: InstanceCall): Promise<void> {
   const { args, context, instance, uuid } = call;
   const migration = args['migration'] instanceof NovaObject ? args['migration'] : undefined;
@@ -34,11 +35,12 @@ export async function evacuateInstance(compute: Compute, call: InstanceCall): Pr
     await call.operation.run((operation) => evacuate(compute, { ...call, operation }, migration, () => { touched = true; }));
   } catch (error) {
     compute.notifier.instance('rebuild.error', context, instance, error);
-    compute.tracker.drop(uuid);
-    compute.tracker.moved(uuid);
+    const arrived = isHaulierError(error, 'EVACUATION_REFUSED') && error.details['here'] === true; // what this host holds of it is the live migration's
+    if (!arrived) compute.tracker.drop(uuid);
+    if (!arrived) compute.tracker.moved(uuid);
     if (migration) await quietly(call.operation, 'note that the evacuation failed', () => setStatus(compute, context, migration, 'failed'));
     // the allocation covers both hosts, and only this part is ours (contract E.2)
-    await quietly(call.operation, 'drop this host\'s allocation', () => compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid));
+    if (!arrived) await quietly(call.operation, 'drop this host\'s allocation', () => compute.placement.removeProviderFromAllocations(uuid, compute.node.uuid));
     if (touched) instance.set('vm_state', 'error');
     throw error;
   }
@@ -58,6 +60,7 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
   const start = !(before === 'stopped' || (target === 'stopped' && before !== 'error'));
   await withAttribute(compute, call, 'flavor');
   await checkGroupPolicy(compute, context, uuid, hint(args['request_spec'], 'group'));
+  await requireNoHaul(compute, call);
   const found = await diskHere(compute, call);
   await claim(compute, call, migration);
   faultPoint('evacuate.claimed');

@@ -21,7 +21,10 @@ export async function postLiveMigrationAtDestination(compute: Compute, call: Ins
     return;
   }
   const source = instance.text('host') ?? '';
-  if ((await compute.containers.view(uuid)).state === 'missing') throw new HaulierError('LIVE_MIGRATION_LOST', { instance: uuid, host });
+  const { state } = await compute.containers.view(uuid);
+  if (state === 'missing') throw new HaulierError('LIVE_MIGRATION_LOST', { instance: uuid, host });
+  // who evacuates it asks while it may still be coming: then nobody knows yet whose it is
+  if (state === 'suspended' && instance.text('task_state') !== 'migrating') throw new HaulierError('INSTANCE_STATE', { instance: uuid, state: 'arriving', action: call.method });
   await bindHere(compute, { ...call, instance });
   faultPoint('live.bound');
   await tryDropBindings(compute, context, uuid, host, source); // before the record says that it is here: whoever dies after that is not asked again
@@ -47,15 +50,19 @@ async function bindHere(compute: Compute, { context, instance, operation }: Inst
   }
 }
 
+/** True for the tasks of a server that may be taken over: on its way here; or its source is lost, and an evacuation that asks here first is beginning or was refused. */
+export const takenFrom = (task: string | undefined): boolean => task === undefined || task === 'migrating' || task === 'rebuilding';
+
 /** The one save that makes the server this host's. A server that is being deleted ends here instead: nobody else would end it. */
 async function takeOver(compute: Compute, { context, instance, uuid, operation }: InstanceCall): Promise<void> {
+  const task = instance.text('task_state');
   moveHere(compute, instance);
   await readPowerState(compute, instance, uuid);
   if (instance.object('migration_context')) instance.set('migration_context', null);
   instance.set('task_state', null);
   instance.set('progress', 0);
   try {
-    await compute.conductor.saveInstance(context, instance, { taskState: ['migrating'] });
+    await compute.conductor.saveInstance(context, instance, { taskState: [takenFrom(task) ? task ?? null : 'migrating'] });
   } catch (error) {
     if (isNova(error, 'UnexpectedDeletingTaskStateError', 'InstanceNotFound')) await dropDeleted(compute, { uuid, operation });
     throw error;

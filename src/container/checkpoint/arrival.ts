@@ -6,7 +6,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../../base/atomic.js';
-import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
+import { messageOf } from '../../base/errors.js';
 import { together } from '../../base/together.js';
 import { isFrozen, removeCgroups } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
@@ -21,13 +21,13 @@ import { makeGroups, type GuestGroups } from './cgroup-groups.js';
 import { canStayFrozen, stayFrozen, stayFrozenOption } from './cgroup-image.js';
 import { haulCriuConfig, restoreCriuOptions } from './criu-options.js';
 import { keepCriuApart, parentFrozen, requireOwnFreeze, thawParent } from './criu-apart.js';
-import { wordsOf } from './criu-log.js';
+import { whileCriuLives } from './criu-lost.js';
 import { killFrozen } from './dump.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, ownImages } from './images.js';
 import { criuMark } from './in-flight.js';
 import { forgetPageDaemon, startPageDaemon, type PageSource } from './page-daemon.js';
-import { cgroupMountPoint, recordResumed, restoreTimeoutMs, stayOrEnd, wasResumed } from './restore.js';
+import { cgroupMountPoint, recordResumed, restoreTimeoutMs, resumeFailure, stayOrEnd, wasResumed } from './restore.js';
 
 /** Ahead of everything: runtime's leftovers, ports, bundle, control groups, the lower parts of its tree. Its folder is in its place. */
 export async function prepareArrival(parts: HostParts, spec: ContainerSpec, idBase: number, signal: AbortSignal): Promise<void> {
@@ -88,16 +88,15 @@ export async function restoreArrival(parts: HostParts, spec: ContainerSpec, memo
   apart.catch((error: unknown) => parts.log.warn({ err: error, instance: spec.id }, `cannot take criu out of the group that it freezes: ${messageOf(error)}`));
   try {
     if (memory.lazy) await startPageDaemon(parts, spec.id, paths, memory.elsewhere);
-    const pid = await startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(memory.bytes), environment: { [criuMark]: paths.folder } } });
+    const pid = await whileCriuLives(paths, (signal) => startMonitor(parts.options.conmon, parts.runc, { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(memory.bytes), environment: { [criuMark]: paths.folder } } }, signal));
     over.abort();
     if (!(await apart.catch(() => true))) await requireOwnFreeze(parts.cgroups, group);
     return pid;
   } catch (error) {
     await killFrozen(parts, spec.id).catch((failure: unknown) => parts.log.warn({ err: failure, instance: spec.id }, `after a failed restore: ${messageOf(failure)}`));
     if (!stoodStill && (await parentFrozen(parts.cgroups, group))) await thawParent(parts.cgroups, group); // or no container of this host runs on
-    await stayOrEnd(parts, spec, paths);
-    if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
-    throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });
+    await stayOrEnd(parts, spec, paths, error);
+    throw await resumeFailure(paths, error);
   } finally {
     over.abort();
   }

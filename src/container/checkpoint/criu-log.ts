@@ -16,7 +16,12 @@ export function errorsOf(log: string): string[] {
 
 /** True if a log just stops, without an error or an end: criu was killed. On a full disk the end may be missing too, but not the error. */
 export function breaksOff(log: string): boolean {
-  return log !== '' && errorsOf(log).length === 0 && !/(Dumping|Restoring|Restore) (FAILED|finished)/.test(log);
+  return log !== '' && errorsOf(log).length === 0 && !saysEnd(log);
+}
+
+/** True if criu has come to an end that it knows of, good or bad. */
+export function saysEnd(log: string): boolean {
+  return /(Dumping|Restoring|Restore) (FAILED|finished)/.test(log);
 }
 
 /** The errors of a log file in one line, or that it breaks off; `otherwise` where it tells nothing. */

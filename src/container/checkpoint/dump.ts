@@ -16,6 +16,7 @@ import { cgroupPids } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { waitGone } from '../process.js';
+import { requireUnquiesced } from '../quiesce.js';
 import type { ContainerSpec } from '../spec.js';
 import type { InstanceState } from '../state.js';
 import { beginStep, cleanupStep } from '../steps.js';
@@ -24,7 +25,7 @@ import { criuDump, describeDump, requireDumpable, requireSpace } from './criu-du
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, makeCheckpointFolders, removeCheckpoint, syncImages, syncMeanwhile, writeMeta, type CheckpointMeta } from './images.js';
 import { settle } from './in-flight.js';
-import { namedProcesses, withLosses, type NamedProcess } from './losses.js';
+import { carriers, namedProcesses, withLosses, type NamedProcess } from './losses.js';
 import { chooseNetworkLock } from './network-lock.js';
 import { closePorts, openPorts, unlockNetwork } from './ports.js';
 import { shortestWatchdog } from './watchdog.js';
@@ -55,12 +56,14 @@ export async function suspendContainer(parts: HostParts, id: string, operation: 
   let meta: CheckpointMeta;
   const stoodStill: NamedProcess[] = [];
   try {
+    await requireUnquiesced(parts, id, 'suspend');
     meta = await dump(parts, spec, state, operation, stoodStill);
     beginStep(operation, 'container.suspend.commit');
     await writeMeta(checkpointPaths(store.paths(id)), meta);
   } catch (error) {
+    const carrying = carriers(stoodStill);
     await goOn(parts, spec, patienceAfter(error));
-    throw withLosses(error, stoodStill);
+    throw withLosses(error, stoodStill, carrying);
   }
   await finishSuspend(parts, spec, operation, wantedBy).catch(async (error: unknown) => {
     if (await store.running(id)) throw error;

@@ -7,7 +7,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
-import { identify, isAlive, type ProcessId } from '../process.js';
+import { identify, isAlive, isServiceUsers, type ProcessId } from '../process.js';
 import { servesPages } from './page-daemon.js';
 
 const pollMs = 20;
@@ -19,23 +19,17 @@ const killedMs = 15_000;
 export const criuMark = 'HAULIER_CHECKPOINT';
 
 /** True for what criu's run left; the monitor carries the mark for its whole life and is none. */
-async function isMarked(pid: string, folder: string): Promise<boolean> {
+export async function isMarked(pid: string, folder: string): Promise<boolean> {
   const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
   if (!environment.split('\0').includes(`${criuMark}=${folder}`)) return false;
   return !/(^|\/)conmon\0/.test(await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''));
-}
-
-/** True for a process that runs as the service's user on the host; guests never do, their ids are mapped. */
-async function isOurs(pid: string): Promise<boolean> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  return Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]) === process.getuid?.();
 }
 
 /** Processes with a file below `folder` open, or working in it; not those that serve pages from it to a container that runs. */
 export async function processesIn(folder: string): Promise<ProcessId[]> {
   const found: ProcessId[] = [];
   for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name) || Number(name) === process.pid || !(await isOurs(name))) continue;
+    if (!/^\d+$/.test(name) || Number(name) === process.pid || !(await isServiceUsers(Number(name)))) continue;
     const fds = await readdir(`/proc/${name}/fd`).catch(() => []);
     const links = await Promise.all([`/proc/${name}/cwd`, ...fds.map((fd) => `/proc/${name}/fd/${fd}`)].map((path) => readlink(path).catch(() => '')));
     if (!links.some((link) => link === folder || link.startsWith(`${folder}/`)) && !(await isMarked(name, folder))) continue;

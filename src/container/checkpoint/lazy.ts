@@ -29,12 +29,16 @@ export async function lazyProblem(options: Pick<ContainerHostOptions, 'criu'>): 
 const pipeBytes = 16 * 1024 * 1024;
 const sysResource = 1n << 24n;
 
+/** Why criu's page server would fail here. @param status text of /proc/self/status @param largest of /proc/sys/fs/pipe-max-size */
+export function pipeProblem(status: string, largest: string): string | undefined {
+  const capabilities = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
+  return (capabilities & sysResource) === 0n && Number(largest) < pipeBytes ? `fs.pipe-max-size is below ${pipeBytes}, and the service lacks CAP_SYS_RESOURCE` : undefined;
+}
+
 /** Why no dump can leave the memory where it is on this host (`criuLazyDump`); undefined if it can. */
 export async function lazyDumpProblem(options: Pick<ContainerHostOptions, 'criu'>): Promise<string | undefined> {
-  const [status, largest] = await Promise.all([readFile('/proc/self/status', 'utf8'), readFile('/proc/sys/fs/pipe-max-size', 'utf8')]);
-  const capabilities = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
-  if ((capabilities & sysResource) === 0n && Number(largest) < pipeBytes) return `fs.pipe-max-size is below ${pipeBytes}`;
-  return (await hasFeature(options, 'uffd-noncoop')) ? undefined : 'criu or the kernel lacks uffd-noncoop';
+  const problem = pipeProblem(await readFile('/proc/self/status', 'utf8'), await readFile('/proc/sys/fs/pipe-max-size', 'utf8'));
+  return problem ?? ((await hasFeature(options, 'uffd-noncoop')) ? undefined : 'criu or the kernel lacks uffd-noncoop');
 }
 
 /** Why memory cannot be copied ahead of a freeze on this host; undefined if it can. */

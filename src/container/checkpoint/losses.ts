@@ -21,9 +21,20 @@ export function namedProcesses(parts: HostParts, id: string): NamedProcess[] {
   });
 }
 
-/** Adds to the error of a dump whose criu was killed which of the processes are gone, once the container goes on. */
-export function withLosses(error: unknown, stoodStill: readonly NamedProcess[]): unknown {
+/** Those of the processes that criu's code is mapped in: they may end by it as soon as they go on (compel/src/lib/infect.c: its memfd's name). */
+export function carriers(processes: readonly NamedProcess[]): NamedProcess[] {
+  return processes.filter(({ pid }) => textOf(`/proc/${pid}/maps`).includes('/memfd:CRIUMFD'));
+}
+
+/**
+ * Adds to the error of a dump whose criu was killed which of the processes are gone, once the container goes on, and which may follow.
+ * @param carrying what `carriers` said while the container stood still
+ */
+export function withLosses(error: unknown, stoodStill: readonly NamedProcess[], carrying: readonly NamedProcess[]): unknown {
   if (!isHaulierError(error, 'SUSPEND_FAILED') || error.details['killed'] !== true) return error;
-  const lost = stoodStill.filter((process) => !isAlive(process)).map(({ name }) => name).join(', ');
-  return lost === '' ? error : new HaulierError('SUSPEND_FAILED', { ...error.details, reason: `${String(error.details['reason'])}; gone since then, maybe with it: ${lost}` }, { cause: error });
+  const names = (processes: readonly NamedProcess[]): string => processes.map(({ name }) => name).join(', ');
+  const lost = names(stoodStill.filter((process) => !isAlive(process)));
+  const doubtful = names(carrying.filter(isAlive));
+  const reason = [String(error.details['reason']), ...(lost === '' ? [] : [`gone since then, maybe with it: ${lost}`]), ...(doubtful === '' ? [] : [`its code was left in: ${doubtful}`])].join('; ');
+  return new HaulierError('SUSPEND_FAILED', { ...error.details, reason }, { cause: error });
 }

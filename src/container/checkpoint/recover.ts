@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { Operation } from '../../base/operation.js';
 import { becomeItself } from '../memory-image/identity.js';
 import type { HostParts } from '../parts.js';
+import { unhushPorts } from '../network/hush.js';
 import { identify } from '../process.js';
 import { rootFsPaths } from '../storage/root-fs.js';
 import { finishSuspend, goOn } from './dump.js';
@@ -45,6 +46,7 @@ export async function recoverResume(parts: HostParts, id: string): Promise<void>
     parts.log.warn({ instance: id }, 'a resume was cut short after the container ran: recording it');
     const [meta, state] = [await readMeta(paths).catch(() => undefined), await parts.store.readState(id)];
     if (meta?.from && state) await becomeItself(parts, spec, pid, state.idBase, rootFsPaths(parts.store.paths(id).folder).rootfs, meta.from);
+    await unhushPorts(spec.vifs, parts.log);
     await recordResumed(parts, id, pid, meta?.startedAt);
     return;
   }

@@ -14,6 +14,7 @@ import type { Readiness } from '../container-host.js';
 import { isOwn, showImages } from '../memory-image/clone.js';
 import { becomeItself } from '../memory-image/identity.js';
 import { makeFolderInside } from '../guest-tree.js';
+import { hushPorts, unhushPorts } from '../network/hush.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { identify } from '../process.js';
 import { startMonitor } from '../runtime/conmon.js';
@@ -24,6 +25,7 @@ import { removeCgroups } from '../cgroup.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { makeGroups } from './cgroup-groups.js';
 import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
+import { whileCriuLives } from './criu-lost.js';
 import { saysResumed, wordsOf } from './criu-log.js';
 import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
@@ -38,7 +40,7 @@ const settleMs = 5000;
 /** The runtime makes it in the tree before a restore, although /sys covers it then. */
 export const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
 
-/** A criu that dies in the middle leaves its half-made processes waiting for ever, and the runtime with them. */
+/** A criu that hangs is not waited for any longer; one that dies in the middle is noticed before (criu-lost.ts). */
 export const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
 
 /** How it went. */
@@ -72,7 +74,7 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
     try {
       return await restore(parts, spec, { idBase: state.idBase, meta, paths, lazy, elsewhere }, operation, ready);
     } catch (error) {
-      await stayOrEnd(parts, spec, paths);
+      await stayOrEnd(parts, spec, paths, error);
       throw error;
     }
   };
@@ -84,11 +86,13 @@ export async function resumeContainer(parts: HostParts, id: string, operation: O
     return await attempt(false);
   });
   cleanupStep(operation, 'container.resume.restored');
+  const refusing = unhushPorts(spec.vifs, parts.log);
   if (meta.from) {
     cleanupStep(operation, 'container.resume.identity');
     await becomeItself(parts, spec, pid, state.idBase, rootFsPaths(store.paths(id).folder).rootfs, meta.from);
   }
   const stats = await readStatsFile(join(paths.work, 'stats-restore'), parseRestoreStats);
+  await refusing; // before the record: nobody looks for it afterwards
   await recordResumed(parts, id, pid, meta.startedAt);
   cleanupStep(operation, 'container.resume.recorded');
   await rm(paths.meta, { force: true });
@@ -126,13 +130,18 @@ async function restore(parts: HostParts, spec: ContainerSpec, what: Restore, ope
   beginStep(operation, 'container.resume.restore');
   const runtimeOptions = [...(meta.from ? imageRuntimeOptions : restoreCriuOptions), `--work-path=${paths.work}`, ...(what.lazy ? ['--lazy-pages'] : [])];
   try {
-    // not to be given up half-way: it takes a second, and its end is clear
+    // not to be given up half-way while criu lives: it takes a second, and its end is clear
     const options = { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } };
-    return await startMonitor(parts.options.conmon, parts.runc, options);
+    return await whileCriuLives(paths, (signal) => startMonitor(parts.options.conmon, parts.runc, options, signal));
   } catch (error) {
-    if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) throw error;
-    throw new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)) }, { cause: error });
+    throw await resumeFailure(paths, error);
   }
+}
+
+/** What stopped a restore, in criu's own words where it has left some. */
+export async function resumeFailure(paths: Pick<CheckpointPaths, 'restoreLog'>, error: unknown): Promise<unknown> {
+  if (!isHaulierError(error, 'RUNTIME_FAILED', 'COMMAND_TIMEOUT')) return error;
+  return new HaulierError('RESUME_FAILED', { reason: await wordsOf(paths.restoreLog, String(error.details['reason'] ?? error.message)), halted: error.details['halted'] }, { cause: error });
 }
 
 /** All that the restore needs, side by side. */
@@ -153,6 +162,7 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
   const plug = async (): Promise<void> => {
     beginStep(operation, 'container.resume.plug');
     for (const vif of spec.vifs) await parts.plugger.plug(id, vif, false, operation.signal);
+    await hushPorts(spec.vifs, operation.signal);
   };
   const images = async (): Promise<void> => {
     for (const path of [join(parts.exitFolder, id), paths.restoreLog]) await rm(path, { force: true });
@@ -180,14 +190,16 @@ export async function wasResumed(paths: CheckpointPaths): Promise<boolean> {
   return saysResumed(await readFile(paths.restoreLog, 'utf8').catch(() => ''));
 }
 
-/** After a failed restore: suspended as before, or, if processes ran and ended, stopped. Never throws. */
-export async function stayOrEnd(parts: HostParts, spec: ContainerSpec, paths: CheckpointPaths): Promise<void> {
+/** After a failed restore: suspended as before, or, if processes ran and ended, stopped. Never throws. @param failure what stopped it: where nothing goes on any more, nothing is waited for */
+export async function stayOrEnd(parts: HostParts, spec: ContainerSpec, paths: CheckpointPaths, failure?: unknown): Promise<void> {
   const { id } = spec;
+  const patienceMs = isHaulierError(failure) && failure.details['halted'] === true ? 0 : settleMs;
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
     ['end its page daemon', () => endPageDaemon(paths)],
-    ['end criu', () => settle(paths.folder, settleMs)],
+    ['end criu', () => settle(paths.folder, patienceMs)],
     ['unmount what criu left', () => unmountBelow(paths.folder)],
     ['remove its runtime', () => removeRuntime(parts, id, { inFlight: true })],
+    ['let its ports refuse again', () => unhushPorts(spec.vifs, parts.log)],
     ['unplug its ports', () => parts.plugger.unplugAll(id, spec.vifs)],
     ['unmount its tree', () => parts.storage.unmount(id)],
     ['remove its exit file', () => rm(join(parts.exitFolder, id), { force: true })],

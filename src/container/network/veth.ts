@@ -18,6 +18,9 @@ export function mtuOf(vif: Pick<VifSpec, 'mtu'>, fallback: number = defaultMtu):
   return vif.mtu ?? fallback;
 }
 
+/** MAC of the host end, as libvirt chooses it: higher than a real device's, so that no bridge, which takes the lowest of its ports' unless it has its own, changes to it. */
+const hostMac = (vif: Pick<VifSpec, 'mac'>): string => `fe${vif.mac.slice(2)}`;
+
 /**
  * Makes sure that the pair is there. Neither end gets an IPv6 address of its own while it is on the host, so that nothing is heard
  * of the port's MAC before the container runs.
@@ -37,7 +40,7 @@ export async function ensureVeth(vif: VifSpec, options: { inUse: boolean; mtu: n
   }
   await deleteDevice(parked);
   await ipBatch([
-    `link add name ${vif.hostDevice} mtu ${mtu} type veth peer name ${parked} address ${vif.mac} mtu ${mtu}`,
+    `link add name ${vif.hostDevice} address ${hostMac(vif)} mtu ${mtu} type veth peer name ${parked} address ${vif.mac} mtu ${mtu}`,
     `link set dev ${vif.hostDevice} addrgenmode none`,
     `link set dev ${parked} addrgenmode none`,
   ], signal);

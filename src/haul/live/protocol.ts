@@ -26,7 +26,7 @@
  *     source       preparing   thaws; the destination gives up by itself when the connection is gone
  *                  offered     stays frozen and asks the destination, for ever: `committed` goes on below, `aborted` thaws
  *                  committed   removes the copy; tries again every 15 s if that fails
- *                  gone        says `settled`
+ *                  gone        says `settled`, again in growing pauses, for a week at most (`telling.ts`)
  *     Where no answer will ever come an operator may decide (`Doubt`): `there` goes on as `committed`; `here` puts the record back to
  *     preparing, and so no later answer and no crash can change it.
  *     destination  preparing   removes what came

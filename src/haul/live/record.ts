@@ -5,7 +5,7 @@
  * sector, where there is nothing but the phase: a disk writes a sector whole or not at all, and neither the file's length nor any folder
  * changes, so that the file system's journal, and whatever else waits for it, need not go first.
  */
-import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJson, syncDirectory, writeAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
@@ -75,6 +75,11 @@ export class HaulRecords {
     return value;
   }
 
+  /** When its phase was written, milliseconds since 1970; undefined if there is none. */
+  async writtenAt(haul: string, role: HaulRecord['role']): Promise<number | undefined> {
+    return await stat(this.#path(haul, role)).then(({ mtimeMs }) => mtimeMs, () => undefined);
+  }
+
   /** Durable when it returns. */
   async remove(haul: string, role: HaulRecord['role']): Promise<void> {
     await rm(this.#path(haul, role), { force: true });
@@ -97,4 +102,17 @@ export class HaulRecords {
     if (!name.test(file)) throw new HaulierError('HAUL_PROTOCOL', { reason: `${JSON.stringify(haul.slice(0, 60))} is no name of a haul` });
     return join(this.#folder, file);
   }
+}
+
+/** A haul that never came to its offer, where a later one of the same instance did: to let the container go on is not its business any more. */
+export function isStale(record: HaulRecord, all: readonly HaulRecord[]): boolean {
+  return record.role === 'source' && record.phase === 'preparing' && all.some((other) => other.role === 'source' && other.instance === record.instance && (other.phase === 'offered' || other.phase === 'committed'));
+}
+
+/**
+ * A haul that came here and whose source was never told that it knows, where the same instance has left since and comes again: what is
+ * on this host now is the later haul's. The record stays, for a source that may still ask.
+ */
+export function isOvertaken(record: HaulRecord, all: readonly HaulRecord[]): boolean {
+  return record.role === 'destination' && record.phase === 'committed' && all.some((other) => other.role === 'destination' && other.instance === record.instance && other.phase !== 'committed');
 }

@@ -13,6 +13,7 @@ import { freeze } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders } from '../../container/checkpoint/images.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { cgroupsPath, type HostParts } from '../../container/parts.js';
+import { requireUnquiesced } from '../../container/quiesce.js';
 import type { ContainerSpec } from '../../container/spec.js';
 import { openInquiry } from '../client.js';
 import { serveBase } from '../disk/base.js';
@@ -92,6 +93,7 @@ export class LiveSource implements SourcePort, SourceLink {
     if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance });
     const runs = state.phase === 'ready' && (state.wanted === 'running' || state.wanted === 'paused') && (await parts.store.running(instance));
     if (!runs) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
+    await requireUnquiesced(parts, instance, 'haul');
     this.#facts = await requireDumpable(parts, instance);
     const { folder } = parts.store.paths(instance);
     await requireSpace(parts, instance, folder);
@@ -131,6 +133,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const neighbours = await readNeighbours(running.pid);
     // as it will be when it is offered: that record is then all that has to be written while it stands
     await parts.store.update(instance, { phase: 'departing', suspendedFor: 'user' });
+    await requireUnquiesced(parts, instance, 'haul'); // it may have been since
     haulStep(operation, 'haul.source.freeze');
     const frozen = performance.now();
     // what comes in between the two lies in its sockets, and goes along

@@ -5,10 +5,9 @@ import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { run } from '../../../src/base/run.js';
 import { cgroupFolders, isFrozen, readCgroupLayout } from '../../../src/container/cgroup.js';
-import { pidsWithArgument } from '../../../src/container/process.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
-import { hostProblem, log, until, type Bed } from './harness.js';
+import { hostProblem, log, pidsWithArgument, until, type Bed } from './harness.js';
 
 /** Why nothing can be frozen here; undefined if it can. */
 export async function criuProblem(): Promise<string | undefined> {
@@ -50,6 +49,26 @@ export async function wrapper(script: string, before = ''): Promise<string> {
   await chmod(join(folder, 'criu'), 0o755);
   return join(folder, 'criu');
 }
+
+/** criu gets SIGKILL in the middle of a dump, by its own fault injection (criu/include/fault-injection.h): its code is in the first process just then. */
+export const killedInDump = 'CRIU_FAULT=1 exec $real "$@"';
+
+/**
+ * criu gets SIGKILL in the middle of a restore, for certain: a process that it has half made reads an image that gives nothing, and goes on
+ * doing so. The runtime calls criu before that too, for its version.
+ */
+export const killedInRestore = `images=$HAULIER_CHECKPOINT/images
+mv $images/pagemap-1.img $images/kept
+mkfifo $images/pagemap-1.img
+chown --reference=$images/kept $images/pagemap-1.img
+$real "$@" &
+criu=$!
+( exec 9>$images/pagemap-1.img; kill -KILL $criu; exec sleep 1000 ) &
+wait $criu
+code=$?
+[ $code = 137 ] || kill $!
+mv $images/kept $images/pagemap-1.img
+exit $code`;
 
 /** Another service on the same containers, with another criu. */
 export async function withCriu(bed: Bed, criu: string, work: (host: LocalContainerHost) => Promise<void>): Promise<void> {

@@ -10,11 +10,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../../../src/base/run.js';
 import { cgroupFolders, readCgroupLayout } from '../../../src/container/cgroup.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
-import { pidsWithArgument } from '../../../src/container/process.js';
 import { containerFaultPoints } from '../../../src/container/steps.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { startSwitch, switchProblem } from '../network/switch.js';
-import { hostProblem, log, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
+import { hostProblem, log, makeBed, makeSpec, makeVif, operate, pidsWithArgument, until, type Bed } from './harness.js';
 
 const problem = hostProblem() ?? switchProblem();
 const test = anyTest as TestFn<{ bed: Bed; database: string; end: () => Promise<void> }>;

@@ -203,3 +203,14 @@ export async function until<T>(what: string, check: () => Promise<T> | T, timeou
     await sleep(20);
   }
 }
+
+/** Pids of processes that have `argument` as one whole argument. */
+export async function pidsWithArgument(argument: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+    const text = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+    if (text.split('\0').includes(argument)) found.push(Number(name));
+  }
+  return found;
+}

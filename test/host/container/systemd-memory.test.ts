@@ -115,7 +115,10 @@ real('a login by ssh with a key, a shell and its job, held across suspend and re
     heard = '';
     client.stdin.write(`echo "typed meanwhile: $((${round} * 111))"\n`);
     await operate((operation) => host.resume(spec.id, operation));
-    await until('what was typed while it was away is done', () => new RegExp(`typed meanwhile: ${round * 111}`).test(heard), 60_000);
+    await until('what was typed while it was away is done', () => new RegExp(`typed meanwhile: ${round * 111}`).test(heard), 60_000).catch(async (error: unknown) => {
+      const sockets = await Promise.all([run('ss', ['-tnio', 'dst', addressOf(spec)]).then(({ stdout }) => stdout), shell(bed, spec.id, 'ps -eo pid,stat,wchan:20,args; cat /proc/net/tcp')]);
+      throw new Error(`${String(error)}; heard ${JSON.stringify(heard)}; the client's sockets, then the guest's processes and sockets:\n${sockets.join('\n')}`);
+    });
     t.is(client.exitCode, null, 'the client has not noticed');
     t.is(await asks('echo "shell:$(($$))"', /shell:(\d+)/), shellPid);
     t.is(await asks('echo "job:$(($(jobs -p | head -1)))"', /job:(\d+)/), jobPid);

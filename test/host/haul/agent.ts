@@ -25,7 +25,7 @@ export interface HaulAccount {
 /** A command. */
 export interface Command {
   readonly n: number;
-  readonly do: 'create' | 'start' | 'expect' | 'ended' | 'haul' | 'view' | 'destroy' | 'pause' | 'unpause' | 'image' | 'list' | 'stop';
+  readonly do: 'create' | 'start' | 'expect' | 'ended' | 'haul' | 'view' | 'destroy' | 'pause' | 'unpause' | 'quiesce' | 'unquiesce' | 'image' | 'list' | 'stop';
   readonly id: string;
   readonly spec?: ContainerSpec;
   readonly peer?: Peer;
@@ -84,6 +84,8 @@ async function act(command: Command): Promise<unknown> {
     case 'view': return await host.view(id);
     case 'pause': return await run('pause', (operation) => host.pause(id, operation));
     case 'unpause': return await run('unpause', (operation) => host.unpause(id, operation));
+    case 'quiesce': return await run('quiesce', (operation) => host.quiesce(id, true, operation));
+    case 'unquiesce': return await host.unquiesce(id);
     case 'list': return await host.list();
     case 'destroy': return await run('destroy', (operation) => host.destroy(id, operation));
     case 'stop':

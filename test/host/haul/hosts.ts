@@ -1,4 +1,4 @@
-/** Two hosts on one machine: each a network, a mount and a PID namespace with its own folders (a host ends every process with a container's id in its arguments), joined by two bridges, and a client outside. */
+/** Two hosts on one machine: each a network, a mount and a PID namespace with its own folders, joined by two bridges, and a client outside. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -9,15 +9,15 @@ import { fileURLToPath } from 'node:url';
 import { run } from '../../../src/base/run.js';
 import type { ContainerHostOptions } from '../../../src/container/container-host.js';
 import { cgroupFolders, readCgroupLayout } from '../../../src/container/cgroup.js';
-import { pidsWithArgument } from '../../../src/container/process.js';
 import type { ContainerSpec, ContainerView, ImageSource } from '../../../src/container/spec.js';
 import type { HaulSettings } from '../../../src/haul/settings.js';
 import type { Authority } from '../../lib/certificates.js';
-import { hostOptions, until } from '../container/harness.js';
+import { hostOptions, pidsWithArgument, until } from '../container/harness.js';
 import type { Command } from './agent.js';
 
 const agent = join(dirname(fileURLToPath(import.meta.url)), 'agent.js');
-const cloudBridge = 'hlcloud';
+/** The network of the clients outside. */
+export const cloudBridge = 'hlcloud';
 const moveBridge = 'hlmove';
 /** The bridge for containers on either host. */
 export const hostBridge = 'brqhl';
@@ -108,9 +108,9 @@ export class TestHost {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Starts the service. @param fault as HAULIER_FAULT @param change of the settings, for this life @param other of the options, too */
-  async start(fault = '', change: Partial<HaulSettings> = {}, other: Partial<ContainerHostOptions> = {}): Promise<void> {
-    const child = spawn('nsenter', [`--target=${this.init}`, '--mount', '--net', '--pid', 'setpriv', '--pdeathsig', 'KILL', process.execPath, agent, JSON.stringify({ ...this.options, ...other }), JSON.stringify({ ...this.settings, ...change })], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, HAULIER_FAULT: fault } });
+  /** Starts the service. @param fault as HAULIER_FAULT @param change of the settings, for this life @param criu another one, for this life */
+  async start(fault = '', change: Partial<HaulSettings> = {}, criu = this.options.criu): Promise<void> {
+    const child = spawn('nsenter', [`--target=${this.init}`, '--mount', '--net', '--pid', 'setpriv', '--pdeathsig', 'KILL', process.execPath, agent, JSON.stringify({ ...this.options, criu }), JSON.stringify({ ...this.settings, ...change })], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, HAULIER_FAULT: fault } });
     this.#child = child;
     child.stdin!.on('error', () => undefined);
     child.on('exit', () => {

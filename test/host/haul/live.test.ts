@@ -1,9 +1,10 @@
 /** A running container is hauled between two hosts, there and back, while a client outside keeps one TCP connection. */
 import anyTest, { type TestFn } from 'ava';
 import { rmSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ImageSource } from '../../../src/container/spec.js';
+import { InstanceStore } from '../../../src/container/state.js';
 import { Authority } from '../../lib/certificates.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
 import { until } from '../container/harness.js';
@@ -99,6 +100,33 @@ real('an abort in any stage before it is offered leaves it running where it was,
   t.is(result.rounds.filter(({ what, round }) => what === 'disk' && round > 0).length, 1);
   await client.more(20);
   client.close();
+  await b.tell({ do: 'destroy', id: spec.id });
+});
+
+real('a quiesced guest is not hauled, also one that was quiesced when the haul had begun: its thaw hook would not run', async (t) => {
+  const { a, b } = t.context;
+  const spec = await bootNumbers(a, t.context.image);
+  await until('it counts', () => counted(a, spec.id));
+  await a.guest(spec.id, 'sh', '-c', "mkdir -p /etc/qemu; printf '#!/bin/sh\\necho $1 >>/hooks\\n' >/etc/qemu/fsfreeze-hook; chmod 755 /etc/qemu/fsfreeze-hook");
+  await a.tell({ do: 'quiesce', id: spec.id });
+  await t.throwsAsync(haul(spec.id, a, b), { message: /in state quiesced: cannot haul/ });
+  await a.tell({ do: 'unquiesce', id: spec.id });
+  t.is(await a.guest(spec.id, 'cat', '/hooks'), 'freeze\nthaw');
+
+  await a.kill();
+  await a.start('stop:haul.source.copy:1');
+  const pid = await a.servicePid();
+  const late = haul(spec.id, a, b).then(() => 'went through', (error: Error) => error.message);
+  await until('it copies', async () => /^State:\tT/m.test(await readFile(`/proc/${pid}/status`, 'utf8')));
+  const { run } = new InstanceStore(a.options.instancesPath, a.options.runPath).paths(spec.id);
+  await writeFile(join(run, 'quiesced'), ''); // as `quiesce` does first of all
+  process.kill(pid, 'SIGCONT');
+  t.regex(await late, /in state quiesced: cannot haul/);
+  await a.tell({ do: 'unquiesce', id: spec.id });
+  t.is(await a.guest(spec.id, 'cat', '/hooks'), 'freeze\nthaw\nthaw');
+  await haul(spec.id, a, b);
+  await until('it counts', () => counted(b, spec.id));
+  t.deepEqual(await a.traces(spec), []);
   await b.tell({ do: 'destroy', id: spec.id });
 });
 

@@ -49,7 +49,6 @@ haul_key = ${settings.key}
 haul_address = ${settings.address}
 haul_port = ${settings.port}
 `);
-  // the words as variables: a shell that has a container's id as an argument ends with the container
   const script = `${process.execPath} ${program} --config-file ${file} haul ${words.map((_, at) => `"$W${at}"`).join(' ')} 2>&1; echo "exit $?"`;
   const { stdout } = await host.inside('env', ...words.map((word, at) => `W${at}=${word}`), 'sh', '-c', script);
   const [, text = '', code] = /^([^]*)exit (\d+)\n$/.exec(stdout) ?? [];

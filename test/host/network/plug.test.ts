@@ -1,7 +1,9 @@
 /** Ports on a real Linux bridge and on a real Open vSwitch (userspace datapath), with real containers behind them. */
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
+import { bridgeMac } from '../../../src/container/network/linux-bridge.js';
 import { startSwitch, switchProblem } from './switch.js';
 import type { VifSpec } from '../../../src/container/spec.js';
 import { hostProblem, inside, makeBed, makeSpec, makeVif, operate, until, type Bed } from '../container/harness.js';
@@ -69,6 +71,25 @@ real('two ports on Linux bridges: addresses answer, MTU, routes, DNS; unplugged 
   await ping('fd00:90:1::5');
   await operate((operation) => bed.host.destroy(spec.id, operation));
   t.false(vifs.some((vif) => there(vif.hostDevice)));
+});
+
+real('pitfall: a bridge keeps its MAC when a container comes and goes, Haulier\'s own and one that has none of its own', async (t) => {
+  const { bed } = t.context;
+  const macOf = async (bridge: string): Promise<string> => (await readFile(`/sys/class/net/${bridge}/address`, 'utf8')).trim();
+  // as an agent makes it, with the host's own interface in it, whose MAC it takes; a random one of a container would be lower at times
+  await run('ip', ['-batch', '-'], { input: 'link add brqhtmac type bridge\nlink add brqhtnic address fa:ff:ff:00:00:01 type veth peer name brqhtwire\nlink set brqhtnic master brqhtmac up\nlink set brqhtmac up\n' });
+  t.is(await macOf('brqhtmac'), 'fa:ff:ff:00:00:01');
+  t.teardown(() => run('ip', ['link', 'delete', 'dev', 'brqhtnic']));
+  const vifs = [makeVif({ type: 'bridge', bridge: 'brqhtmac', createBridge: false }, 0), makeVif({ type: 'bridge', bridge: 'brqhtown', createBridge: true }, 1)];
+  const spec = makeSpec(bed.image, { vifs });
+  await operate((operation) => bed.host.create(spec, operation));
+  await operate((operation) => bed.host.startContainer(spec.id, operation));
+  t.is(await macOf('brqhtmac'), 'fa:ff:ff:00:00:01');
+  t.is(await macOf('brqhtown'), bridgeMac('brqhtown'));
+  const second = makeVif({ type: 'bridge', bridge: 'brqhtown', createBridge: true }, 2);
+  await operate((operation) => bed.host.plug(spec.id, second, operation));
+  await operate((operation) => bed.host.destroy(spec.id, operation));
+  t.deepEqual([await macOf('brqhtmac'), await macOf('brqhtown')], ['fa:ff:ff:00:00:01', bridgeMac('brqhtown')]);
 });
 
 real('a missing bridge is said in plain words and nothing stays', async (t) => {

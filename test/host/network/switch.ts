@@ -8,19 +8,20 @@ export function switchProblem(): string | undefined {
   return existsSync('/usr/sbin/ovs-vswitchd') && existsSync('/usr/sbin/ovsdb-server') ? undefined : 'no ovs-vswitchd here; run in a host made by devstack/cloud';
 }
 
-/** A switch of its own: database and daemon in a private folder, userspace datapath. */
-export async function startSwitch(): Promise<{ readonly database: string; stop(): Promise<void> }> {
+/** A switch of its own: database and daemon in a private folder, userspace datapath. @param inside how a command is run where the switch shall be; here by default */
+export async function startSwitch(inside: (...command: string[]) => Promise<unknown> = (command, ...args) => run(command!, args)): Promise<{ readonly database: string; stop(): Promise<void> }> {
   const folder = await mkdtemp('/run/ovs-');
   const database = `unix:${folder}/db.sock`;
-  const environment = { ...process.env, OVS_RUNDIR: folder };
+  const daemon = (name: string, first: string, files: string, ...more: string[]): Promise<unknown> =>
+    inside('env', `OVS_RUNDIR=${folder}`, name, first, ...more, '--detach', '--no-chdir', `--pidfile=${folder}/${files}.pid`, `--unixctl=${folder}/${files}.ctl`, `--log-file=${folder}/${files}.log`);
   await run('ovsdb-tool', ['create', `${folder}/conf.db`, '/usr/share/openvswitch/vswitch.ovsschema']);
-  await run('ovsdb-server', [`${folder}/conf.db`, `--remote=p${database}`, '--detach', '--no-chdir', `--pidfile=${folder}/db.pid`, `--unixctl=${folder}/db.ctl`, `--log-file=${folder}/db.log`], { env: environment });
-  await run('ovs-vsctl', [`--db=${database}`, '--no-wait', 'init']);
-  await run('ovs-vswitchd', [database, '--detach', '--no-chdir', `--pidfile=${folder}/vs.pid`, `--unixctl=${folder}/vs.ctl`, `--log-file=${folder}/vs.log`], { env: environment });
+  await daemon('ovsdb-server', `${folder}/conf.db`, 'db', `--remote=p${database}`);
+  await run('ovs-vsctl', [`--db=${database}`, '--no-wait', 'init', '--', 'set', 'Open_vSwitch', '.', 'other_config:userspace-tso-enable=true']); // without it TCP does not pass from veth to veth: its checksums are left to the device
+  await daemon('ovs-vswitchd', database, 'vs');
   return {
     database,
     stop: async () => {
-      await run('sh', ['-c', `kill $(cat ${folder}/vs.pid) $(cat ${folder}/db.pid)`], { okCodes: [0, 1] });
+      await inside('sh', '-c', `kill $(cat ${folder}/vs.pid) $(cat ${folder}/db.pid) || true`);
       await rm(folder, { recursive: true, force: true });
     },
   };

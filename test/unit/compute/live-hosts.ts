@@ -3,13 +3,19 @@ import { HaulierError } from '../../../src/base/errors.js';
 import type { ComputeSettings } from '../../../src/compute/settings.js';
 import { computeEndpoint } from '../../../src/compute/endpoint.js';
 import { initHost } from '../../../src/compute/init-host.js';
+import { hypervisorType } from '../../../src/compute/resource-tracker.js';
 import { RemoteFailure } from '../../../src/messaging/types.js';
 import { NovaObject, parseValue, type Primitive } from '../../../src/nova/object.js';
 import { wire } from './fake-nova.js';
 import { FakeHauls, HaulNet } from './fake-hauls.js';
 import { FakeContainers } from './fakes.js';
 import { migrationUuid, other, otherNode, TwoHosts, type Host } from './two-hosts.js';
-import { context, host, makeCompute, nodeUuid, settings, uuid, type World } from './world.js';
+import { context, host, makeCompute, messages, nodeUuid, settings, uuid, type World } from './world.js';
+
+export const third = 'fake3';
+export const thirdNode = '0b7d3c4e-52c5-4f8c-b81d-415ea9403953';
+const evacuationUuid = '4e0ea99b-7d61-4d97-937e-ca119bbba81b';
+const rebuild = messages('rebuild').find((message) => message.method === 'rebuild_instance' && 'accel_uuids' in message.args)!;
 
 /** See above. */
 export class LiveHosts {
@@ -41,12 +47,28 @@ export class LiveHosts {
 
   async #start(name: string, change: Partial<ComputeSettings>, containers: FakeContainers): Promise<void> {
     const hauls = new FakeHauls(this.w.steps, name, this.net, containers);
-    const identity = name === host ? { id: 7, uuid: nodeUuid } : { id: 8, uuid: otherNode };
+    const identity = name === host ? { id: 7, uuid: nodeUuid } : name === other ? { id: 8, uuid: otherNode } : { id: 9, uuid: thirdNode };
     const compute = await makeCompute(this.w, containers, { ...settings, ...change, host: name, hypervisorHostname: name }, identity, undefined, this.it.glance, hauls);
     const endpoint = computeEndpoint(compute);
     const send: World['send'] = (method, args, about = context) =>
       endpoint.handle({ method, namespace: undefined, version: '6.0', args: structuredClone(args), context: about, isCall: true, signal: new AbortController().signal });
     this.it.hosts.set(name, { compute, containers, send });
+  }
+
+  /** One more host, to which a server can be evacuated. */
+  async addThird(): Promise<void> {
+    await this.#start(third, this.at(host).compute.settings, new FakeContainers(this.w.steps));
+    this.w.nova.nodes.push({ id: 9, uuid: thirdNode, host: third, hypervisor_hostname: third, hypervisor_type: hypervisorType });
+  }
+
+  /** What the API and the conductor do when the server's host is down, up to rebuild_instance at `to`. @throws what it throws */
+  async evacuate(to = third): Promise<void> {
+    const { nova, placement } = this.w;
+    this.it.row['task_state'] = 'rebuilding';
+    const migration = { ...this.it.migration, id: 90, uuid: evacuationUuid, status: 'accepted', migration_type: 'evacuation', source_compute: this.it.row['host'], dest_compute: null, dest_node: null };
+    nova.migrations.push(migration);
+    placement.allocations.get(uuid)![to === third ? thirdNode : otherNode] = { VCPU: 1 };
+    await this.at(to).send('rebuild_instance', { ...structuredClone(rebuild.args), instance: this.w.instance(), image_ref: null, recreate: true, on_shared_storage: null, preserve_ephemeral: false, migration: wire('Migration', '1.8', { ...migration }), scheduled_node: to, limits: {}, request_spec: null });
   }
 
   get w(): World { return this.it.w; }

@@ -7,8 +7,8 @@ import { arrivedLabel, type DiskTransport, type Ticket } from '../../../src/comp
 import { hypervisorType } from '../../../src/compute/resource-tracker.js';
 import type { ComputeSettings } from '../../../src/compute/settings.js';
 import type { LimitSpec } from '../../../src/container/spec.js';
+import { MessageUndeliverable, MessagingTimeout } from '../../../src/messaging/types.js';
 import { toWire, type Primitive } from '../../../src/nova/object.js';
-import { failure } from '../nova/fake-rpc.js';
 import { FakeContainers } from './fakes.js';
 import { wire } from './fake-nova.js';
 import { context, FakeGlance, host, makeCompute, messages, nodeUuid, settings, uuid, world, type World } from './world.js';
@@ -75,14 +75,14 @@ export class TwoHosts {
     }
     w.nova.onCast = (target, method, args, about) => {
       const to = target.server ?? '';
-      if (it.down.has(to)) throw failure('MessageUndeliverable');
+      if (it.down.has(to)) throw new MessageUndeliverable('', `compute.${to}`);
       const work = it.at(to).send(method, args, about).catch((error: unknown) => it.failures.push(error));
       it.#running.add(work);
       void work.finally(() => it.#running.delete(work));
     };
     w.nova.onCall = async (target, method, args, about) => {
       if (method === 'migrate_server') return null;
-      if (it.down.has(target.server ?? '')) throw failure('MessagingTimeout');
+      if (it.down.has(target.server ?? '')) throw new MessagingTimeout(method, 'compute', 60);
       return toWire(await it.at(target.server ?? '').send(method, args, about)) ?? null;
     };
     w.steps.whenever('containers.startContainer', () => void Promise.resolve().then(() => {

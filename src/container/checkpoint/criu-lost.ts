@@ -1,0 +1,56 @@
+/**
+ * Notices that criu is gone in the middle of a restore. The processes that it has half made, and its helpers, wait for it for ever then,
+ * and hold its end of the runtime's connection open: the runtime waits as long.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { HaulierError } from '../../base/errors.js';
+import { identify, isAlive, isServiceUsers, type ProcessId } from '../process.js';
+import { isCriu } from './criu-apart.js';
+import { saysEnd } from './criu-log.js';
+import { isMarked } from './in-flight.js';
+import type { CheckpointPaths } from './paths.js';
+
+const lookMs = 250;
+/** It is missed at so many looks: the runtime itself is told of an end that criu has brought about, and needs its time to say so. */
+const looks = 4;
+
+/**
+ * Runs a restore, and aborts its signal when criu has ended without a word in its log of how.
+ * @throws what `work` throws; on the signal's abort RUNTIME_FAILED with `halted: true`: nothing that is left of it will go on
+ */
+export async function whileCriuLives<T>(paths: Pick<CheckpointPaths, 'folder' | 'restoreLog'>, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const lost = new AbortController();
+  let criu: ProcessId | undefined;
+  let missed = 0;
+  const look = async (): Promise<void> => {
+    if (criu && isAlive(criu)) return;
+    criu = await leadingCriu(paths.folder);
+    const log = criu ? '' : await readFile(paths.restoreLog, 'utf8').catch(() => '');
+    missed = log !== '' && !saysEnd(log) ? missed + 1 : 0; // without a log it has not begun, and left nobody behind
+    if (missed >= looks) lost.abort(new HaulierError('RUNTIME_FAILED', { action: 'restore the container', reason: 'criu was killed in the middle of its work', halted: true }));
+  };
+  let timer: NodeJS.Timeout | undefined;
+  const next = (): void => { timer = setTimeout(() => void look().catch(() => undefined).finally(() => { if (timer) next(); }), lookMs).unref(); };
+  next();
+  try {
+    return await work(lost.signal);
+  } finally {
+    clearTimeout(timer);
+    timer = undefined;
+  }
+}
+
+/** The criu that the runtime has started: not what criu itself has forked, which bears its name and its mark too. */
+async function leadingCriu(folder: string): Promise<ProcessId | undefined> {
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name) || (await commandOf(name)) !== 'criu') continue;
+    const status = await readFile(`/proc/${name}/status`, 'utf8').catch(() => '');
+    const parent = /^PPid:\t(\d+)$/m.exec(status)?.[1] ?? '0';
+    if (!isCriu(status) || !(await isServiceUsers(Number(name))) || !(await isMarked(name, folder))) continue;
+    // a helper's parent is criu, or, when that has gone, the monitor or init
+    if ((await commandOf(parent)) !== 'criu' && (await isMarked(parent, folder))) return identify(Number(name));
+  }
+  return undefined;
+}
+
+const commandOf = async (pid: string): Promise<string> => (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim();
