@@ -37,7 +37,7 @@ async function haul(t: ExecutionContext, work: (channel: HaulChannel) => Promise
   const { server, peer } = await destination(t, options.server);
   let report: (result: unknown) => void;
   const ended = new Promise((resolve) => { report = resolve; });
-  const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 10_000, onHaul: async (channel) => await work(channel).then(() => report('done'), (error: unknown) => { report(error); throw error; }) });
+  const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async (channel) => await work(channel).then(() => report('done'), (error: unknown) => { report(error); throw error; }) });
   return { channel: await openHaul(options.settings ?? source, peer, { token, instance }, options.client), ended };
 }
 
@@ -158,7 +158,7 @@ for (const what of ['silence', 'tampering'] as const) {
     const { server, peer } = await destination(t, timing);
     let report: (result: unknown) => void;
     const ended = new Promise((resolve) => { report = resolve; });
-    const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 10_000, onHaul: async (there) => await there.receive(['x']).then(report, report) });
+    const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async (there) => await there.receive(['x']).then(report, report) });
     const through = await relay(t, peer, (chunk) => {
       if (!cut) return chunk;
       if (what === 'silence') return undefined;
@@ -183,7 +183,7 @@ test('compression, each side as it wants: whole, hashed and counted as it was, f
     const { server, peer } = await destination(t);
     let report: (result: unknown) => void;
     const ended = new Promise((resolve) => { report = resolve; });
-    const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 10_000, onHaul: async (there) => {
+    const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async (there) => {
       for (const [index, body] of bodies.entries()) t.true((await buffer(await there.acceptStream(`body${index}`))).equals(body));
       report('done');
     } });
@@ -212,7 +212,7 @@ test('bandwidth is kept', async (t) => {
 
 test('tokens: once, for one instance, from one host, in time', async (t) => {
   const { server, peer } = await destination(t);
-  const expect = (change: object = {}) => server.expectHaul({ instance, peer: 'host-a', ttlMs: 10_000, onHaul: async () => undefined, ...change });
+  const expect = (change: object = {}) => server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async () => undefined, ...change });
   const refused = { code: 'HAUL_REFUSED', message: /no such haul is expected/ };
   const open = async (token: string, from = source, of = instance) => await (await openHaul(from, peer, { token, instance: of })).close();
 
@@ -235,7 +235,7 @@ test('tokens: once, for one instance, from one host, in time', async (t) => {
 
 test('certificates: only the deployment\'s, only the right host\'s, none expired, nothing below TLS 1.3', async (t) => {
   const { server, peer } = await destination(t);
-  const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 10_000, onHaul: async () => undefined });
+  const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async () => undefined });
   const unreachable = { code: 'HAUL_UNREACHABLE' };
   const haulOf = { token, instance };
   await t.throwsAsync(openHaul(source, { ...peer, host: 'host-c' }, haulOf), { code: 'HAUL_UNREACHABLE', message: /its certificate is not that of host-c/ });
