@@ -47,6 +47,7 @@ config_all() {
   config_uwsgi keystone keystone-uwsgi 8
   config_uwsgi placement placement-api-uwsgi 8
   config_uwsgi nova nova-api-uwsgi 1
+  config_uwsgi nova nova-api-metadata-uwsgi 1
   config_uwsgi neutron neutron-api-uwsgi 1
 }
 

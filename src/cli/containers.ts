@@ -16,7 +16,7 @@ export type LookParts = Pick<HostParts, 'options' | 'store' | 'cgroups' | 'log'>
 /** Makes it. */
 export async function lookParts(loaded: LoadedConfig): Promise<LookParts> {
   const options = containerOptions(loaded.config);
-  return { options, store: new InstanceStore(options.instancesPath, options.runPath), cgroups: await readCgroupLayout(), log: createLog({ level: loaded.config.DEFAULT.debug ? 'debug' : 'error' }) };
+  return { options, store: new InstanceStore(options.instancesPath, options.runPath, options.host), cgroups: await readCgroupLayout(), log: createLog({ level: loaded.config.DEFAULT.debug ? 'debug' : 'error' }) };
 }
 
 /** A server's name as its user knows it. */

@@ -12,7 +12,7 @@ import { memoryBytes } from '../container/checkpoint/criu-dump.js';
 import { readHostFacts } from '../container/checkpoint/facts.js';
 import { freeBytes } from '../container/checkpoint/images.js';
 import { rootFsPaths } from '../container/storage/root-fs.js';
-import { verdictOf } from '../container/verdict/verdict.js';
+import { obstacles, verdictOf } from '../container/verdict/verdict.js';
 import { viewContainer } from '../container/view.js';
 import type { HaulView } from '../haul/board.js';
 import type { Peer } from '../haul/client.js';
@@ -46,7 +46,7 @@ export function judgeExamined(there: Examined, question: Pick<Question, 'image' 
     ...there.misfits.map((text): Finding => ({ kind: 'stops', text: `it could not go on at ${there.host}: ${text}` })),
     ...(there.misfits.length === 0 ? [{ kind: 'ok', text: `${there.host} (release ${there.release}): its criu and its CPU take what was made here` } as const] : []),
     ...(there.present ? [{ kind: 'stops', text: `something of the server is on ${there.host} already` } as const] : []),
-    ...there.lackingTemplates.map((id): Finding => ({ kind: 'stops', text: `${there.host} lacks the template ${id}` })),
+    ...there.lackingTemplates.map((id): Finding => ({ kind: 'note', text: `the template ${id} is not there: it goes along, once` })),
     there.image ? { kind: 'ok', text: `the image is there` } : { kind: 'note', text: `the image ${question.image} is not there: it goes along, once` },
     there.freeBytes < need ? { kind: 'stops', text: `${there.host} has ${size(there.freeBytes)} free, and the container's disk and memory take ${size(need)}` } : { kind: 'ok', text: `${size(there.freeBytes)} free there, for ${size(need)}` },
     { kind: 'note', text: `its memory would go by ${plan.mode} (${plan.reason})` },
@@ -58,20 +58,22 @@ export async function haulCheck(loaded: LoadedConfig, request: Extract<HaulReque
   const parts = await lookParts(loaded);
   const settings = haulSettings(loaded.config);
   const id = await findContainer(parts.store, request.id);
-  const findings = await look(parts, settings, id, request);
+  const findings = await look(parts, settings, loaded.config.haulier.haul_permit_restart, id, request);
   for (const { kind, text } of findings) print(`${{ ok: 'ok     ', note: 'note   ', unknown: 'unknown', stops: 'STOPS  ' }[kind]} ${harmlessLine(text)}`);
   const stops = findings.filter(({ kind }) => kind === 'stops').length;
   print(stops > 0 ? `${stops === 1 ? 'one thing stops' : `${stops} things stop`} a haul of ${id} to ${request.host}` : `nothing that can be seen from here stops a haul of ${id} to ${request.host}; Nova's own checks (scheduler, group, ports) come beside`);
   return stops > 0 ? 1 : 0;
 }
 
-async function look(parts: LookParts, settings: HaulSettings, id: string, { host, address, port }: Extract<HaulRequest, { verb: 'check' }>): Promise<Finding[]> {
+async function look(parts: LookParts, settings: HaulSettings, permitRestart: boolean, id: string, { host, address, port }: Extract<HaulRequest, { verb: 'check' }>): Promise<Finding[]> {
   const found: Finding[] = [];
   const note = (kind: Finding['kind'], text: string): void => void found.push({ kind, text });
   const [view, spec, verdict] = [await viewContainer(parts, id), await parts.store.readSpec(id), await verdictOf(parts, id)];
-  const reasons = whyNotMovable(settings.host, view, spec, verdict);
+  const reasons = whyNotMovable(settings.host, view, spec, verdict, permitRestart);
   for (const reason of reasons) note('stops', reason);
-  if (reasons.length === 0) note('ok', `${id} is ${view.state} and can be frozen`);
+  const why = reasons.length === 0 && verdict ? obstacles(verdict) : [];
+  if (why.length > 0) note('note', `it cannot be frozen, and would be shut down here and booted there (haul_permit_restart): ${why.join('; ')}`);
+  else if (reasons.length === 0) note('ok', `${id} is ${view.state} and can be frozen`);
   for (const { text } of verdict?.findings.filter(({ passing, effect }) => passing && effect !== 'loses') ?? []) note('note', `for now, but it may pass: ${text}`);
   if (host === settings.host) note('stops', `${host} is this host`);
   const own = { settings, memory: await memoryAbilities(parts, settings.policy), diskBytes: await diskUsed(parts, id), memoryBytes: await memoryBytes(parts, id) };

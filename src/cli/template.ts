@@ -35,7 +35,7 @@ export function templateCommands(host: Pick<ContainerHost, 'markTemplate' | 'cap
 /** Has the service do it, or does it in the place of one that does not run. */
 export async function templateCommand(loaded: LoadedConfig, words: TemplateRequest, print: (line: string) => void): Promise<number> {
   const options = containerOptions(loaded.config);
-  const asked = { ...words, id: await findContainer(new InstanceStore(options.instancesPath, options.runPath), words.id) };
+  const asked = { ...words, id: await findContainer(new InstanceStore(options.instancesPath, options.runPath, options.host), words.id) };
   const file = resolve(asked.output ?? `${asked.name.replaceAll('/', '_')}.tar.zst`);
   const call = async (name: string, args: Readonly<Record<string, unknown>>): Promise<unknown> => {
     try {

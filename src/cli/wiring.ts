@@ -30,6 +30,7 @@ export function containerOptions(config: Config): ContainerHostOptions {
   const { haulier, DEFAULT, os_vif_ovs } = config;
   return {
     instancesPath: DEFAULT.instances_path,
+    host: DEFAULT.host,
     runPath: haulier.run_path,
     runc: findCommand(haulier.runc), // conmon takes only a path
     conmon: haulier.conmon,
@@ -48,6 +49,7 @@ export function containerOptions(config: Config): ContainerHostOptions {
     serial: serialPorts(config),
     lazyResume: haulier.lazy_resume,
     quiesceSeconds: haulier.quiesce_timeout,
+    lxcfs: haulier.lxcfs_path || undefined,
     crashDumps: { path: haulier.crash_dump_path || undefined, keep: haulier.crash_dump_keep, maxBytes: haulier.crash_dump_max_bytes },
     snapshotKey: haulier.snapshot_key,
   };
@@ -148,6 +150,7 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     liveMigrationWaitForVifPlug: compute.live_migration_wait_for_vif_plug,
     liveMigrationCompletionTimeout: libvirt.live_migration_completion_timeout,
     liveMigrationTimeoutAction: libvirt.live_migration_timeout_action,
+    haulPermitRestart: haulier.haul_permit_restart,
     liveLookMs: DEFAULT.service_down_time * 500,
     shelvedOffloadTime: DEFAULT.shelved_offload_time,
     shelvedPollInterval: DEFAULT.shelved_poll_interval,
@@ -161,8 +164,12 @@ export function computeSettings(loaded: LoadedConfig): ComputeSettings {
     removeUnusedImages: image_cache.remove_unused_base_images,
     removeUnusedImagesSeconds: image_cache.remove_unused_original_minimum_age_seconds,
     pidsLimit: haulier.pids_limit,
+    rescueImageId: loaded.config.libvirt.rescue_image_id,
     serialBaseUrl: loaded.config.serial_console.base_url,
     consoleTokenTtl: loaded.config.consoleauth.token_ttl,
     dhcpDomain: api.dhcp_domain,
+    forceConfigDrive: DEFAULT.force_config_drive,
+    configDriveSkipVersions: api.config_drive_skip_versions.split(' '),
+    vendorData: { providers: api.vendordata_providers, file: api.vendordata_jsonfile_path || undefined, targets: api.vendordata_dynamic_targets, failureFatal: api.vendordata_dynamic_failure_fatal },
   };
 }

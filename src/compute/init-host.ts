@@ -8,6 +8,7 @@ import { uuidOf } from './compute.js';
 import { isNova, recordFault } from './failure-report.js';
 import { resumeInstance, suspendInstance, thawAtStart } from './methods/freeze.js';
 import { rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
+import { giveUpRescue, unrescueInstance } from './methods/rescue.js';
 import { shelveOffloadInstance } from './methods/shelve.js';
 import { completeDeletion, deleteInstance } from './methods/terminate.js';
 import { abandonUnshelve } from './methods/unshelve.js';
@@ -110,6 +111,7 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
       await compute.operations.run({ name: 'terminate_instance', instance: uuid }, (again) => deleteInstance(compute, context, instance, again));
     });
   }
+  if (task === 'rescuing') return giveUpRescue(compute, { method: 'rescue_instance', context, args: {}, operation, instance, uuid }); // also of one in error
   if (vmState === 'soft-delete' || vmState === 'error') return;
   if (vmState === 'deleted') return completeDeletion(compute, context, instance);
   if (vmState === 'shelved_offloaded' && task === 'spawning') return abandonUnshelve(compute, context, instance, operation);
@@ -131,6 +133,7 @@ async function recover(compute: Compute, context: WireContext, instance: NovaObj
     return save(compute, context, instance, { vm_state: settled, task_state: null, power_state: powerStateOf(state) });
   }
   if (task === 'unpausing') return again('unpause_instance', unpauseInstance);
+  if (task === 'unrescuing') return again('unrescue_instance', unrescueInstance);
   if (task === 'powering-off') return again('stop_instance', stopInstance, { clean_shutdown: true });
   if (task === 'powering-on') return again('start_instance', startInstance);
   if (task === 'suspending' && (state === 'stopped' || state === 'crashed')) { // the host went down in the middle of it

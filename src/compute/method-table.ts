@@ -9,6 +9,7 @@ import { externalInstanceEvent } from './methods/external-event.js';
 import { resumeInstance, suspendInstance } from './methods/freeze.js';
 import { getConsoleOutput, getDiagnostics, getInstanceDiagnostics } from './methods/guest-info.js';
 import { cacheImages, getHostUptime, injectNetworkInfo, setHostEnabled } from './methods/host.js';
+import { attachInterface, detachInterface } from './methods/interfaces.js';
 import { checkCanLiveMigrateDestination, checkCanLiveMigrateSource } from './methods/live-check.js';
 import { liveMigrationAbort, liveMigrationForceComplete } from './methods/live-control.js';
 import { liveMigration } from './methods/live-migration.js';
@@ -17,12 +18,14 @@ import { preLiveMigration, rollbackLiveMigrationAtDestination } from './methods/
 import { pauseInstance, rebootInstance, startInstance, stopInstance, unpauseInstance } from './methods/power.js';
 import { quiesceInstance, unquiesceInstance } from './methods/quiesce.js';
 import { rebuildInstance } from './methods/rebuild.js';
+import { rescueInstance, unrescueInstance } from './methods/rescue.js';
 import { confirmResize } from './methods/resize-confirm.js';
 import { finishResize } from './methods/resize-finish.js';
 import { prepResize } from './methods/resize-prep.js';
 import { finishRevertResize, revertResize } from './methods/resize-revert.js';
 import { resizeInstance } from './methods/resize.js';
 import { getSerialConsole, validateConsolePort } from './methods/serial-console.js';
+import { setAdminPassword } from './methods/set-admin-password.js';
 import { shelveInstance, shelveOffloadInstance } from './methods/shelve.js';
 import { backupInstance, snapshotInstance } from './methods/snapshot.js';
 import { prepareTerminate, restoreInstance, softDeleteInstance, terminateInstance } from './methods/terminate.js';
@@ -77,7 +80,7 @@ const consoleType = novaError('ConsoleTypeUnavailable', 400);
 export const methodTable: Readonly<Record<string, Method>> = {
   add_fixed_ip_to_instance: row('cast', 'F', notYet()),
   allow_share: row('cast', 'EF', unsupported(), '6.4'),
-  attach_interface: row('call', 'EF', notYet({ error: novaError('AttachInterfaceNotSupported', 400) })),
+  attach_interface: row('call', 'EF', { state: 'done', instance: attachInterface }),
   attach_volume: row('cast', 'EF', unsupported({ repair: 'detach volume' })),
   backup_instance: row('cast', 'TEF', { state: 'done', instance: backupInstance, locked: false }),
   build_and_run_instance: row('cast', 'TF', { state: 'done', instance: buildAndRunInstance, locked: false }),
@@ -88,7 +91,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   confirm_resize: row('cast or call', 'EFM', { state: 'done', instance: confirmResize }),
   confirm_snapshot_based_resize_at_source: row('call', 'EFM', unsupported()),
   deny_share: row('cast', 'EF', unsupported(), '6.4'),
-  detach_interface: row('cast', 'EF', notYet()),
+  detach_interface: row('cast', 'EF', { state: 'done', instance: detachInterface }),
   detach_volume: row('cast', 'EF', unsupported()),
   drop_move_claim_at_destination: row('call', 'F', { state: 'done', host: dropMoveClaim }),
   extend_volume: row('internal', 'EF', unsupported({ error: novaError('ExtendVolumeNotSupported', 400) })),
@@ -124,7 +127,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   rebuild_instance: row('cast', 'TEF', { state: 'done', instance: rebuildInstance }),
   remove_fixed_ip_from_instance: row('cast', 'F', notYet()),
   remove_volume_connection: row('call', '', unsupported()),
-  rescue_instance: row('cast', 'TEF', notYet()),
+  rescue_instance: row('cast', 'TEF', { state: 'done', instance: rescueInstance }),
   reserve_block_device_name: row('call', 'TF', unsupported({ error: novaError('InvalidVolume', 400) })),
   resize_instance: row('cast', 'TEFM', { state: 'done', instance: resizeInstance }),
   restore_instance: row('cast', 'TEF', { state: 'done', instance: restoreInstance }),
@@ -132,7 +135,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   revert_resize: row('cast', 'TEFM', { state: 'done', instance: revertResize }),
   revert_snapshot_based_resize_at_dest: row('call', 'TEFM', unsupported()),
   rollback_live_migration_at_destination: row('cast', 'EF', { state: 'done', instance: rollbackLiveMigrationAtDestination }),
-  set_admin_password: row('call', 'TEF', notYet({ error: novaError('SetAdminPasswdNotSupported', 400) })),
+  set_admin_password: row('call', 'TEF', { state: 'done', instance: setAdminPassword }),
   set_host_enabled: row('call', '', { state: 'done', host: setHostEnabled }),
   shelve_instance: row('cast', 'TEF', { state: 'done', instance: shelveInstance }),
   shelve_offload_instance: row('cast', 'TEF', { state: 'done', instance: shelveOffloadInstance }),
@@ -146,7 +149,7 @@ export const methodTable: Readonly<Record<string, Method>> = {
   trigger_crash_dump: row('cast', 'EF', { state: 'done', instance: triggerCrashDump }),
   unpause_instance: row('cast', 'TEF', { state: 'done', instance: unpauseInstance }),
   unquiesce_instance: row('cast', '', { state: 'done', instance: unquiesceInstance }),
-  unrescue_instance: row('cast', 'TEF', notYet()),
+  unrescue_instance: row('cast', 'TEF', { state: 'done', instance: unrescueInstance }),
   unshelve_instance: row('cast', 'TEF', { state: 'done', instance: unshelveInstance }),
   validate_console_port: row('call', 'F', { state: 'done', instance: validateConsolePort, locked: false }),
   volume_snapshot_create: row('cast', '', unsupported()),

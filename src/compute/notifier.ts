@@ -2,7 +2,7 @@
 import type { Log } from '../base/log.js';
 import type { WireContext } from '../messaging/types.js';
 import { Instance } from '../nova/instance.js';
-import type { NotifiedAction, Notifier as NovaNotifier, Phase } from '../nova/notifications.js';
+import type { NotificationDetails, NotifiedAction, Notifier as NovaNotifier, Phase } from '../nova/notifications.js';
 import type { NovaObject } from '../nova/object.js';
 import type { Conductor } from '../nova/types.js';
 
@@ -21,10 +21,10 @@ export class Notifier {
     private readonly nameTemplate: string,
   ) {}
 
-  /** Emits the notifications of an instance event, with the instance as it is now. */
-  instance(event: InstanceEvent, context: WireContext, instance: NovaObject, error?: unknown): void {
+  /** Emits the notifications of an instance event, with the instance as it is now. @param details what this kind of event says beside it */
+  instance(event: InstanceEvent, context: WireContext, instance: NovaObject, error?: unknown, details: NotificationDetails = {}): void {
     const [action, phase] = event.split('.') as [NotifiedAction, Phase];
-    void this.nova.emit(context, new Instance(instance, this.nameTemplate), action, phase, error === undefined ? {} : { error });
+    void this.nova.emit(context, new Instance(instance, this.nameTemplate), action, phase, error === undefined ? details : { ...details, error });
   }
 
   /** Tells the schedulers of one changed or gone instance. */

@@ -64,7 +64,7 @@ export async function handleExit(compute: Compute, exit: ContainerExit): Promise
 async function restart(compute: Compute, uuid: string): Promise<boolean> {
   return compute.locks.hold(uuid, async () => {
     const instance = await fetch(compute, adminContext(), uuid);
-    if (!instance || instance.text('host') !== compute.settings.host || instance.text('vm_state') !== 'active' || instance.get('task_state') !== null) return false;
+    if (!instance || instance.text('host') !== compute.settings.host || !['active', 'rescued'].includes(instance.text('vm_state') ?? '') || instance.get('task_state') !== null) return false;
     if ((await compute.containers.view(uuid)).state === 'running') return true;
     compute.log.info({ instance: uuid }, 'the guest asked for a reboot: starting it again');
     try {

@@ -42,6 +42,8 @@ export interface ComputeSettings {
   /** For each GiB of memory and disk, at least 2 of each; 0: none. */
   readonly liveMigrationCompletionTimeout: number;
   readonly liveMigrationTimeoutAction: 'abort' | 'force_complete';
+  /** A running server that criu would refuse is stopped and started anew by a live migration away from here. */
+  readonly haulPermitRestart: boolean;
   /** Between two looks at a live migration that another host has to go on with, in milliseconds: well below `service_down_time`, after which its server can be evacuated. */
   readonly liveLookMs: number;
   /** Seconds after which a shelved server leaves the host; 0 at once, negative never. */
@@ -58,8 +60,14 @@ export interface ComputeSettings {
   readonly removeUnusedImages: boolean;
   readonly removeUnusedImagesSeconds: number;
   readonly pidsLimit: number;
+  /** `rescue_image_id` of [libvirt]. */
+  readonly rescueImageId: string | undefined;
   /** `base_url` of [serial_console] and `token_ttl` of [consoleauth], seconds. */
   readonly serialBaseUrl: string;
   readonly consoleTokenTtl: number;
   readonly dhcpDomain: string;
+  readonly forceConfigDrive: boolean;
+  /** EC2 versions that are left out of a config drive. */
+  readonly configDriveSkipVersions: readonly string[];
+  readonly vendorData: { readonly providers: readonly string[]; readonly file: string | undefined; readonly targets: readonly string[]; readonly failureFatal: boolean };
 }

@@ -98,6 +98,16 @@ export async function ensureImages(compute: Compute, about: { readonly context: 
   return templates.map(({ id }) => id);
 }
 
+/** An image of Glance without templates over it, into the cache. @returns its id @throws as `fetchImages` */
+export async function fetchImage(compute: Compute, { context, instance, operation }: InstanceCall, id: string): Promise<string> {
+  operation.step('image');
+  const image = { ...(await compute.glance.image(userScope(context, operation.signal), id)) };
+  const source = imageSource(compute, context, image, instance.object('flavor')?.number('root_gb') ?? 0);
+  if (source.layer) throw new HaulierError('IMAGE_UNACCEPTABLE', { image: id, reason: 'it is a template, a layer for other images, and no whole system' });
+  await compute.containers.ensureImage(source, operation);
+  return source.id;
+}
+
 /** An image of Glance as a server's new one, with its templates: both are in the cache afterwards. @returns their ids @throws as `imageSource` and `ensureImages` */
 export async function fetchImages(compute: Compute, call: InstanceCall, id: string): Promise<{ readonly image: string; readonly templates: readonly string[] }> {
   const { context, instance, operation } = call;

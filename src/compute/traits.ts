@@ -9,7 +9,7 @@ import type { Release } from '../nova/types.js';
 interface Source { readonly capability_to_trait: Readonly<Record<string, Readonly<Record<string, string>>>> }
 
 /** Driver capabilities (nova/virt/driver.py) that Haulier has. */
-export const capabilities = ['supports_image_type_raw'] as const;
+export const capabilities = ['supports_image_type_raw', 'supports_attach_interface'] as const;
 
 const capabilityTraits = (JSON.parse(readFileSync(join(packageRoot, 'schemas/source/compute-rpc-6.x.json'), 'utf8')) as Source).capability_to_trait;
 

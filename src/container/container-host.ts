@@ -4,6 +4,7 @@ import type { ConsoleLine } from './console-line.js';
 import type { SerialDoor, SerialPorts } from './serial-consoles.js';
 import type { ContainerMoves } from './container-moves.js';
 import type { Abilities } from './abilities.js';
+import type { BootData } from './boot-data/boot-data.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
 import type { Captured } from './template/capture.js';
@@ -59,6 +60,10 @@ export interface ContainerHost {
   check(spec: ContainerSpec): Promise<void>;
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
+  /** Gives a container that was made and never started what its system is to know. @throws INSTANCE_NOT_FOUND, DISK_FULL */
+  giveBootData(id: string, data: BootData, operation: Operation): Promise<void>;
+  /** Sets the password of an account of a running guest. @throws INSTANCE_NOT_RUNNING, PASSWORD_FAILED */
+  setPassword(id: string, account: string, password: string): Promise<void>;
   /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */
   mount(id: string, operation: Operation): Promise<void>;
   /**
@@ -121,8 +126,13 @@ export interface ContainerHost {
 
   /** Sizes and hosts of stopped containers. */
   readonly moves: ContainerMoves;
-  /** Replaces the spec's network interfaces (taken at the next start). */
+  /** Replaces the spec's network interfaces (taken at the next start). A port keeps the name that it has inside. */
   updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void>;
+  /**
+   * As `updateVifs`, and at once in a container that runs: new ports are plugged and configured in it, those that are gone are taken out. Idempotent.
+   * @throws INSTANCE_NOT_FOUND, VIF_PLUG_FAILED
+   */
+  changeVifs(id: string, vifs: readonly VifSpec[], operation: Operation): Promise<void>;
   spec(id: string): Promise<ContainerSpec | undefined>;
   view(id: string): Promise<ContainerView>;
   list(): Promise<readonly ContainerView[]>;
@@ -141,6 +151,8 @@ export interface ContainerHost {
 
 /** How this room is set up; `main.ts` fills it from the option table. */
 export interface ContainerHostOptions {
+  /** Name of this host, where instancesPath may be shared with others. */
+  readonly host?: string;
   readonly instancesPath: string;
   /** Runtime state (runc --root, pid files, attach sockets): a tmpfs folder, `/run/haulier`. */
   readonly runPath: string;
@@ -161,6 +173,8 @@ export interface ContainerHostOptions {
   readonly imageTimeoutSeconds: number;
   readonly consoleLogBytes: number;
   readonly networkMtu: number;
+  /** Where lxcfs is mounted, if it runs; undefined: containers see the host's figures. */
+  readonly lxcfs: string | undefined;
   /** Where serial consoles are offered; undefined: nowhere. */
   readonly serial?: SerialPorts | undefined;
   /** Whether a resume may let the processes run before all their memory is read. */

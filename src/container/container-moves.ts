@@ -1,6 +1,7 @@
 /**
  * The part of this room's door through which containers change their size or their host: a stopped container is set aside as
- * `<uuid>_resize` until its move is confirmed or reverted, as Nova's libvirt driver does; what lies in `<uuid>` is the one that runs.
+ * `<uuid>_resize` until its move is confirmed or reverted, as Nova's libvirt driver does; what lies in `<uuid>` is the one that runs. One that is rescued
+ * is set aside likewise: a container made with `rescue` in its spec has its root file system.
  */
 import type { Operation } from '../base/operation.js';
 import type { ContainerSpec, LimitSpec } from './spec.js';

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { together } from '../base/together.js';
+import { keepConfigDrive } from './boot-data/config-drive.js';
 import { checkpointPaths } from './checkpoint/images.js';
 import { destroyContainer } from './destroy.js';
 import { readHostFacts } from './checkpoint/facts.js';
@@ -54,6 +55,7 @@ export async function createContainer(parts: HostParts, spec: ContainerSpec, ope
   if (memory) {
     beginStep(operation, 'container.create.memory');
     await giveMemory(checkpointPaths(store.paths(spec.id)), memory);
+    if (memory.manifest.configDrive === true) await keepConfigDrive(store.paths(spec.id), new Map());
   }
   beginStep(operation, 'container.create.record');
   await store.writeState(spec.id, { ...state, phase: 'ready', ...(memory ? { wanted: 'suspended', suspendedFor: 'boot' } : {}) });

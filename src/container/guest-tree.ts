@@ -2,8 +2,9 @@
  * Paths inside a container's tree, which is hostile: a guest may have put a symbolic link anywhere. Nothing here follows a link of
  * the tree on the host. Node has no openat, but `/proc/self/fd/N/name` is resolved from the opened folder, which comes to the same.
  */
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { lchown, lstat, mkdir, open, readdir, readlink, unlink, type FileHandle } from 'node:fs/promises';
+import { lchown, lstat, mkdir, open, readdir, readlink, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
 const maxLinks = 40;
@@ -54,21 +55,23 @@ async function openFolder(root: string, names: readonly string[]): Promise<FileH
 }
 
 /**
- * Writes a new file in the folder `folder` (names below `root`), in the place of whatever non-folder was there.
+ * Writes a new file in the folder `folder` (names below `root`), in the place of whatever non-folder was there: who looks there meanwhile
+ * finds what was, or all that is written.
  * @throws ELOOP, ENOTDIR, EISDIR, EPERM where the tree has another shape
  */
-export async function writeInside(root: string, folder: readonly string[], name: string, text: string, owner: { uid: number; gid: number }, mode = 0o644): Promise<void> {
+export async function writeInside(root: string, folder: readonly string[], name: string, text: string | Buffer, owner: { readonly uid: number; readonly gid: number }, mode = 0o644): Promise<void> {
   const parent = await openFolder(root, folder);
   try {
-    const path = `/proc/self/fd/${parent.fd}/${name}`;
-    await unlink(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
-    });
-    const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode);
+    const fresh = `/proc/self/fd/${parent.fd}/.${name}.${randomBytes(6).toString('hex')}`;
+    const file = await open(fresh, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
     try {
       await file.writeFile(text);
+      await file.chown(owner.uid, owner.gid); // before chmod: it takes set-id bits away
       await file.chmod(mode);
-      await file.chown(owner.uid, owner.gid);
+      await rename(fresh, `/proc/self/fd/${parent.fd}/${name}`);
+    } catch (error) {
+      await unlink(fresh).catch(() => undefined);
+      throw error;
     } finally {
       await file.close();
     }
@@ -97,12 +100,12 @@ export async function removeInside(root: string, folder: readonly string[], name
  * A part of the path that the host's root has made goes to `owner`.
  * @throws ELOOP, ENOTDIR where the tree has another shape
  */
-export async function makeFolderInside(root: string, names: readonly string[], owner: { uid: number; gid: number }): Promise<void> {
+export async function makeFolderInside(root: string, names: readonly string[], owner: { readonly uid: number; readonly gid: number }, mode = 0o755): Promise<void> {
   for (let depth = 1; depth <= names.length; depth++) {
     const parent = await openFolder(root, names.slice(0, depth - 1));
     try {
       const path = `/proc/self/fd/${parent.fd}/${names[depth - 1]}`;
-      await mkdir(path, { mode: 0o755 }).catch((error: NodeJS.ErrnoException) => {
+      await mkdir(path, { mode: depth === names.length ? mode : 0o755 }).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'EEXIST') throw error;
       });
       if ((await lstat(path)).uid === 0) await lchown(path, owner.uid, owner.gid);

@@ -4,6 +4,9 @@ import { HaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
 import { probeAbilities, type Abilities } from './abilities.js';
+import { giveBootData, type BootData } from './boot-data/boot-data.js';
+import { setPassword } from './boot-data/password.js';
+import { beginScript } from './boot-data/user-script.js';
 import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
 import { openConsole, type ConsoleLine } from './console-line.js';
@@ -15,11 +18,14 @@ import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
 import { checkContainer, createContainer } from './create.js';
 import { destroyContainer } from './destroy.js';
+import { renewAllFigures } from './figures/renew.js';
 import { Ends } from './ends.js';
 import { LocalStorage } from './local-storage.js';
 import { readKeyRing } from './memory-image/keys.js';
 import { LocalMoves } from './move/local-moves.js';
 import { announce } from './network/announce.js';
+import { changePorts } from './network/change.js';
+import { keepNames } from './network/guest-devices.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
 import { isQuiesced, quiesce, unquiesce } from './quiesce.js';
@@ -27,6 +33,7 @@ import { reconcile } from './reconcile.js';
 import { SerialConsoles } from './serial-consoles.js';
 import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
 import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import { rootFsPaths } from './storage/root-fs.js';
 import { startContainer } from './start.js';
 import { InstanceStore } from './state.js';
 import { readStats } from './stats.js';
@@ -36,6 +43,9 @@ import type { ContainerStorage } from './storage-port.js';
 import { captureTemplate, markTemplate, type Captured } from './template/capture.js';
 import { verdictOf, type Verdict } from './verdict/verdict.js';
 import { viewContainer } from './view.js';
+
+/** Between two looks at whether lxcfs is the one whose files the containers have. */
+const figuresMs = 30_000;
 
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
@@ -51,13 +61,14 @@ export class LocalContainerHost implements ContainerHost {
   #parts: HostParts | undefined;
   #abilities: Promise<Abilities> | undefined;
   #ends: Ends | undefined;
+  #figures: NodeJS.Timeout | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
     this.#options = options;
     this.#log = log;
-    this.serial = options.serial && new SerialConsoles(options.serial, new InstanceStore(options.instancesPath, options.runPath), (id) => this.openConsole(id), log);
-    this.#storage = storage ?? new LocalStorage(options, new InstanceStore(options.instancesPath, options.runPath), log);
+    this.serial = options.serial && new SerialConsoles(options.serial, new InstanceStore(options.instancesPath, options.runPath, options.host), (id) => this.openConsole(id), log);
+    this.#storage = storage ?? new LocalStorage(options, new InstanceStore(options.instancesPath, options.runPath, options.host), log);
   }
 
   /** The parts, for the room above that moves containers. @throws RUNTIME_FAILED before `start` */
@@ -86,9 +97,14 @@ export class LocalContainerHost implements ContainerHost {
     }
     this.#ends = ends;
     await ends.start();
+    if (this.#options.lxcfs !== undefined) {
+      await renewAllFigures(parts);
+      this.#figures = setInterval(() => void renewAllFigures(parts).catch((error: unknown) => this.#log.error({ err: error }, `cannot look at lxcfs: ${messageOf(error)}`)), figuresMs).unref();
+    }
   }
 
   async stop(): Promise<void> {
+    clearInterval(this.#figures);
     await this.#parts?.pages.stop();
     this.serial?.closeAll();
     for (const id of this.#quiesced.keys()) await this.unquiesce(id);
@@ -138,6 +154,20 @@ export class LocalContainerHost implements ContainerHost {
     await createContainer(this.parts, spec, operation);
   }
 
+  async giveBootData(id: string, data: BootData, operation: Operation): Promise<void> {
+    await giveBootData(this.parts, id, data, operation);
+  }
+
+  async setPassword(id: string, account: string, password: string): Promise<void> {
+    if ((await this.#existing(id)).state !== 'running') throw new HaulierError('INSTANCE_NOT_RUNNING', { instance: id });
+    const idBase = (await this.parts.store.readState(id))?.idBase ?? 0;
+    try {
+      await setPassword({ rootfs: rootFsPaths(this.parts.store.paths(id).folder).rootfs, idBase }, account, password);
+    } catch (error) {
+      throw new HaulierError('PASSWORD_FAILED', { instance: id, reason: messageOf(error) }, { cause: error });
+    }
+  }
+
   async mount(id: string, operation: Operation): Promise<void> {
     operation.throwIfAborted();
     const state = await this.parts.store.readState(id);
@@ -152,6 +182,7 @@ export class LocalContainerHost implements ContainerHost {
     await startContainer(this.parts, id, operation, ready);
     await this.#watched.watchOn(id);
     void this.announce(id);
+    await beginScript(this.parts, id);
   }
 
   async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
@@ -269,7 +300,12 @@ export class LocalContainerHost implements ContainerHost {
     vifs.forEach(checkVif);
     const spec = await this.spec(id);
     if (!spec) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
-    await this.parts.store.writeSpec({ ...spec, vifs });
+    await this.parts.store.writeSpec({ ...spec, vifs: keepNames(vifs, spec.vifs) });
+  }
+
+  async changeVifs(id: string, vifs: readonly VifSpec[], operation: Operation): Promise<void> {
+    await changePorts(this.parts, id, vifs, operation.signal);
+    void this.announce(id);
   }
 
   spec(id: string): Promise<ContainerSpec | undefined> {

@@ -8,14 +8,14 @@ import type { Operation } from '../base/operation.js';
 import { readHostFacts } from './checkpoint/facts.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { readHostResources } from './host-resources.js';
-import type { ImageRecord } from './image/image-record.js';
 import { ImageStore } from './image/image-store.js';
+import { keptFolder } from './kept-folder.js';
 import type { OciConfig } from './oci/config.js';
 import { archiveTree, type Archive } from './snapshot/archive.js';
 import { copyRootFs, removeCopy, type Still } from './snapshot/disk-copy.js';
 import type { HostResources, ImageSource } from './spec.js';
 import type { InstanceStore } from './state.js';
-import type { ContainerStorage, ImageMemory } from './storage-port.js';
+import type { CachedLayer, ContainerStorage, ImageMemory } from './storage-port.js';
 import { lowestFreeRange } from './storage/id-ranges.js';
 import { RootFs } from './storage/root-fs.js';
 
@@ -35,7 +35,7 @@ export class LocalStorage implements ContainerStorage {
     this.#options = options;
     this.#store = store;
     this.#log = log;
-    this.#images = new ImageStore({ instancesPath: options.instancesPath, maxBytes: options.imageMaxBytes, maxEntries: options.imageMaxEntries, maxSeconds: options.imageTimeoutSeconds, log, memory: { snapshotKey: options.snapshotKey, facts: () => readHostFacts(options) } });
+    this.#images = new ImageStore({ instancesPath: options.instancesPath, host: options.host, maxBytes: options.imageMaxBytes, maxEntries: options.imageMaxEntries, maxSeconds: options.imageTimeoutSeconds, log, memory: { snapshotKey: options.snapshotKey, facts: () => readHostFacts(options) } });
     this.#rootFs = new RootFs({ images: this.#images, defaultRootGiB: options.defaultRootGiB, log });
   }
 
@@ -85,21 +85,28 @@ export class LocalStorage implements ContainerStorage {
     await this.#rootFs.prepare(folder, disk.imageId, disk.rootGiB, operation, disk.templates);
   }
 
-  async base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }> {
-    const [tree] = await this.#images.attached(this.#store.paths(id).folder);
-    return { tree, record: this.#images.recordOf(tree) };
+  async layers(id: string): Promise<readonly [CachedLayer, ...CachedLayer[]]> {
+    const [base, ...templates] = await this.#images.attached(this.#store.paths(id).folder);
+    const known = (tree: string): CachedLayer => ({ tree, record: this.#images.recordOf(tree) });
+    return [known(base), ...templates.map(known)];
   }
 
   mountAhead(id: string, idBase: number): Promise<void> {
     return this.#rootFs.mountAhead(this.#store.paths(id).folder, idBase);
   }
 
-  mount(id: string, idBase: number): Promise<string> {
-    return this.#rootFs.mount(this.#store.paths(id).folder, idBase);
+  async mount(id: string, idBase: number): Promise<string> {
+    if ((await this.#store.readSpec(id))?.rescue) await this.#rootFs.mount(this.#keptFolder(id), idBase);
+    return await this.#rootFs.mount(this.#store.paths(id).folder, idBase);
   }
 
-  unmount(id: string): Promise<void> {
-    return this.#rootFs.unmount(this.#store.paths(id).folder);
+  async unmount(id: string): Promise<void> {
+    await this.#rootFs.unmount(this.#store.paths(id).folder);
+    await this.#rootFs.unmount(this.#keptFolder(id)); // of one that was rescued
+  }
+
+  #keptFolder(id: string): string {
+    return keptFolder({ store: this.#store }, id);
   }
 
   flush(id: string): Promise<void> {

@@ -29,7 +29,7 @@ export interface HostParts {
 
 /** Makes them. */
 export function makeParts(options: ContainerHostOptions, storage: ContainerStorage, cgroups: CgroupLayout, log: Log): HostParts {
-  const store = new InstanceStore(options.instancesPath, options.runPath);
+  const store = new InstanceStore(options.instancesPath, options.runPath, options.host);
   const runc = new Runc(options.runc, join(options.runPath, 'runc'), options.criu);
   return {
     options,

@@ -9,6 +9,7 @@ import { featureTable, probeAbilities } from './abilities.js';
 import { readCgroupLayout } from './cgroup.js';
 import { lazyDumpProblem, lazyProblem } from './checkpoint/lazy.js';
 import { unfitCriu } from './checkpoint/facts.js';
+import { findLxcfs } from './figures/lxcfs.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { readKeyRing } from './memory-image/keys.js';
 import { atLeast } from './version.js';
@@ -175,6 +176,11 @@ async function probeTools(options: ContainerHostOptions): Promise<ProbeLine[]> {
       advice: missing.length === 0 ? '' : `Install ${[...new Set(missing.map(([, name]) => name))].join(', ')}.`,
     },
     ...imageTools.map(([command, purpose, name]) => lacking(command, findCommand(command) !== command, purpose, `Needed only for ${purpose}: install ${name}.`)),
+    await optional('lxcfs', 'Containers see the memory, processors, uptime and load of the host: install lxcfs and start it with the options -l --enable-cfs.', async () => {
+      const found = await findLxcfs(options);
+      if (typeof found === 'string') throw new Error(found);
+      return `on ${found.path}: containers see figures of their own`;
+    }),
     lacking('/dev/fuse', existsSync('/dev/fuse'), 'disk images with ext2, ext3 or ext4', 'Load the kernel module fuse.'),
     await optional('Open vSwitch', 'Needed only for ports of ML2/OVS and OVN: install openvswitch-switch and start it.', async () => {
       const database = options.ovsdbConnection === undefined ? [] : [`--db=${options.ovsdbConnection}`];

@@ -93,6 +93,10 @@ export interface ContainerSpec {
   readonly vifs: readonly VifSpec[];
   /** For a container that resumes from another one's memory; nothing by default. */
   readonly newIdentity?: readonly NewIdentity[];
+  /** It has files of lxcfs (`figureFiles`) over the kernel's; found out at its start. */
+  readonly figures?: boolean;
+  /** It rescues the one of its id that is set aside, whose root file system it has at `/mnt/rescue`. */
+  readonly rescue?: true;
   /** PID 1's path and arguments; undefined: the image's `/sbin/init`. */
   readonly init: readonly string[] | undefined;
   readonly env: Readonly<Record<string, string>>;

@@ -10,18 +10,22 @@ import { untilAborted } from '../base/together.js';
 import type { ApplicationConfig } from './application/config.js';
 import { placeInit } from './application/init.js';
 import { applicationOf, applicationProcess } from './application/process.js';
+import { driveMountPoint, keptConfigDrive, showConfigDrive } from './boot-data/config-drive.js';
 import { delegateCgroups, removeCgroups } from './cgroup.js';
 import { criuConfig, imageCriuConfig } from './checkpoint/criu-options.js';
 import type { CheckpointOrigin } from './checkpoint/images.js';
 import { removeRuntime } from './cleanup.js';
+import { figuresRoot, findLxcfs } from './figures/lxcfs.js';
 import { rotateConsole } from './console.js';
 import { writeGuestFiles } from './guest-files.js';
-import { resolveInside } from './guest-tree.js';
+import { makeFolderInside, resolveInside } from './guest-tree.js';
 import { hookScript, writeHookFiles } from './network/hook-files.js';
 import { restoreOnly, restoreOnlyKnobs } from './network/restore-only.js';
 import { systemdConf } from './oci/mounts.js';
 import { defaultInit, ociConfig } from './oci/spec.js';
 import { cgroupsPath, type HostParts } from './parts.js';
+import { keptFolder } from './kept-folder.js';
+import { rootFsPaths } from './storage/root-fs.js';
 import { identify } from './process.js';
 import { startMonitor, type MonitorOptions } from './runtime/conmon.js';
 import type { Readiness } from './container-host.js';
@@ -47,7 +51,7 @@ export async function startContainer(parts: HostParts, id: string, operation: Op
   if (state.phase === 'starting' || existsSync(join(parts.runc.root, id))) await removeRuntime(parts, id, { inFlight: state.phase === 'starting' });
   await store.update(id, { phase: 'starting', wanted: 'stopped', exit: undefined });
   try {
-    await bringUp(parts, spec, state, operation, ready);
+    await bringUp(parts, await withFigures(parts, spec), state, operation, ready);
   } catch (error) {
     await takeDown(parts, spec, operation);
     throw error;
@@ -69,6 +73,8 @@ async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceSta
     await writeGuestFiles(spec, rootfs, state.idBase, operation.log);
     await store.update(spec.id, { guestFiles: true });
   }
+
+  if (keptConfigDrive(paths)) await makeFolderInside(rootfs, [driveMountPoint.slice(1)], { uid: state.idBase, gid: state.idBase });
 
   beginStep(operation, 'container.start.bundle');
   await writeBundle(parts, spec, state.idBase, rootfs, { application });
@@ -92,6 +98,15 @@ async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceSta
   beginStep(operation, 'container.start.recorded');
   await store.update(spec.id, { phase: 'ready', wanted: 'running', startedAt });
   beginStep(operation, 'container.start.done');
+}
+
+/** Its own figures, from this start on, if there is somebody who gives them. */
+async function withFigures(parts: HostParts, spec: ContainerSpec): Promise<ContainerSpec> {
+  const figures = typeof (await findLxcfs(parts.options)) !== 'string';
+  if ((spec.figures ?? false) === figures) return spec;
+  const changed = { ...spec, figures };
+  await parts.store.writeSpec(changed);
+  return changed;
 }
 
 /** After a failure: nothing of it runs, its ports are gone, its tree is unmounted. Never throws. */
@@ -131,6 +146,7 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
   await parts.store.makeFolders(spec.id);
   if (application) await placeInit(parts.options.instancesPath, paths.init, restored !== undefined);
   const first = application ? { ...(await applicationProcess(spec.imageId, application, rootfs, idBase, restored === undefined)), initFolder: paths.init } : undefined;
+  const configDriveFolder = await showConfigDrive(paths, idBase);
   const dropIn = join(paths.systemdConf, '50-haulier.conf');
   await Promise.all([
     writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu, from && { lines: restoreOnly(spec.vifs, from.addresses), knobs: restoreOnlyKnobs(spec.vifs, from.addresses) }),
@@ -146,6 +162,9 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
       maxOpenFiles: parts.maxOpenFiles,
       systemdConfFolder: paths.systemdConf,
       ...(first ? { application: first } : {}),
+      configDriveFolder,
+      ...(spec.figures ? { figuresRoot: await figuresRoot(parts.options) } : {}),
+      ...(spec.rescue ? { rescuedRoot: rootFsPaths(keptFolder(parts, spec.id)).rootfs } : {}),
       criuConfig: paths.criuConfig,
       hook: { script: hookScript, folder: paths.network },
     }), undefined, 1) + '\n'),

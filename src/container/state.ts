@@ -25,6 +25,8 @@ export interface ExitRecord {
 /** `state.json`. */
 export interface InstanceState {
   readonly version: 1;
+  /** Whose container it is: an instances_path may be shared. Written by `InstanceStore`; undefined where the host has no name there. */
+  readonly host?: string;
   readonly phase: Phase;
   /** First host id of its user namespace. */
   readonly idBase: number;
@@ -63,6 +65,9 @@ export interface InstancePaths {
   readonly systemdConf: string;
   /** An application's tiny init, bound into the container. */
   readonly init: string;
+  /** Files of its config drive, as JSON, and the folder that is bound into the container. */
+  readonly configDrive: string;
+  readonly configDriveFolder: string;
   /** criu's options for this container, read by the runtime at checkpoint and restore (annotation `org.criu.config`). */
   readonly criuConfig: string;
   readonly console: string;
@@ -77,7 +82,8 @@ export interface InstancePaths {
 /** The instance directories of one host. */
 export class InstanceStore {
   readonly #lock = new KeyedLock();
-  constructor(readonly instancesPath: string, readonly runPath: string) {}
+  /** @param host whose containers these are, where others may lie in the same folder; undefined: all are */
+  constructor(readonly instancesPath: string, readonly runPath: string, readonly host?: string) {}
 
   /** @throws BAD_ARGUMENT if `id` is no uuid: it becomes part of paths */
   paths(id: string): InstancePaths {
@@ -93,6 +99,8 @@ export class InstanceStore {
       network: join(folder, 'net'),
       systemdConf: join(folder, 'systemd'),
       init: join(folder, 'init'),
+      configDrive: join(folder, 'config-drive.json'),
+      configDriveFolder: join(folder, 'config-drive'),
       criuConfig: join(folder, 'criu.conf'),
       console: join(folder, 'console.log'),
       run,
@@ -103,10 +111,17 @@ export class InstanceStore {
     };
   }
 
-  /** Ids of all instance directories, also of half-made ones. */
+  /** Ids of all instance directories of this host, also of half-made ones. */
   async ids(): Promise<string[]> {
     const entries = await readdir(this.instancesPath, { withFileTypes: true }).catch(() => []);
-    return entries.filter((entry) => entry.isDirectory() && uuid.test(entry.name)).map((entry) => entry.name).sort();
+    const ids = entries.filter((entry) => entry.isDirectory() && uuid.test(entry.name)).map((entry) => entry.name).sort();
+    const foreign = await Promise.all(ids.map((id) => this.isForeign(id)));
+    return ids.filter((_, index) => !foreign[index]);
+  }
+
+  /** True if another host that shares the folder has it; a damaged record says nothing. */
+  async isForeign(id: string): Promise<boolean> {
+    return this.host !== undefined && isAnothers(await this.readState(id).catch(() => undefined), this.host);
   }
 
   async exists(id: string): Promise<boolean> {
@@ -135,7 +150,12 @@ export class InstanceStore {
 
   /** Writes a first state. */
   async writeState(id: string, state: InstanceState): Promise<void> {
-    await this.#lock.hold(id, () => writeJsonAtomic(this.paths(id).state, state));
+    await this.#lock.hold(id, () => writeJsonAtomic(this.paths(id).state, this.owned(state)));
+  }
+
+  /** The state as this host's. */
+  owned(state: InstanceState): InstanceState {
+    return this.host === undefined ? state : { ...state, host: this.host };
   }
 
   /** Changes the state; does nothing if there is none. */
@@ -186,6 +206,11 @@ export class InstanceStore {
   async clearRunning(id: string): Promise<void> {
     await rm(this.paths(id).running, { force: true });
   }
+}
+
+/** Whether a state is that of a container of another host than `host`. */
+export function isAnothers(state: Pick<InstanceState, 'host'> | undefined, host: string | undefined): boolean {
+  return host !== undefined && state?.host !== undefined && state.host !== host;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -13,6 +13,12 @@ export interface ImageMemory {
   readonly manifest: MemoryManifest;
 }
 
+/** A tree of the cache. */
+export interface CachedLayer {
+  readonly tree: string;
+  readonly record: ImageRecord;
+}
+
 /** Images and root file systems of one host. Every method is idempotent. */
 export interface ContainerStorage {
   /** Makes what it needs on the host; called once at the service's start. */
@@ -35,8 +41,8 @@ export interface ContainerStorage {
   prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
   /** As `prepare`, in a folder that will become the instance's: for one that comes from another host. */
   prepareIn(folder: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
-  /** The tree that an instance was made from, and what is known of it. @throws IMAGE_NOT_FOUND */
-  base(id: string): Promise<{ readonly tree: string; readonly record: ImageRecord }>;
+  /** The trees that an instance was made from: the image's, then each template's over it. @throws IMAGE_NOT_FOUND */
+  layers(id: string): Promise<readonly [CachedLayer, ...CachedLayer[]]>;
   /** Mounts what of it can be mounted while its own files are still being written; `mount` does the rest. */
   mountAhead(id: string, idBase: number): Promise<void>;
   /** Mounts it. @returns the folder of the tree, owned by the range's ids */

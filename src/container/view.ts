@@ -3,14 +3,14 @@ import type { ContainerState, ContainerView } from './spec.js';
 import { isFrozen } from './cgroup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
 import { classifyExit } from './runtime/exits.js';
-import type { ExitRecord, InstanceState } from './state.js';
+import { isAnothers, type ExitRecord, type InstanceState } from './state.js';
 
 /** State of a container that does not run: what its last end means. */
 export function restingState(exit: ExitRecord | undefined): ContainerState {
   return exit && !exit.wanted ? classifyExit(exit.code).state : 'stopped';
 }
 
-/** @returns state `missing` for an unknown id; a damaged file is logged, and what the other files say is shown */
+/** @returns state `missing` for an unknown id, and for another host's in a shared folder; a damaged file is logged, and what the other files say is shown */
 export async function viewContainer(parts: Pick<HostParts, 'options' | 'store' | 'cgroups' | 'log'>, id: string): Promise<ContainerView> {
   const { store, log } = parts;
   const none = { id, name: '', state: 'missing', pid: undefined, exitCode: undefined, startedAt: undefined } as const;
@@ -20,6 +20,7 @@ export async function viewContainer(parts: Pick<HostParts, 'options' | 'store' |
     return undefined;
   };
   const [state, spec, running] = await Promise.all([store.readState(id).catch(report), store.readSpec(id).catch(report), store.running(id).catch(report)]);
+  if (isAnothers(state, store.host)) return none;
   const name = spec?.name ?? '';
   if (running && state?.phase !== 'starting' && state?.phase !== 'creating') {
     const paused = await isFrozen(parts.cgroups, cgroupsPath(parts, id));

@@ -36,7 +36,7 @@ export interface HaulFigures {
   readonly diskBytes: number;
 }
 
-const modes: readonly HaulMode[] = ['stop-and-copy', 'pre-copy', 'post-copy'];
+const modes: readonly HaulMode[] = ['stop-and-copy', 'pre-copy', 'post-copy', 'restart'];
 const endings: readonly HaulEnding[] = ['done', 'failed', 'aborted'];
 /** Hauls that are over and still shown. */
 const keptEnds = 20;

@@ -15,6 +15,7 @@ import { Doubt, type Outcome } from './live/doubt.js';
 import { IncomingHaul, runSource, settleDestination, settleSource, type SourcePhase } from './live/protocol.js';
 import { HaulRecords, isOvertaken, isStale, type HaulRecord } from './live/record.js';
 import { LiveSource } from './live/source.js';
+import type { ContainerLife } from './live/restart.js';
 import { settledStep } from './live/steps.js';
 import { Telling, tellingEndsMs } from './live/telling.js';
 import { HaulTracker } from './live/tracker.js';
@@ -59,10 +60,10 @@ export class Hauler {
   readonly #doubts = new Map<string, { readonly doubt: Doubt; readonly ended: Promise<unknown> }>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param watch looks after a container that has come @param board where its hauls are shown */
-  constructor(private readonly parts: HostParts, private readonly settings: HaulSettings, private readonly watch: (id: string) => Promise<void>, private readonly log: Log, private readonly board = new HaulBoard()) {
+  /** @param life looks after a container that has come, and stops and starts those that are hauled by restart @param board where its hauls are shown */
+  constructor(private readonly parts: HostParts, private readonly settings: HaulSettings, private readonly life: ContainerLife, private readonly log: Log, private readonly board = new HaulBoard()) {
     this.server = new HaulServer(settings, log);
-    this.#records = new HaulRecords(parts.options.instancesPath);
+    this.#records = new HaulRecords(parts.options.instancesPath, parts.options.host);
     this.server.onInquiry(this.#answer);
     this.server.onExamination((question) => examineHere(parts, settings, question));
   }
@@ -126,7 +127,7 @@ export class Hauler {
     this.#leaving.add(instance);
     this.#seen.add(haul.haul);
     const tracker = new HaulTracker(options);
-    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation, tracker, options);
+    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid, life: this.life }, haul, operation, tracker, options);
     const entry = this.board.begin({ haul: haul.haul, instance, direction: 'out', peer: peer.host, address: peer.address, port: peer.port }, tracker);
     const doubt = new Doubt();
     tracker.start();
@@ -219,14 +220,14 @@ export class Hauler {
         await this.#settleSource(record, operation);
       } else {
         const { phase, ...haul } = record;
-        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch, unopened: this.#unopened }, haul, operation, phase), phase);
+        await settleDestination(new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: (id) => this.life.watch(id), unopened: this.#unopened }, haul, operation, phase), phase);
       }
     });
   }
 
   async #settleSource({ phase, ...haul }: Extract<HaulRecord, { role: 'source' }>, operation: Operation): Promise<void> {
     const tracker = new HaulTracker();
-    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid }, haul, operation, tracker);
+    const source = new LiveSource({ parts: this.parts, records: this.#records, settings: this.settings, stopping: this.#stopping.signal, untilPaid: this.#untilPaid, life: this.life }, haul, operation, tracker);
     if (phase === 'gone') return await this.#tell(haul.haul, source);
     if (phase !== 'offered') return void (await settleSource(source, phase));
     // it stands frozen: that is to be seen
@@ -256,11 +257,11 @@ export class Hauler {
 
   async #receive(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
     await new Operation({ name: 'receive_haul', log: this.log, instance: expected.instance, parent: channel.signal }).run(async (operation) => {
-      const { haul, secret, facts } = await channel.receive(['begin'], operation.signal);
-      const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret) } as const;
+      const { haul, secret, facts, restart } = await channel.receive(['begin'], operation.signal);
+      const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret), ...(restart === undefined ? {} : { restart: true }) } as const;
       if (this.#incoming.has(record.haul) || (await this.#records.read(record.haul, 'destination'))) throw new HaulierError('HAUL_PROTOCOL', { reason: 'a haul begins twice' });
       await this.#endOlder(expected.instance);
-      const port = new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: this.watch, unopened: this.#unopened }, record, operation, { channel, facts: facts as HostFacts, respec: expected.respec });
+      const port = new LiveDestination({ parts: this.parts, records: this.#records, settings: this.settings, watch: (id) => this.life.watch(id), unopened: this.#unopened }, record, operation, { channel, facts: facts as HostFacts, architecture: restart === undefined ? undefined : String(restart), respec: expected.respec });
       const incoming = new IncomingHaul(port, (error) => channel.abort(error), () => {
         settledStep(operation, 'haul.destination.running');
         if (!channel.signal.aborted) channel.send({ type: 'running' });

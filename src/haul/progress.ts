@@ -1,7 +1,13 @@
 /** What a haul tells while it runs and when it is over, and what may be asked of it meanwhile. */
 
 /** How the memory gets over. `docs/haul.md` says when which is chosen. */
-export type HaulMode = 'stop-and-copy' | 'pre-copy' | 'post-copy';
+export type MemoryMode = 'stop-and-copy' | 'pre-copy' | 'post-copy';
+
+/** `restart`: the memory does not; the container is stopped here and started there. */
+export type HaulMode = MemoryMode | 'restart';
+
+/** How a container is stopped that criu would refuse: how long it may take to shut down (0: it is killed), and how often it is asked. */
+export interface RestartTiming { readonly timeoutMs: number; readonly retryMs: number }
 
 /**
  * Where a haul is. `paging`: it runs at the destination, and pages still come from the source (post-copy only).
@@ -27,7 +33,9 @@ export interface HaulProgress {
 /** What may be asked of a haul. An abort is the operation's. */
 export interface HaulOptions {
   /** Otherwise by the operator's policy and what both hosts can do. */
-  readonly mode?: HaulMode;
+  readonly mode?: MemoryMode;
+  /** Permits the mode `restart` for a running container that criu would refuse: `frozen` is then said of one that has been stopped. */
+  readonly restart?: RestartTiming;
   /** Called at every change of stage or round, and now and then between. Must not throw. */
   readonly onProgress?: (progress: HaulProgress) => void;
   /**

@@ -130,6 +130,24 @@ test.serial('what cannot move is refused with the reason, and goes on', async (t
   await runsAt(t, scene, server.id, 'host1');
 });
 
+test.serial('where it is permitted, what cannot move is shut down and booted at the other host, and the action says so', async (t) => {
+  const scene = await Scene.begin(t);
+  const undo = await configure('host1', '[haulier]\nhaul_permit_restart = true\n');
+  scene.after(async () => { await undo(); await restartHaulier('host1'); });
+  await restartHaulier('host1');
+  const { server, stream } = await talking(scene, 'host1');
+  await guest('host1', server.id, 'echo kept >/root/word; echo lost >/run/word; mkdir -p /run/a /run/b; mount -t tmpfs none /run/a; mkdir /run/a/c; mount --bind /run/a/c /run/b; umount -l /run/a');
+  stream.end();
+  await ask(scene, server.id, 'host2');
+  t.is((await over(scene, server.id)).migration.status, 'completed');
+  const now = await runsAt(t, scene, server.id, 'host2');
+  t.is((await guest('host2', server.id, 'cat /root/word; ls /run/word 2>/dev/null || echo forgotten')).trim(), 'kept\nforgotten');
+  const { events: told } = await scene.finished(server.id, 'live-migration');
+  t.deepEqual(told.filter(({ event }) => event === 'compute_live_migration_by_restart').map(({ result }) => result), ['Success']);
+  t.regex(haulierLog('host1'), /hauled by restart, which the operator permits: .*it cannot be frozen: .*\/run\/b/);
+  t.deepEqual(await scene.silent(now), []);
+});
+
 test.serial('a paused server moves paused, and goes on at the other host when it is told to', async (t) => {
   const scene = await Scene.begin(t);
   const { server, stream } = await talking(scene, 'host1');

@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
+import { count, countsOn, startCounter } from './lib/counter.js';
 import { guest } from './lib/host.js';
+import { ask, over, runsAt } from './lib/live.js';
 import { mustRun } from './lib/machine.js';
 import { Scene } from './lib/scene.js';
 import { forget, hostOf, snapshot, type Image } from './lib/snapshots.js';
@@ -54,6 +56,30 @@ test.serial('templates of a server lie over its image, in a snapshot they are it
   t.is(String(image['haulier:template_contents']).split(',').length, 2);
   const copy = await scene.active({ image: image.id });
   t.is((await guest(hostOf(copy), copy.id, look)).trim(), 'othertwogone');
+});
+
+test.serial('a server with templates moves to a host that has none of them, running and stopped', async (t) => {
+  const scene = await Scene.begin(t);
+  const names = [`tpl-live-${Date.now()}`, `tpl-cold-${Date.now()}`] as const;
+  await template(scene, names[0], { 'opt/app/one': 'one', 'etc/.wh.profile': '' });
+  const look = 'cat /opt/app/*; ls /etc/profile 2>/dev/null || echo gone';
+  const server = await scene.active({ host: 'host1', extra: { metadata: { 'haulier:templates': names[0] } } });
+  await startCounter('host1', server.id);
+  const before = await count('host1', server.id);
+  await ask(scene, server.id, 'host2');
+  t.is((await over(scene, server.id)).migration.status, 'completed');
+  await runsAt(t, scene, server.id, 'host2');
+  await countsOn('host2', server.id, before);
+  t.is((await guest('host2', server.id, look)).trim(), 'onegone');
+
+  await template(scene, names[1], { 'opt/app/two': 'two', 'etc/.wh.profile': '' });
+  const cold = await scene.active({ host: 'host1', extra: { metadata: { 'haulier:templates': names[1] } } });
+  await scene.act(cold.id, { migrate: { host: 'host2' } });
+  await scene.reach(cold.id, 'VERIFY_RESIZE');
+  t.is((await guest('host2', cold.id, look)).trim(), 'twogone');
+  await scene.act(cold.id, { revertResize: null });
+  await scene.reach(cold.id, 'ACTIVE');
+  t.is((await guest('host1', cold.id, look)).trim(), 'twogone');
 });
 
 test.serial('a crash dump changes nothing of the server', async (t) => {

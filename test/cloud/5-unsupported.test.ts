@@ -21,10 +21,8 @@ const plain = (body: Record<string, unknown>) => async (): Promise<Record<string
 
 const attempts: readonly Attempt[] = [
   { method: 'live_migration', body: plain({ 'os-migrateLive': { host: null, block_migration: 'auto' } }), status: 202, action: 'live-migration' },
-  { method: 'rescue_instance', body: plain({ rescue: { adminPass: 'secret' } }), status: 200, action: 'rescue' },
   { method: 'trigger_crash_dump', body: plain({ trigger_crash_dump: null }), status: 202, action: 'trigger_crash_dump' },
   { method: 'set_admin_password', body: plain({ changePassword: { adminPass: 'secret' } }), status: 409 },
-  { method: 'attach_interface', path: '/os-interface', body: async (scene) => ({ interfaceAttachment: { net_id: scene.ground.publicNetwork } }), status: 400 },
   { method: 'get_serial_console', path: '/remote-consoles', body: plain({ remote_console: { protocol: 'serial', type: 'serial' } }), status: 400 },
   { method: 'get_vnc_console', path: '/remote-consoles', body: plain({ remote_console: { protocol: 'vnc', type: 'novnc' } }), status: 400 },
   { method: 'get_spice_console', path: '/remote-consoles', body: plain({ remote_console: { protocol: 'spice', type: 'spice-html5' } }), status: 400 },

@@ -2,6 +2,7 @@
  * build_and_run_instance: a server becomes a running container (nova/compute/manager.py `_do_build_and_run_instance`,
  * contract C.3). Ports, image and root file system are made side by side; the container's PID 1 waits for the wired ports.
  */
+import { bootRequest, giveDrive, giveTree } from '../boot-data/boot-data.js';
 import type { Compute, InstanceCall } from '../compute.js';
 import { buildRequest, type BuildRequest } from './build-request.js';
 import { settleFailedBuild } from './build-failure.js';
@@ -140,9 +141,10 @@ async function saveSpawning(compute: Compute, { context, instance }: BuildReques
 }
 
 /** The container without its ports, which are being made meanwhile. */
-async function create(compute: Compute, { instance, uuid }: BuildRequest, operation: Operation, imageId: string, templates: readonly string[]): Promise<void> {
+async function create(compute: Compute, { args, context, instance, uuid }: BuildRequest, operation: Operation, imageId: string, templates: readonly string[]): Promise<void> {
   await compute.containers.create(containerSpec(compute, instance, imageId, [], templates), operation);
   await compute.containers.mount(uuid, operation);
+  await giveTree(compute, { context, instance, operation }, bootRequest(args));
   faultPoint('boot.created');
 }
 
@@ -150,6 +152,7 @@ async function spawn(compute: Compute, request: BuildRequest, operation: Operati
   const { context, instance, uuid } = request;
   operation.step('spawn');
   await compute.containers.updateVifs(uuid, vifSpecs(vifs));
+  await giveDrive(compute, { context, instance, operation }, vifs, bootRequest(request.args));
   await compute.containers.startContainer(uuid, operation, wired);
   faultPoint('boot.started');
 

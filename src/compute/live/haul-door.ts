@@ -49,7 +49,7 @@ export class HaulDoor implements LiveHauls {
   }
 
   async start(): Promise<ReadonlyMap<string, Promise<void>>> {
-    const hauler = new Hauler(this.containers.parts, this.settings, (id) => this.containers.watch(id), this.log, this.board);
+    const hauler = new Hauler(this.containers.parts, this.settings, this.containers, this.log, this.board);
     this.#hauler = hauler;
     const open = await hauler.start();
     if (!this.equipped) this.log.info('containers do not move to or from this host: haul_ca, haul_cert and haul_key are not set');

@@ -18,6 +18,8 @@ export interface Hosts {
   readonly migration: string;
   readonly destination?: Introduction;
   readonly source?: Introduction;
+  /** Block migration, as somebody asked for it; undefined: as it fits. Only until the source has checked. */
+  readonly block?: boolean;
 }
 
 /** Fresh data without ports. @param hosts travels in it @param freeMiB of the destination's disk */

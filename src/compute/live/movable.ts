@@ -1,11 +1,15 @@
 /** Why a server of this host could not be live-migrated, as far as this host alone can know. */
 import type { ContainerSpec, ContainerView } from '../../container/spec.js';
-import type { Verdict } from '../../container/verdict/verdict.js';
+import { obstacles, type Verdict } from '../../container/verdict/verdict.js';
 
-/** @param verdict undefined where it does not run @returns reasons in plain words; empty if nothing stands in its way */
-export function whyNotMovable(host: string, { state }: Pick<ContainerView, 'state'>, spec: Pick<ContainerSpec, 'templates'> | undefined, verdict: Verdict | undefined): string[] {
+/**
+ * @param verdict undefined where it does not run
+ * @param permitRestart one that criu would refuse may be stopped and started anew, if it runs
+ * @returns reasons in plain words; empty if nothing stands in its way
+ */
+export function whyNotMovable(host: string, { state }: Pick<ContainerView, 'state'>, spec: ContainerSpec | undefined, verdict: Verdict | undefined, permitRestart: boolean): string[] {
   if ((state !== 'running' && state !== 'paused') || !spec || !verdict) return [`the server is ${state} on ${host}, neither running nor paused`];
-  if (spec.templates && spec.templates.length > 0) return ['a server with templates moves on its host only'];
-  const reasons = verdict.findings.filter(({ effect, passing }) => effect !== 'loses' && !passing).map(({ text }) => text);
-  return reasons.length > 0 ? [`the server cannot be frozen: ${reasons.join('; ')}`] : [];
+  const reasons = obstacles(verdict);
+  if (reasons.length === 0 || (permitRestart && state === 'running')) return [];
+  return [`the server cannot be frozen: ${reasons.join('; ')}${permitRestart ? ' (and it is paused: it cannot be shut down and booted instead)' : ''}`];
 }

@@ -3,6 +3,7 @@
  * `_do_rebuild_instance`): the disk is used where it is if both hosts share it, else made anew from the image. Name, uuid, ports
  * and addresses stay. Nobody but the operator knows that the other host is dead: the API refuses while its service is up.
  */
+import { bootRequest, giveBootData } from '../boot-data/boot-data.js';
 import type { Compute, InstanceCall } from '../compute.js';
 import { hint } from '../boot/build-request.js';
 import { checkGroupPolicy } from '../boot/group-policy.js';
@@ -80,8 +81,10 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
     await next('rebuild_block_device_mapping', 'rebuilding');
     await next('rebuild_spawning', 'rebuild_block_device_mapping');
     operation.step('disk');
-    if (source) await compute.containers.create(containerSpec(compute, instance, source.image, ports.vifs, source.templates), operation);
-    else if (found) await compute.containers.moves.adopt({ ...found, ...containerSpec(compute, instance, found.imageId, ports.vifs) }, operation);
+    if (source) {
+      await compute.containers.create(containerSpec(compute, instance, source.image, ports.vifs, source.templates), operation);
+      await giveBootData(compute, call, ports.vifs, bootRequest(args));
+    } else if (found) await compute.containers.moves.adopt({ ...found, ...containerSpec(compute, instance, found.imageId, ports.vifs) }, operation);
     faultPoint('evacuate.disk');
     if (start) await compute.containers.startContainer(uuid, operation, ports.wired);
     faultPoint('evacuate.started');

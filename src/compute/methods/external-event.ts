@@ -79,7 +79,7 @@ async function vifDeleted(compute: Compute, context: WireContext, uuid: string, 
     if (!gone) return;
     const rest = vifs.filter((vif) => vif.id !== port);
     await saveVifs(compute, context, uuid, rest);
-    await compute.containers.unplug(uuid, vifSpecs([gone])[0]!);
-    if (await compute.containers.spec(uuid)) await compute.containers.updateVifs(uuid, vifSpecs(rest));
+    if (await compute.containers.spec(uuid)) await compute.operations.run({ name: 'vif_deleted', instance: uuid }, (operation) => compute.containers.changeVifs(uuid, vifSpecs(rest), operation));
+    else await compute.containers.unplug(uuid, vifSpecs([gone])[0]!);
   });
 }

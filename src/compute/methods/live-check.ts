@@ -48,9 +48,10 @@ export async function checkCanLiveMigrateDestination(compute: Compute, call: Ins
   const destination = await introduce(compute);
   if ((await compute.containers.view(uuid)).state !== 'missing') throw refused(`something of the server is on ${compute.settings.host} already`);
   const { diskFreeGiB } = await compute.containers.resources();
-  const hosts = { migration: migration.text('uuid') ?? '', destination };
+  const block = args['block_migration'];
+  const hosts = { migration: migration.text('uuid') ?? '', destination, ...(typeof block === 'boolean' ? { block } : {}) };
   const check = newMigrateData(compute.conductor, hosts, diskFreeGiB * 1024);
-  if (args['block_migration'] === false) check.set('block_migration', false);
+  if (block === false) check.set('block_migration', false);
   if (typeof args['disk_over_commit'] === 'boolean') check.set('disk_over_commit', args['disk_over_commit']);
   const data = await askSource(compute, context, from, { instance, dest_check_data: check }, operation.signal);
   const source = hostsOf(data)?.source;
@@ -73,7 +74,9 @@ export async function checkCanLiveMigrateSource(compute: Compute, call: Instance
   const source = await introduce(compute);
   if (to.protocol.split('.')[0] !== source.protocol.split('.')[0]) throw refused(`${to.host} speaks version ${to.protocol} of the haul protocol, ${source.host} ${source.protocol}`);
   await requireMovable(compute, uuid);
-  if ((await isSharedWith(compute, context, uuid, to.host)) === 'shared') throw refused(`${source.host} and ${to.host} share their instances_path, between which running servers cannot move yet`);
+  const shared = (await isSharedWith(compute, context, uuid, to.host)) === 'shared';
+  if (shared && hosts.block === true) throw new HaulierError('STORAGE_SHARED', { path: to.host, reason: 'Block migration can not be used with shared storage.' });
+  if (shared) throw refused(`${source.host} and ${to.host} share their instances_path, between which running servers cannot move yet`);
   if (data.flag('block_migration') === false) throw new HaulierError('STORAGE_NOT_SHARED', { path: to.host, reason: 'Live migration can not be used without shared storage except a booted from volume VM which does not have a local disk.' });
   if (data.flag('disk_over_commit') === false) {
     const need = Math.ceil((await compute.containers.moves.diskBytes(uuid)) / 1024 ** 2);
@@ -91,6 +94,6 @@ async function requireMovable(compute: Compute, uuid: string): Promise<void> {
   const runs = view.state === 'running' || view.state === 'paused';
   // its freeze hook has run, and nobody would end that at the destination
   if (runs && (await compute.containers.isQuiesced(uuid))) throw refused('the server is quiesced: a snapshot of it is being made');
-  const [reason] = whyNotMovable(compute.settings.host, view, spec, runs ? await compute.containers.verdict(uuid) : undefined);
+  const [reason] = whyNotMovable(compute.settings.host, view, spec, runs ? await compute.containers.verdict(uuid) : undefined, compute.settings.haulPermitRestart);
   if (reason !== undefined) throw refused(reason);
 }

@@ -3,7 +3,8 @@
  * event as soon as the migration waits in the queue; here it ends with the migration, so that it can say why one has failed.
  */
 import type { Compute, InstanceCall } from '../compute.js';
-import { withAttribute } from '../instance-state.js';
+import { finishEvent, startEvent } from '../failure-report.js';
+import { stopTiming, withAttribute } from '../instance-state.js';
 import { activateBindings } from '../live/bindings.js';
 import { hostsOf, migrateDataOf, takeTicket } from '../live/migrate-data.js';
 import { askToPrepare } from '../live/other-end.js';
@@ -20,6 +21,9 @@ import { faultPoint } from '../../base/fault-points.js';
 import { Operation } from '../../base/operation.js';
 import type { HaulResult } from '../../haul/progress.js';
 import type { NovaObject } from '../../nova/object.js';
+
+/** Event of a migration that is none of a running server: its memory is lost. */
+const restartEvent = 'compute_live_migration_by_restart';
 
 /** One migration, with what it needs on its way. */
 interface Live {
@@ -60,6 +64,7 @@ async function migrate(compute: Compute, live: Live, sent: NovaObject): Promise<
   let switched: Promise<void> | undefined;
   let result: HaulResult | undefined;
   let begun = false;
+  const restart = new RestartEvent(compute, call);
   try {
     await requireMigrating(compute, call);
     await record.status('preparing');
@@ -75,22 +80,46 @@ async function migrate(compute: Compute, live: Live, sent: NovaObject): Promise<
     result = await new Operation({ name: 'haul', instance: uuid, log: call.operation.log, parent: signal }).run((operation) => inTime(compute, live, operation, (force) =>
       compute.hauls.haul(uuid, live.destination, ticket, operation, {
         force,
-        onProgress: (progress) => record.note(progress),
+        ...(compute.settings.haulPermitRestart ? { restart: stopTiming(compute, call.instance, true) } : {}),
+        onProgress: (progress) => {
+          record.note(progress);
+          if (progress.mode === 'restart') restart.begin();
+        },
         // neutron's agents switch while the rest of the memory travels; if it fails the rollback switches back
         onFrozen: () => { switched ??= activate(compute, live); },
       })));
   } catch (error) {
     await switched;
     const fate = begun ? await compute.hauls.fate(uuid) : 'here';
-    if (fate === 'here') return await giveUp(compute, live, data, begun, error);
+    if (fate === 'here') {
+      await restart.end(error);
+      return await giveUp(compute, live, data, begun, error);
+    }
     call.operation.log.error({ err: error }, `the haul ended with an error: ${messageOf(error)}`);
     if (fate === 'open') throw error; // it stands frozen; the next start of the service asks on
   }
   await switched;
+  await restart.end();
   entry.release();
   faultPoint('live.hauled');
   await record.finish(result);
   await postLiveMigration(compute, { context, instance: call.instance, migration, blockMigration: args['block_migration'], signal: call.operation.signal });
+}
+
+/** Says in the action that the server is stopped and started anew. */
+class RestartEvent {
+  #begun: Promise<void> | undefined;
+  constructor(private readonly compute: Compute, private readonly call: InstanceCall) {}
+
+  begin(): void {
+    this.#begun ??= startEvent(this.compute, this.call.context, this.call.uuid, restartEvent);
+  }
+
+  async end(error?: unknown): Promise<void> {
+    if (!this.#begun) return;
+    await this.#begun;
+    await finishEvent(this.compute, this.call.context, this.call.uuid, restartEvent, error);
+  }
 }
 
 /** The message may have waited until its migration was given up by a restart of this service. */

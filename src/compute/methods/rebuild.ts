@@ -2,12 +2,13 @@
  * rebuild_instance on the same host (contract C.11; nova/compute/manager.py `_do_rebuild_instance`): a new root file system from an
  * image; ports, addresses, name and uuid stay. An evacuation to this host (`recreate`) is `evacuateInstance`'s.
  */
+import { bootRequest, giveBootData } from '../boot-data/boot-data.js';
 import type { Compute, InstanceCall } from '../compute.js';
 import { containerSpec } from '../container-spec.js';
 import { evacuateInstance } from './evacuate.js';
 import { isNova } from '../failure-report.js';
 import { readPowerState, stopTiming, withAttribute } from '../instance-state.js';
-import { refreshVifs } from '../network/info-cache.js';
+import { cachedVifs, refreshVifs } from '../network/info-cache.js';
 import { RefusedMethod } from '../refusal.js';
 import { fetchImages } from '../templates.js';
 import { HaulierError, type NovaClass } from '../../base/errors.js';
@@ -73,7 +74,7 @@ async function newSpec(compute: Compute, call: InstanceCall): Promise<ContainerS
 
 /** The old guest ends, a new one takes its place and its ports. */
 async function replace(compute: Compute, call: InstanceCall, spec: ContainerSpec, stopped: boolean): Promise<void> {
-  const { context, instance, operation, uuid } = call;
+  const { args, context, instance, operation, uuid } = call;
   const save = async (task: string, before: string): Promise<void> => {
     instance.set('task_state', task);
     await compute.conductor.saveInstance(context, instance, { taskState: [before] });
@@ -87,6 +88,7 @@ async function replace(compute: Compute, call: InstanceCall, spec: ContainerSpec
   await save('rebuild_spawning', 'rebuild_block_device_mapping');
   operation.step('spawn');
   await compute.containers.create(spec, operation);
+  await giveBootData(compute, call, cachedVifs(instance), bootRequest(args));
   faultPoint('rebuild.created');
   // a stopped server stays stopped; Nova starts it for a moment, which nobody needs
   if (!stopped) await compute.containers.startContainer(uuid, operation);

@@ -119,7 +119,6 @@ async function moveDisk(compute: Compute, { context, operation, uuid }: Instance
     return { disk: shared, imageId };
   }
   if (!transport || !ticket) throw new HaulierError('UNSUPPORTED', { what: 'moving a server to a host that is not ready to take it' });
-  if (spec.templates && spec.templates.length > 0) throw new HaulierError('UNSUPPORTED', { what: 'moving a server with templates to another host' });
   await transport.send(uuid, fieldOf(migration, 'dest_compute'), ticket, operation);
   await containers.moves.keep(uuid, operation);
   return { disk: 'sent', imageId };

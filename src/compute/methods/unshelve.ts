@@ -1,4 +1,5 @@
 /** unshelve_instance (contract C.10; nova/compute/manager.py `_unshelve_instance`): a shelved server is built here from its image, with its old ports. */
+import { giveDrive } from '../boot-data/boot-data.js';
 import type { Compute, InstanceCall } from '../compute.js';
 import { uuidOf } from '../compute.js';
 import { inParallel, plugEarly } from '../boot/build.js';
@@ -77,6 +78,7 @@ async function build(compute: Compute, call: InstanceCall, image: Readonly<Recor
     );
     faultPoint('unshelve.created');
     await compute.containers.updateVifs(uuid, vifSpecs(vifs));
+    await giveDrive(compute, { context, instance, operation }, vifs, { adminPassword: undefined, files: [] }); // it has booted before: the rest is in its tree
     await compute.containers.startContainer(uuid, operation, () => wait.ready(operation));
   } finally {
     wait.drop();

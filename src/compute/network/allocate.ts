@@ -4,7 +4,7 @@
  */
 import type { Compute } from '../compute.js';
 import { uuidOf } from '../compute.js';
-import { cachedVifs, fetchRecords, modelOptions, saveVifs } from './info-cache.js';
+import { cachedVifs, fetchRecords, modelOptions, saveVifs, storedVifs } from './info-cache.js';
 import { vifModel } from './network-model.js';
 import { resolveRequested, securityGroupIds, type RequestedVif } from './requested.js';
 import { serviceScope, userScope } from '../scope.js';
@@ -45,7 +45,7 @@ class Plugging {
   constructor(private readonly compute: Compute, private readonly demand: Pick<NetworkDemand, 'onBound' | 'onAllBound'>) {}
 
   begin(port: Port, network: Network | undefined, place: number): void {
-    const records = { networks: network ? [network] : [], subnets: [], dhcpPorts: [], floatingIps: [] };
+    const records = { networks: network ? [network] : [], subnets: [], servicePorts: [], floatingIps: [] };
     const work = this.demand.onBound?.(vifModel(port, records, modelOptions(this.compute, new Set())), place);
     work?.catch(() => undefined); // `end` sees it
     if (work) this.#works.push(work);
@@ -180,9 +180,54 @@ export async function allocateNetworks(compute: Compute, demand: NetworkDemand, 
   }
 }
 
+/**
+ * One port more for a server that has a cache: made or taken, bound, recorded, and entered behind the others.
+ * @param wanted the one that is asked for
+ * @returns the cache's VIFs, the new one last
+ * @throws as `allocateNetworks`; PORT_LIMIT, ADDRESS_IN_USE, ADDRESSES_EXHAUSTED. Everything made is on the operation's undo stack
+ */
+export async function addNetwork(compute: Compute, demand: NetworkDemand, wanted: RequestedVif): Promise<VifInfo[]> {
+  const { context, instance, operation } = demand;
+  const uuid = uuidOf(instance);
+  return compute.cacheLocks.hold(uuid, async () => {
+    const before = await storedVifs(compute, context, uuid);
+    operation.undo('take the port out of the cache', () => compute.cacheLocks.hold(uuid, async () => {
+      await dropRows(compute, context, uuid, (port) => !before.some(({ id }) => id === port));
+      await saveVifs(compute, context, uuid, (await storedVifs(compute, context, uuid)).filter(({ id }) => before.some((vif) => vif.id === id)), instance);
+    }));
+    const preserved = new Set(wanted.port ? [wanted.port.id] : []);
+    const others = before.filter(({ id }) => !preserved.has(id));
+    try {
+      if (wanted.port) await saveVifs(compute, context, uuid, [...others, ...brought(compute, [wanted], preserved)], instance);
+      const port = await makePort(compute, demand, wanted, [], new Plugging(compute, {}), 0, Promise.resolve());
+      const records = await fetchRecords(compute, context, [port], operation.signal, { networks: [wanted.network], ...(wanted.port ? {} : { fresh: new Set([port.id]) }) });
+      const vifs = [...others, vifModel(port, records, modelOptions(compute, preserved))];
+      await saveVifs(compute, context, uuid, vifs, instance);
+      return vifs;
+    } catch (error) {
+      throw portError(error, wanted);
+    }
+  });
+}
+
+/** Takes rows of the server's interfaces away. @param which by their port's id */
+export async function dropRows(compute: Compute, context: WireContext, uuid: string, which: (port: string) => boolean): Promise<void> {
+  const rows = (await compute.conductor.classCall(context, 'VirtualInterfaceList', 'get_by_instance_uuid', [uuid])) as NovaObject;
+  for (const row of rows.objects()) if (which(row.text('uuid') ?? '')) await compute.conductor.objectCall(context, row, 'destroy');
+}
+
+/** What neutron refuses, as Nova tells it (nova/network/neutron.py `_create_port_minimal`). */
+function portError(error: unknown, { address, network }: RequestedVif): unknown {
+  const type = isHaulierError(error, 'REST_FAILED') ? error.details['type'] : undefined;
+  if (type === 'OverQuota') return new HaulierError('PORT_LIMIT', {}, { cause: error });
+  if (type === 'IpAddressInUse' || type === 'IpAddressAlreadyAllocated') return new HaulierError('ADDRESS_IN_USE', { address, network: network.id }, { cause: error });
+  if (type === 'IpAddressGenerationFailure') return new HaulierError('ADDRESSES_EXHAUSTED', { network: network.id }, { cause: error });
+  return networkError(error);
+}
+
 /** The user's own ports, noted before they are marked as the server's: a service that dies meanwhile would delete them with the server (contract K.42). */
 function brought(compute: Compute, wanted: readonly RequestedVif[], preserved: ReadonlySet<string>): VifInfo[] {
-  return wanted.flatMap(({ port, network }) => (port ? [vifModel(port, { networks: [network], subnets: [], dhcpPorts: [], floatingIps: [] }, modelOptions(compute, preserved))] : []));
+  return wanted.flatMap(({ port, network }) => (port ? [vifModel(port, { networks: [network], subnets: [], servicePorts: [], floatingIps: [] }, modelOptions(compute, preserved))] : []));
 }
 
 /** Runs `make` for all side by side; each gets a promise of its predecessor's end. Waits for all before it throws, so that every undo is pushed. */

@@ -1,7 +1,7 @@
 /** Takes a server's ports away: its own are deleted, the user's go back to him (contract F.2). */
 import type { Compute } from '../compute.js';
-import { unbindPort } from './allocate.js';
-import { preservedPorts, saveVifs } from './info-cache.js';
+import { dropRows, unbindPort } from './allocate.js';
+import { preservedPorts, saveVifs, storedVifs } from './info-cache.js';
 import { serviceScope } from '../scope.js';
 import { isHaulierError } from '../../base/errors.js';
 import type { WireContext } from '../../messaging/types.js';
@@ -35,4 +35,15 @@ export async function deallocateNetworks(compute: Compute, context: WireContext,
     compute.conductor.classCall(context, 'VirtualInterface', 'delete_by_instance_uuid', [uuid]),
     compute.cacheLocks.hold(uuid, () => saveVifs(compute, context, uuid, [], instance)),
   ]);
+}
+
+/** Takes one port away from a server that keeps the others: deleted, or given back, its row and its entry in the cache with it. Idempotent. */
+export async function deallocatePort(compute: Compute, context: WireContext, instance: NovaObject, vif: VifInfo): Promise<void> {
+  const uuid = instance.text('uuid') ?? '';
+  // neutron says at once that the port is gone, and whoever hears that waits for this
+  await compute.cacheLocks.hold(uuid, async () => {
+    await again(() => (vif.preserve_on_delete ? unbindPort(compute, context, { id: vif.id, 'binding:profile': vif.profile ?? {} }) : compute.neutron.deletePort(serviceScope(context), vif.id)));
+    await dropRows(compute, context, uuid, (port) => port === vif.id);
+    await saveVifs(compute, context, uuid, (await storedVifs(compute, context, uuid)).filter(({ id }) => id !== vif.id), instance);
+  });
 }

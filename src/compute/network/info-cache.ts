@@ -3,7 +3,7 @@
  * lock, and always rebuilt on top of the stored one, which alone knows `preserve_on_delete` (contract F.3).
  */
 import type { Compute } from '../compute.js';
-import { vifModel, type ModelOptions, type NetworkRecords } from './network-model.js';
+import { serviceOwners, vifModel, type ModelOptions, type NetworkRecords } from './network-model.js';
 import { serviceScope } from '../scope.js';
 import type { WireContext } from '../../messaging/types.js';
 import type { VifInfo } from '../../nova/network-info.js';
@@ -51,15 +51,15 @@ export async function fetchRecords(compute: Compute, context: WireContext, ports
   const scope = serviceScope(context, signal);
   const networkIds = [...new Set(ports.map((port) => port.network_id))];
   const subnetIds = [...new Set(ports.flatMap((port) => port.fixed_ips.map((ip) => ip.subnet_id)))];
-  if (networkIds.length === 0) return { networks: [], subnets: [], dhcpPorts: [], floatingIps: [] };
-  const [networks, subnets, dhcpPorts, floatingIps] = await Promise.all([
+  if (networkIds.length === 0) return { networks: [], subnets: [], servicePorts: [], floatingIps: [] };
+  const [networks, subnets, servicePorts, floatingIps] = await Promise.all([
     // users do not see the provider's attributes, and the model needs them
     known.networks?.every((network) => 'provider:network_type' in network) ? known.networks : compute.neutron.networks(scope, { id: networkIds }),
     subnetIds.length > 0 ? compute.neutron.subnets(scope, { id: subnetIds }) : [],
-    compute.neutron.ports(scope, { network_id: networkIds, device_owner: 'network:dhcp' }),
+    compute.neutron.ports(scope, { network_id: networkIds, device_owner: serviceOwners }),
     floatingIpsOf(compute, context, ports.filter((port) => !known.fresh?.has(port.id)), signal),
   ]);
-  return { networks, subnets, dhcpPorts, floatingIps };
+  return { networks, subnets, servicePorts, floatingIps };
 }
 
 async function floatingIpsOf(compute: Compute, context: WireContext, ports: readonly Port[], signal?: AbortSignal): Promise<NetworkRecords['floatingIps']> {

@@ -5,11 +5,24 @@ import type { FloatingIp, Network, Port, Subnet } from '../../openstack/types.js
 
 const deviceNameLength = 14;
 
+const dhcpOwner = 'network:dhcp';
+/** OVN's port for metadata. */
+const metadataOwner = 'network:distributed';
+/** neutron_lib/constants.py ROUTER_INTERFACE_OWNERS. */
+const routerOwners = ['network:router_interface', 'network:router_interface_distributed', 'network:ha_router_replicated_interface'];
+
+/** Owners of ports that a model asks for: they tell where DHCP and metadata are. */
+export const serviceOwners: readonly string[] = [dhcpOwner, metadataOwner, ...routerOwners];
+
+/** Member of a subnet's `meta`: the address by which the metadata service is reached, where the gateway does not lead to it. Nova has no such one; its guests hear of it by DHCP. */
+export const metadataGateway = 'metadata_gateway';
+
 /** The records that a model is built from. */
 export interface NetworkRecords {
   readonly networks: readonly Network[];
   readonly subnets: readonly Subnet[];
-  readonly dhcpPorts: readonly Port[];
+  /** Ports of neutron's own on these networks: see `serviceOwners`. */
+  readonly servicePorts: readonly Port[];
   readonly floatingIps: readonly FloatingIp[];
 }
 
@@ -36,11 +49,14 @@ function fixedIp(port: Port, address: string, floatingIps: readonly FloatingIp[]
 }
 
 function subnetModel(subnet: Subnet, port: Port, records: NetworkRecords, options: ModelOptions): SubnetInfo {
-  const dhcp = records.dhcpPorts
-    .filter((item) => item.network_id === subnet.network_id)
+  const addressOf = (...owners: readonly string[]): string | undefined => records.servicePorts
+    .filter((item) => item.network_id === subnet.network_id && owners.includes(item.device_owner))
     .flatMap((item) => item.fixed_ips)
     .find((item) => item.subnet_id === subnet.id)?.ip_address;
+  const dhcp = addressOf(dhcpOwner);
   const dhcpServer = dhcp ?? (subnet.enable_dhcp && !options.dhcpFlag ? subnet.gateway_ip : undefined);
+  // as neutron's DHCP agent and OVN tell their clients (neutron/agent/linux/dhcp.py `_generate_opts_per_subnet`): a router answers by itself
+  const metadata = subnet.ip_version === 4 ? addressOf(metadataOwner) ?? (addressOf(...routerOwners) === undefined ? dhcp : undefined) : undefined;
   return {
     cidr: subnet.cidr,
     dns: subnet.dns_nameservers.map((address) => ip(address, 'dns')),
@@ -52,6 +68,7 @@ function subnetModel(subnet: Subnet, port: Port, records: NetworkRecords, option
       ...(options.dhcpFlag ? { enable_dhcp: subnet.enable_dhcp } : {}),
       ...(subnet.ipv6_address_mode ? { ipv6_address_mode: subnet.ipv6_address_mode } : {}),
       ...(dhcpServer ? { dhcp_server: dhcpServer } : {}),
+      ...(metadata ? { [metadataGateway]: metadata } : {}),
     },
   };
 }

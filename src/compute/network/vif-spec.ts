@@ -1,5 +1,6 @@
 /** Translates Nova's VIFs into the container room's terms: device names, addresses, routes, how to plug. */
 import { prefixLengthOf } from './cidr.js';
+import { metadataGateway } from './network-model.js';
 import { HaulierError } from '../../base/errors.js';
 import type { AddressSpec, PlugSpec, RouteSpec, VifSpec } from '../../container/spec.js';
 import type { SubnetInfo, VifInfo } from '../../nova/network-info.js';
@@ -26,10 +27,15 @@ function addressesOf(subnet: SubnetInfo): AddressSpec[] {
   return subnet.ips.flatMap((ip) => (ip.address ? [{ address: ip.address, prefixLength: prefixLengthOf(cidr) }] : []));
 }
 
+/** The metadata service's address, in every cloud. */
+const metadataRoute = '169.254.169.254/32';
+
 function routesOf(subnet: SubnetInfo, withDefault: boolean): RouteSpec[] {
   const routes = subnet.routes.flatMap((route) => (route.gateway.address ? [{ destination: route.cidr, gateway: route.gateway.address }] : []));
   const everywhere = subnet.version === 6 ? '::/0' : '0.0.0.0/0';
   if (withDefault && subnet.gateway.address && !routes.some((route) => route.destination === everywhere)) routes.push({ destination: everywhere, gateway: subnet.gateway.address });
+  const metadata = subnet.meta[metadataGateway];
+  if (typeof metadata === 'string' && !routes.some((route) => route.destination === metadataRoute)) routes.push({ destination: metadataRoute, gateway: metadata });
   return routes;
 }
 

@@ -21,7 +21,7 @@ const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 /** What a container runs besides or instead of an init system; undefined: its image's /sbin/init. @throws IMAGE_NOT_FOUND */
 export async function applicationOf(parts: Pick<HostParts, 'storage'>, id: string): Promise<ApplicationConfig | undefined> {
-  return (await parts.storage.base(id)).record.application;
+  return (await parts.storage.layers(id))[0].record.application;
 }
 
 const environmentOf = ({ env }: ApplicationConfig): Record<string, string> => Object.fromEntries(env.map((entry) => {

@@ -6,12 +6,15 @@ import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import { together } from '../../base/together.js';
 import { cgroupPids, isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
+import { findLxcfs } from '../figures/lxcfs.js';
+import { renewFigures } from '../figures/renew.js';
 import { verdictOf } from '../verdict/verdict.js';
 import type { GuestGroups } from './cgroup-groups.js';
 import { keepConsole } from './console-image.js';
 import { runtimeCriuOptions } from './criu-options.js';
 import { breaksOff, saysUnseizable, wordsOf } from './criu-log.js';
 import { openPrograms } from './exe-image.js';
+import { forgetLengths } from './figure-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
 import { freeze } from './freezer.js';
 import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
@@ -26,6 +29,10 @@ const spareBytes = 32 * 1024 * 1024;
 
 /** Before it is disturbed. @throws SUSPEND_FAILED where there is no criu, or one that this kernel is too new for, or a restore could not work */
 export async function requireDumpable(parts: HostParts, id: string): Promise<HostFacts> {
+  if ((await parts.store.readSpec(id))?.figures) { // criu asks every mount of the container
+    const lxcfs = await findLxcfs(parts.options);
+    await renewFigures(parts, id, typeof lxcfs === 'string' ? undefined : lxcfs);
+  }
   const [host] = await together(requireCriu(parts), requireWayBack(parts, id));
   return host;
 }
@@ -99,6 +106,7 @@ export async function dumping<T>(paths: CheckpointPaths, work: Promise<T>): Prom
   });
   await keepConsole(paths.images);
   await openPrograms(paths.images);
+  await forgetLengths(paths.images);
   return result;
 }
 

@@ -124,6 +124,18 @@ export function withNumber(message: Buffer, path: readonly number[], number: num
   return Buffer.concat(parts);
 }
 
+/** A message without a field; everything else stays as it is. */
+export function without(message: Buffer, field: number): Buffer {
+  const parts: Buffer[] = [];
+  for (let at = 0; at < message.length;) {
+    const key = varint(message, at);
+    const { next } = Message.value(message, Number(key.value & 7n), key.next);
+    if (Number(key.value >> 3n) !== field) parts.push(message.subarray(at, next));
+    at = next;
+  }
+  return Buffer.concat(parts);
+}
+
 /** A message in which every value of a field of bytes is another, or left out; everything else stays as it is. */
 export function rewritten(message: Buffer, field: number, change: (value: Buffer) => Buffer | undefined): Buffer {
   const parts: Buffer[] = [];

@@ -27,6 +27,7 @@ import { makeGroups } from './cgroup-groups.js';
 import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
 import { whileCriuLives } from './criu-lost.js';
 import { saysResumed, wordsOf } from './criu-log.js';
+import { hasFigures } from './figure-image.js';
 import { misfits, readHostFacts } from './facts.js';
 import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { rootFsPaths } from '../storage/root-fs.js';
@@ -154,7 +155,9 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
     const rootfs = await parts.storage.mount(id, idBase);
     await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
     beginStep(operation, 'container.resume.bundle');
-    await writeBundle(parts, spec, idBase, rootfs, { application: await applicationOf(parts, id), restored: { from: meta.from } });
+    const own = meta.from ? { ...spec, figures: await hasFigures(paths.images) } : spec;
+    if (own.figures !== spec.figures) await parts.store.writeSpec(own);
+    await writeBundle(parts, own, idBase, rootfs, { application: await applicationOf(parts, id), restored: { from: meta.from } });
     if (!meta.from) return;
     await showImages(parts, spec, idBase, paths);
     await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });

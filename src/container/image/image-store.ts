@@ -5,6 +5,10 @@
  * set-uid file of a hostile image must never be within reach of the host's own users. Containers see the trees through idmapped
  * mounts only. Every instance that was made from an image has a symbolic link `base` to it, and `template-1`, `template-2`... to the
  * templates that lie over it: those links are the use count.
+ *
+ * Several hosts may share the folder. What this one knows of it is only as good as its last look, so an entry is looked for on the disk before
+ * it is made or used; an entry that is whole is never replaced; temporary folders carry their host's name; and the removal of an unused
+ * entry counts its links once more when the entry has been moved aside, while who makes a link looks for the entry once more afterwards.
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, lstat, mkdir, readdir, readlink, rename, symlink, unlink, utimes } from 'node:fs/promises';
@@ -31,6 +35,8 @@ import { applyWhiteouts } from './whiteouts.js';
 /** How the cache is set up. */
 export interface ImageStoreOptions {
   readonly instancesPath: string;
+  /** Name of this host, where instancesPath may be shared. */
+  readonly host?: string | undefined;
   /** Most bytes an image may unpack to. */
   readonly maxBytes: number;
   /** Most entries an image may have; 2 million by default. */
@@ -71,6 +77,7 @@ export class ImageStore {
     for (const name of await readdir(this.path)) {
       const folder = join(this.path, name);
       if (name.startsWith(temporaryPrefix)) {
+        if (this.#isAnothers(name)) continue;
         this.#options.log.warn({ folder }, 'removing what an interrupted download left');
         await removeTree(folder);
         continue;
@@ -92,12 +99,13 @@ export class ImageStore {
     operation.step('image');
     // under the lock: it may be about to age out
     const here = await this.#lock.hold(key, async () => {
-      if (this.#images.has(key)) await this.#touch(key);
-      return this.#images.has(key);
+      const found = await this.#look(key);
+      if (found) await this.#touch(key);
+      return found !== undefined;
     });
     if (here) return true;
     await this.#downloads.join(key, operation.signal, (share) => { operation.progress = share; }, async (signal, progress) => {
-      if (this.#images.has(key)) return;
+      if (await this.#look(key)) return;
       const began = performance.now();
       const record = await this.#download(source, key, signal, progress);
       this.#options.log.info({ image: source.id, ms: Math.round(performance.now() - began), bytes: record.unpackedBytes, entries: record.entries }, 'image unpacked');
@@ -106,8 +114,24 @@ export class ImageStore {
     return false;
   }
 
+  /** The entry as it is on the disk: another host may have made it, or taken it away. */
+  async #look(key: string): Promise<ImageRecord | undefined> {
+    const record = await readRecord(join(this.path, key), key);
+    if (record) this.#images.set(key, record);
+    else this.#images.delete(key);
+    return record;
+  }
+
+  get #temporaryPrefix(): string {
+    return this.#options.host === undefined ? temporaryPrefix : `${temporaryPrefix}${this.#options.host}@`;
+  }
+
+  #isAnothers(temporary: string): boolean {
+    return this.#options.host !== undefined && temporary.includes('@') && !temporary.startsWith(this.#temporaryPrefix);
+  }
+
   async #download(source: ImageSource, key: string, signal: AbortSignal, progress: (share: number) => void): Promise<ImageRecord> {
-    const temporary = join(this.path, `${temporaryPrefix}${key}-${randomBytes(4).toString('hex')}`);
+    const temporary = join(this.path, `${this.#temporaryPrefix}${key}-${randomBytes(4).toString('hex')}`);
     const rootfs = join(temporary, 'rootfs');
     const maxSeconds = this.#options.maxSeconds ?? 86_400;
     const late = AbortSignal.timeout(maxSeconds * 1000);
@@ -128,9 +152,17 @@ export class ImageStore {
       faultPoint('image.unpacked');
       await run('sync', ['-f', temporary], { timeoutMs: 600_000, signal });
       const folder = join(this.path, key);
-      await removeTree(folder); // an entry without a good record is none
       signal.throwIfAborted();
-      await rename(temporary, folder);
+      const taken = await rename(temporary, folder).then(() => false, (error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOTEMPTY' || error.code === 'EEXIST') return true;
+        throw error;
+      });
+      if (taken) {
+        const other = await this.#look(key); // another host was faster
+        await removeTree(other ? temporary : folder); // an entry without a good record is none
+        if (other) return other;
+        await rename(temporary, folder);
+      }
       await syncDirectory(this.path);
       faultPoint('image.renamed');
       const record = await readRecord(folder, key);
@@ -189,6 +221,7 @@ export class ImageStore {
     await this.#lock.hold(key, async () => {
       const tree = this.rootfs(imageId, layer); // again, now that nobody can take it away
       await symlink(relative(dirname(link), tree), link);
+      if (!(await this.#look(key))) throw new HaulierError('IMAGE_NOT_FOUND', { image: imageId }); // another host has taken it away just now
     });
   }
 
@@ -203,7 +236,7 @@ export class ImageStore {
     const tree = async (link: string): Promise<string> => {
       const target = await readlink(join(instanceDir, link)).catch(() => undefined);
       const key = target === undefined ? undefined : basename(dirname(target));
-      if (key === undefined || !this.#images.has(key)) throw new HaulierError('IMAGE_NOT_FOUND', { image: key ?? `of ${basename(instanceDir)}` });
+      if (key === undefined || !(this.#images.has(key) || (await this.#look(key)))) throw new HaulierError('IMAGE_NOT_FOUND', { image: key ?? `of ${basename(instanceDir)}` });
       return join(this.path, key, 'rootfs');
     };
     return [await tree(baseLink), ...await Promise.all(Array.from({ length: templates }, (_, index) => tree(templateLink(index + 1))))];
@@ -265,12 +298,14 @@ export class ImageStore {
     for (const record of this.records()) {
       await this.#lock.hold(record.key, async () => {
         const folder = join(this.path, record.key);
+        if (!(await this.#look(record.key))) return;
         if (((await this.uses()).get(record.key) ?? 0) > 0) return await this.#touch(record.key);
         const touched = (await lstat(folder)).mtimeMs;
         if (Date.now() - touched < idleMs) return;
         this.#images.delete(record.key);
-        const doomed = join(this.path, `${temporaryPrefix}${record.key}-${randomBytes(4).toString('hex')}`);
+        const doomed = join(this.path, `${this.#temporaryPrefix}${record.key}-${randomBytes(4).toString('hex')}`);
         await rename(folder, doomed);
+        if (((await this.uses()).get(record.key) ?? 0) > 0) return await rename(doomed, folder); // another host wants it after all
         await removeTree(doomed);
         removed.push(record.id);
       });

@@ -23,6 +23,8 @@ export interface MemoryManifest {
   /** The server that was frozen. */
   readonly instance: string;
   readonly addresses: readonly FormerAddress[];
+  /** It had a config drive mounted, and so must who goes on from here. */
+  readonly configDrive?: boolean;
   /** Memory that no file holds. */
   readonly memoryBytes: number;
   readonly checkpoint: CheckpointMeta;

@@ -8,21 +8,17 @@ import { faultPoint } from '../../base/fault-points.js';
 import type { Operation } from '../../base/operation.js';
 import { run } from '../../base/run.js';
 import { destroyContainer } from '../destroy.js';
+import { keptFolder, keptSuffix } from '../kept-folder.js';
 import type { HostParts } from '../parts.js';
 import type { ContainerSpec, LimitSpec } from '../spec.js';
+import { isAnothers, type InstanceState } from '../state.js';
 import { copyContainer } from './copy.js';
 
-const keptSuffix = '_resize';
 const newSuffix = '_new';
 const keptName = /^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})_resize$/;
 
 /** Fault points of a move on this host, in order. */
 export const moveFaultPoints = ['move.copied', 'move.kept', 'move.renamed', 'move.dropped', 'move.restored'] as const;
-
-/** Where a container lies that is set aside. */
-export function keptFolder(parts: HostParts, id: string): string {
-  return parts.store.paths(id).folder + keptSuffix;
-}
 
 async function removeFolder(path: string): Promise<void> {
   if (!existsSync(path)) return;
@@ -98,7 +94,9 @@ export async function dropKept(parts: HostParts, id: string): Promise<void> {
 /** See `ContainerMoves.kept`. */
 export async function keptIds(parts: HostParts): Promise<string[]> {
   const entries = await readdir(parts.store.instancesPath, { withFileTypes: true }).catch(() => []);
-  return entries.flatMap((entry) => (entry.isDirectory() ? keptName.exec(entry.name)?.[1] ?? [] : []));
+  const ids = entries.flatMap((entry) => (entry.isDirectory() ? keptName.exec(entry.name)?.[1] ?? [] : []));
+  const states = await Promise.all(ids.map((id) => readJson(join(keptFolder(parts, id), 'state.json')).catch(() => undefined)));
+  return ids.filter((_, index) => !isAnothers(states[index] as InstanceState | undefined, parts.store.host));
 }
 
 /** See `ContainerMoves.keptSpec`. */

@@ -2,20 +2,12 @@
 import { join } from 'node:path';
 import { replaceFile } from '../../base/atomic.js';
 import { packageRoot } from '../../base/package-root.js';
-import type { VifSpec } from '../spec.js';
+import type { RouteSpec, VifSpec } from '../spec.js';
+import { indexOf, metricOf } from './guest-devices.js';
 import { mtuOf, parkedDevice } from './veth.js';
 
 /** The hook's script. */
 export const hookScript = join(packageRoot, 'src/container/network/hook.sh');
-
-/** First metric of default routes: interfaces in order, so that the first one wins. */
-const firstMetric = 100;
-
-/**
- * Interfaces get fixed numbers, above those that the kernel gives away by itself in a new namespace: a packet socket (a DHCP client)
- * is bound to a number, and must find it again after a restore.
- */
-const firstIndex = 100;
 
 const isIPv6 = (address: string): boolean => address.includes(':');
 
@@ -32,21 +24,25 @@ export interface HookExtra {
 
 const nothingMore: HookExtra = { lines: [], knobs: [] };
 
+/** Sets a route of an interface. */
+export function routeLine(vif: Pick<VifSpec, 'guestDevice'>, { destination, gateway }: RouteSpec): string {
+  const metric = destination.endsWith('/0') ? ` metric ${metricOf(vif)}` : '';
+  const via = gateway === undefined ? '' : ` via ${gateway}`;
+  return `route replace ${destination}${via} dev ${vif.guestDevice}${gateway === undefined ? '' : ' onlink'}${metric}`;
+}
+
 /** Contents of the files `move`, `inside` and `knobs`. No duplicate address detection: the addresses come from neutron, and a restored socket cannot wait for it. */
 export function hookFiles(vifs: readonly VifSpec[], mtu: number, extra: HookExtra = nothingMore): { readonly move: string; readonly inside: string; readonly knobs: string } {
-  const move = vifs.map((vif, index) => `link set dev ${parkedDevice(vif)} netns @PID@ name ${vif.guestDevice} index ${firstIndex + index}`);
+  const move = vifs.map((vif) => `link set dev ${parkedDevice(vif)} netns @PID@ name ${vif.guestDevice} index ${indexOf(vif)}`);
   const inside = ['link set dev lo up'];
-  vifs.forEach((vif, index) => {
+  for (const vif of vifs) {
     const device = vif.guestDevice;
     inside.push(`link set dev ${device} addrgenmode eui64`, `link set dev ${device} address ${vif.mac} mtu ${mtuOf(vif, mtu)} up`);
     for (const { address, prefixLength } of vif.addresses) {
       inside.push(isIPv6(address) ? `address replace ${address}/${prefixLength} dev ${device} nodad` : `address replace ${address}/${prefixLength} broadcast + dev ${device}`);
     }
-    for (const { destination, gateway } of vif.routes) {
-      const metric = destination.endsWith('/0') ? ` metric ${firstMetric + index}` : '';
-      inside.push(gateway === undefined ? `route replace ${destination} dev ${device}${metric}` : `route replace ${destination} via ${gateway} dev ${device} onlink${metric}`);
-    }
-  });
+    inside.push(...vif.routes.map((route) => routeLine(vif, route)));
+  }
   const text = (lines: readonly string[]): string => lines.map((line) => line + '\n').join('');
   const knobs: readonly NetworkKnob[] = [...vifs.map(({ guestDevice }) => [`ipv6/conf/${guestDevice}/accept_dad`, '0'] as const), ...extra.knobs];
   return { move: text(move), inside: text([...inside, ...extra.lines]), knobs: text(knobs.map(([path, value]) => `${path} ${value}`)) };

@@ -31,6 +31,12 @@ export interface OciInputs {
   readonly systemdConfFolder: string;
   /** What it runs, and the folder of the tiny init; undefined: the init system of its image. */
   readonly application?: ApplicationProcess & { readonly initFolder: string };
+  /** Host folder with the config drive, if it has one. */
+  readonly configDriveFolder?: string | undefined;
+  /** Folder below which its own figures are (`figures/lxcfs.ts`). */
+  readonly figuresRoot?: string | undefined;
+  /** Root file system of the one that it rescues. */
+  readonly rescuedRoot?: string | undefined;
   /** File with criu's options for this container. */
   readonly criuConfig: string;
   /** The network hook: script and folder of its batch files. */
@@ -52,6 +58,8 @@ const environment = {
   TERM: 'linux',
   // systemd's way to know that it runs in a container (systemd.io/CONTAINER_INTERFACE).
   container: 'oci',
+  // cloud-init looks here, in a container, whether a metadata service is to be asked (ds-identify, DataSourceOpenStack.py).
+  product_name: 'OpenStack Nova',
   // PID 1 must not watch memory pressure: criu loses the trigger and PID 1 would spin after a restore.
   MEMORY_PRESSURE_WATCH: '/dev/null',
   SYSTEMD_PROC_CMDLINE: maskedUnits.map((unit) => `systemd.mask=${unit}`).join(' '),
@@ -91,7 +99,10 @@ export function ociConfig(spec: ContainerSpec, inputs: OciInputs): OciConfig {
       rlimits: [{ type: 'RLIMIT_NOFILE', hard, soft: Math.min(softOpenFiles, hard) }],
       noNewPrivileges: false, // su and sudo work inside
     },
-    mounts: ociMounts({ pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder, initFolder: inputs.application?.initFolder }),
+    mounts: ociMounts({
+      pureCgroup2: inputs.pureCgroup2, systemdConfFolder: inputs.systemdConfFolder, memoryMiB: spec.limits.memoryMiB, initFolder: inputs.application?.initFolder,
+      configDriveFolder: inputs.configDriveFolder, figuresRoot: inputs.figuresRoot, rescuedRoot: inputs.rescuedRoot,
+    }),
     hooks: {
       createRuntime: [{
         path: '/bin/sh',

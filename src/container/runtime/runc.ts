@@ -65,9 +65,9 @@ export class Runc {
     await this.#run('checkpoint the container', ['checkpoint', ...args, id], signal, checkpointTimeoutMs, undefined, environment);
   }
 
-  /** Runs a program in the container and waits for it. The program is the guest's, hence the time-out. */
+  /** Runs a program in the container, as its root, and waits for it. The program is the guest's, hence the time-out. */
   async exec(id: string, args: readonly string[], timeoutMs: number): Promise<RunResult> {
-    return await this.#run('run a program in the container', ['exec', id, ...args], undefined, timeoutMs);
+    return await this.#run('run a program in the container', ['exec', '--user', '0:0', id, ...args], undefined, timeoutMs);
   }
 
   /** @returns undefined if the runtime does not know it */

@@ -6,6 +6,7 @@
  * capabilities, POSIX ACLs, `user.*` attributes. Without: the content of /dev (the runtime's), sockets (tar leaves them out).
  */
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { HaulierError } from '../../base/errors.js';
 import { jailed } from '../image/jail.js';
 import { startPiped, type PipedProcess } from '../image/piped-process.js';
@@ -45,6 +46,26 @@ export function archiveImages(folder: string): Archive {
 /** Only these paths, without what is below them. @param paths latin1, one character a byte */
 export function archivePaths(folder: string, paths: readonly string[]): Archive {
   return archive(folder, ['--no-recursion', '--null', '--verbatim-files-from', '--files-from=-'], Buffer.from(paths.map((path) => `./${path}\0`).join(''), 'latin1'));
+}
+
+/** The same archive with these headers of entries before its own. @throws COMMAND_FAILED */
+export async function archiveBehind(headers: Buffer, { stream, end }: Archive): Promise<Archive> {
+  if (headers.length === 0) return { stream, end };
+  const front = await packed(headers);
+  const all = async function* (): AsyncGenerator<Buffer> {
+    yield front; // frames of zstd follow each other as one stream
+    yield* stream as AsyncIterable<Buffer>;
+  };
+  return { stream: Readable.from(all(), { objectMode: false, highWaterMark: 1024 * 1024 }), end };
+}
+
+/** One frame of zstd. */
+async function packed(bytes: Buffer): Promise<Buffer> {
+  const zstd = startPiped(jailed(['zstd', '-q', '-1', '-c']));
+  zstd.stdin.end(bytes);
+  const [frame, { code, stderr }] = await Promise.all([buffer(zstd.stdout), zstd.ended]);
+  if (code !== 0) throw new HaulierError('COMMAND_FAILED', { command: 'zstd', outcome: `exit code ${code}`, stderr });
+  return frame;
 }
 
 /** tar is started by the first read: the output of one that ends before it is read would be thrown away (Node drains the pipes of a process that has ended). */

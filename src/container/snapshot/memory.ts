@@ -12,6 +12,7 @@ import { checkFiles, checkpointPaths, makeCheckpointFolders, readMeta, type Chec
 import { chooseNetworkLock } from '../checkpoint/network-lock.js';
 import { memoryFormat, type FormerAddress, type MemoryManifest } from '../memory-image/manifest.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
+import { keptConfigDrive } from '../boot-data/config-drive.js';
 import type { ContainerSpec } from '../spec.js';
 import { memoryPaths } from './disk-copy.js';
 
@@ -57,7 +58,7 @@ export async function dumpMemory(parts: HostParts, plan: DumpPlan, operation: Op
   await snapshotting(() => criuDump(parts, spec.id, paths, operation.signal));
   faultPoint('snapshot.memory.dumped');
   const checkpoint = await describeDump(paths, { host: plan.host, groups, startedAt: plan.startedAt, watchdogSeconds: undefined }); // its clones are never resumed lazily
-  return manifest(plan.image, spec.id, addresses, Math.max(resident, checkpoint.bytes), checkpoint);
+  return manifest(parts, plan.image, spec.id, addresses, Math.max(resident, checkpoint.bytes), checkpoint);
 }
 
 /** A suspended container has been dumped already: its images get second names, so that a resume may take the first ones away. */
@@ -71,11 +72,11 @@ export async function linkMemory(parts: HostParts, spec: ContainerSpec, image: s
   await makeCheckpointFolders(paths);
   for (const name of Object.keys(meta.files)) await link(join(source.images, name), join(paths.images, name));
   const addresses = spec.vifs.flatMap((vif) => vif.addresses.map(({ address }) => ({ address, scope: 'global' })));
-  return manifest(image, spec.id, addresses, meta.bytes, meta);
+  return manifest(parts, image, spec.id, addresses, meta.bytes, meta);
 }
 
-function manifest(image: string, instance: string, addresses: readonly FormerAddress[], bytes: number, checkpoint: CheckpointMeta): MemoryManifest {
-  return { version: memoryFormat, image, instance, addresses, memoryBytes: bytes, checkpoint };
+function manifest(parts: HostParts, image: string, instance: string, addresses: readonly FormerAddress[], bytes: number, checkpoint: CheckpointMeta): MemoryManifest {
+  return { version: memoryFormat, image, instance, addresses, configDrive: keptConfigDrive(parts.store.paths(instance)), memoryBytes: bytes, checkpoint };
 }
 
 /** Its addresses, but those of loopback: sockets may be bound to them. */

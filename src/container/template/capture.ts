@@ -13,11 +13,9 @@ import { readJson, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { asDiskFull } from '../image/image-error.js';
-import { jailed } from '../image/jail.js';
-import { startPiped } from '../image/piped-process.js';
 import { tarHeader } from '../image/tar-writer.js';
 import type { HostParts } from '../parts.js';
-import { archivePaths } from '../snapshot/archive.js';
+import { archiveBehind, archivePaths } from '../snapshot/archive.js';
 import { stillOf } from '../snapshot/snapshot.js';
 import { difference, type Difference } from './difference.js';
 import { listTree, type Listed, type TreeList } from './tree-list.js';
@@ -86,13 +84,9 @@ async function writeLayer(folder: string, { paths, whiteouts }: Difference, afte
   const hash = createHash('sha256');
   try {
     const mtime = String(after.get('')?.attributes.mtime ?? 0);
-    const front = await packed(Buffer.concat(whiteouts.map((name) => tarHeader({ name: `./${name}`, type: 'empty file', mode: 0o600, uid: 0, gid: 0, mtime }))));
-    const stream = archive.stream;
+    const { stream } = await archiveBehind(Buffer.concat(whiteouts.map((name) => tarHeader({ name: `./${name}`, type: 'empty file', mode: 0o600, uid: 0, gid: 0, mtime }))), archive);
     await rm(temporary, { force: true });
-    await pipeline(async function* () {
-      if (whiteouts.length > 0) yield front; // frames of zstd follow each other as one stream
-      yield* stream as AsyncIterable<Buffer>;
-    }, async function* (bytes: AsyncIterable<Buffer>) {
+    await pipeline(stream, async function* (bytes: AsyncIterable<Buffer>) {
       for await (const chunk of bytes) {
         hash.update(chunk);
         yield chunk;
@@ -108,15 +102,4 @@ async function writeLayer(folder: string, { paths, whiteouts }: Difference, afte
   } finally {
     await archive.end();
   }
-}
-
-/** One frame of zstd. */
-async function packed(bytes: Buffer): Promise<Buffer> {
-  const zstd = startPiped(jailed(['zstd', '-q', '-1', '-c']));
-  zstd.stdin.end(bytes);
-  const chunks: Buffer[] = [];
-  for await (const chunk of zstd.stdout) chunks.push(chunk as Buffer);
-  const { code, stderr } = await zstd.ended;
-  if (code !== 0) throw new HaulierError('COMMAND_FAILED', { command: 'zstd', outcome: `exit code ${code}`, stderr });
-  return Buffer.concat(chunks);
 }

@@ -15,7 +15,7 @@ export interface Difference {
 /** What is of this one machine or of this one moment, and never in a layer unless it is asked for. A slash at the end: what is in that folder. */
 export const leftOut: readonly string[] = [
   'dev/', 'proc/', 'sys/', 'run/', 'tmp/', 'var/tmp/', 'var/cache/apt/', 'var/lib/apt/lists/', 'etc/machine-id', 'var/lib/dbus/machine-id',
-  'etc/hostname', 'etc/hosts', 'etc/resolv.conf', 'etc/ssh/ssh_host_', 'root/.bash_history', 'root/.ash_history',
+  'etc/hostname', 'etc/hosts', 'etc/resolv.conf', 'etc/ssh/ssh_host_', 'root/.bash_history', 'root/.ash_history', 'config-drive', 'var/lib/haulier',
 ];
 /** Of logs only the folders are kept: programs count on their owner and mode. */
 const logs = 'var/log/';

@@ -43,6 +43,9 @@ export interface Verdict {
   readonly findings: readonly Finding[];
 }
 
+/** Why criu would refuse it, in plain words: not what it would lose, and not what may pass by itself. */
+export const obstacles = ({ findings }: Verdict): string[] => findings.filter(({ effect, passing }) => effect !== 'loses' && !passing).map(({ text }) => text);
+
 /** At most so many lines a reason: a guest could have thousands. */
 const mostLines = 10;
 

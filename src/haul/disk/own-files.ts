@@ -1,10 +1,11 @@
-/** What a container has beside its layer: the console's text, and the checkpoint of a suspended one. As a tar archive in the jail. */
+/** What a container has beside its layer: the console's text, its config drive, and the checkpoint of a suspended one. As a tar archive in the jail. */
 import { existsSync } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { HaulierError } from '../../base/errors.js';
+import { driveFile } from '../../container/boot-data/config-drive.js';
 import { olderConsole } from '../../container/console.js';
 import { jailed } from '../../container/image/jail.js';
 import { startPiped } from '../../container/image/piped-process.js';
@@ -16,7 +17,7 @@ const checkpoint = 'checkpoint';
 
 /** Sends them. */
 export async function sendOwnFiles(channel: HaulChannel, folder: string, suspended: boolean, signal?: AbortSignal): Promise<void> {
-  const names = [console, olderConsole(console), ...(suspended ? [checkpoint] : [])].filter((name) => existsSync(join(folder, name)));
+  const names = [console, olderConsole(console), driveFile, ...(suspended ? [checkpoint] : [])].filter((name) => existsSync(join(folder, name)));
   const tar = startPiped(jailed(['tar', '--create', '--file=-', '--format=posix', '--numeric-owner', '--sparse', '--exclude=checkpoint/work/*', '--null', '--files-from=-'], { folder: { path: folder, writable: false }, capabilities: ['CAP_DAC_READ_SEARCH'] }));
   try {
     tar.stdin.end(names.map((name) => `${name}\0`).join(''));
@@ -49,7 +50,7 @@ export async function receiveOwnFiles(channel: HaulChannel, folder: string, sign
   }
   for (const name of await readdir(folder)) {
     if (before.has(name)) continue;
-    const allowed = name === checkpoint ? (await lstat(join(folder, name))).isDirectory() : [console, olderConsole(console)].includes(name) && (await lstat(join(folder, name))).isFile();
+    const allowed = name === checkpoint ? (await lstat(join(folder, name))).isDirectory() : [console, olderConsole(console), driveFile].includes(name) && (await lstat(join(folder, name))).isFile();
     if (!allowed) throw new HaulierError('HAUL_PROTOCOL', { reason: `${JSON.stringify(name)} is no file that a container brings` });
   }
 }

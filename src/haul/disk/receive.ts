@@ -15,7 +15,7 @@ import type { HostParts } from '../../container/parts.js';
 import type { ContainerSpec } from '../../container/spec.js';
 import type { InstanceState } from '../../container/state.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { fetchBase } from './base.js';
+import { fetchLayers } from './base.js';
 import { closeView, openView, viewPaths } from './layer-view.js';
 import { readOffer, type Offer } from './offer.js';
 import { receiveOwnFiles } from './own-files.js';
@@ -25,7 +25,9 @@ import { receiveRounds } from './rounds.js';
 /** Fault points of an arrival, in order. */
 export const diskHaulFaultPoints = ['haul.disk.written', 'haul.disk.landed'] as const;
 
-const prefix = '_in-';
+/** Of this host's: others may share the folder. */
+const prefixOf = ({ options: { host } }: HostParts): string => (host === undefined ? '_in-' : `_in-${host}-`);
+const randomName = /^[0-9a-f]{16}$/;
 
 /** A container that is coming. */
 export interface Arrival {
@@ -71,17 +73,17 @@ export async function receiveDisk(parts: HostParts, channel: HaulChannel, option
 /** Takes the offer, gets the image, makes folder, id range and an empty disk. @throws as `receiveDisk`; then nothing is left */
 export async function beginArrival(parts: HostParts, channel: HaulChannel, options: ReceiveOptions, operation: Operation): Promise<Arrival> {
   const { instance, respec } = options;
-  const folder = join(parts.options.instancesPath, `${prefix}${randomBytes(8).toString('hex')}`);
+  const folder = join(parts.options.instancesPath, `${prefixOf(parts)}${randomBytes(8).toString('hex')}`);
   let idBase: number | undefined;
   try {
     operation.step('haul.disk.offer');
     const offer = readOffer((await channel.receive(['offer'], operation.signal))['offer'], instance);
     const spec = respec?.(offer.spec) ?? offer.spec;
     if (await parts.store.exists(instance)) throw new HaulierError('INSTANCE_STATE', { instance, state: 'here already', action: 'receive' });
-    await fetchBase(parts, channel, offer, operation);
+    await fetchLayers(parts, channel, offer, operation);
     idBase = await parts.storage.allocateIds(instance);
     await mkdir(folder, { mode: 0o711 });
-    await parts.storage.prepareIn(folder, { imageId: offer.base.id, templates: [], rootGiB: spec.limits.rootGiB }, operation);
+    await parts.storage.prepareIn(folder, { imageId: offer.base.id, templates: (offer.templates ?? []).map((template) => template.id), rootGiB: spec.limits.rootGiB }, operation);
     return { offer, spec, folder, idBase };
   } catch (error) {
     await discardArrival(parts, { folder, ...(idBase === undefined ? {} : { spec: { id: instance } }) });
@@ -92,7 +94,7 @@ export async function beginArrival(parts: HostParts, channel: HaulChannel, optio
 /** Makes it a container of this host. From here on it is found by its id. */
 export async function land(parts: HostParts, arrival: Arrival, phase: InstanceState['phase']): Promise<void> {
   const { offer, spec, folder, idBase } = arrival;
-  const state: InstanceState = { version: 1, ...offer.state, phase, idBase };
+  const state = parts.store.owned({ version: 1, ...offer.state, phase, idBase });
   await writeJsonAtomic(join(folder, 'spec.json'), spec);
   await writeJsonAtomic(join(folder, 'state.json'), state);
   faultPoint('haul.disk.written');
@@ -115,7 +117,7 @@ export async function discardArrival(parts: HostParts, arrival: { readonly folde
 /** At the service's start: moves that were cut short. */
 export async function discardArrivals(parts: HostParts): Promise<void> {
   for (const name of await readdir(parts.options.instancesPath).catch(() => [])) {
-    if (!name.startsWith(prefix)) continue;
+    if (!name.startsWith(prefixOf(parts)) || (parts.options.host !== undefined && !randomName.test(name.slice(prefixOf(parts).length)))) continue;
     parts.log.warn({ folder: name }, 'removing what a move that was cut short left');
     await discardArrival(parts, { folder: join(parts.options.instancesPath, name) });
   }

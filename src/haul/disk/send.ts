@@ -4,7 +4,7 @@ import type { Operation } from '../../base/operation.js';
 import { checkpointPaths, readMeta } from '../../container/checkpoint/images.js';
 import type { HostParts } from '../../container/parts.js';
 import type { HaulChannel } from '../wire/channel.js';
-import { serveBase } from './base.js';
+import { serveLayers } from './base.js';
 import { closeView, openView } from './layer-view.js';
 import { makeOffer } from './offer.js';
 import { sendOwnFiles } from './own-files.js';
@@ -27,9 +27,9 @@ export async function sendDisk(parts: HostParts, channel: HaulChannel, id: strin
   const { signal } = operation;
   try {
     operation.step('haul.disk.offer');
-    const { tree, record } = await parts.storage.base(id);
-    channel.send({ type: 'offer', offer: makeOffer(spec, state, record) });
-    await serveBase(channel, tree, signal);
+    const layers = await parts.storage.layers(id);
+    channel.send({ type: 'offer', offer: makeOffer(spec, state, layers) });
+    await serveLayers(channel, layers, signal);
     operation.step('haul.disk.own');
     await sendOwnFiles(channel, folder, state.wanted === 'suspended', signal);
     operation.step('haul.disk.layer');

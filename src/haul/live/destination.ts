@@ -31,6 +31,7 @@ import type { HaulChannel } from '../wire/channel.js';
 import { memoryAbilities, receiverFor, type MemoryReceiver } from './memory.js';
 import { mutePorts, unmutePorts } from './mute.js';
 import { neighbourLines } from './neighbours.js';
+import { receiveStopped, startMute } from './restart.js';
 import type { DestinationPhase, DestinationPort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
 import { haulStep, settledStep } from './steps.js';
@@ -65,7 +66,7 @@ export class LiveDestination implements DestinationPort {
 
   /** @param from where it comes from; after a crash the phase that is on record: then only `settleDestination` works */
   constructor(private readonly context: DestinationContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'destination' }>, 'phase'>, private readonly operation: Operation,
-    private readonly from: { readonly channel: HaulChannel; readonly facts: HostFacts; readonly respec: ReceiveOptions['respec'] } | DestinationPhase) {}
+    private readonly from: { readonly channel: HaulChannel; readonly facts: HostFacts; /** Of a haul by restart, instead: the source's architecture. */ readonly architecture?: string | undefined; readonly respec: ReceiveOptions['respec'] } | DestinationPhase) {}
 
   /** As it is on this host; undefined before it was offered. */
   get spec(): ContainerSpec | undefined {
@@ -89,13 +90,14 @@ export class LiveDestination implements DestinationPort {
     const { operation, from, context: { parts, settings: { policy } } } = this;
     const { instance } = this.haul;
     if (typeof from === 'string') throw new HaulierError('HAUL_LOST', { reason: 'there is no connection' });
-    const { channel, facts, respec } = from;
+    const { channel, facts, architecture, respec } = from;
     const { signal } = operation;
-    const [reason] = misfits(facts, await readHostFacts(parts.options));
+    const [reason] = architecture === undefined ? misfits(facts, await readHostFacts(parts.options)) : architecture === process.arch ? [] : [`its programs are for ${architecture}`];
     if (reason) throw new HaulierError('HAUL_FAILED', { reason: `it could not go on here: ${reason}` });
     haulStep(operation, 'haul.destination.offer');
     const arrival = await beginArrival(parts, channel, { instance, ...(respec ? { respec } : {}) }, operation);
     this.#arrival = arrival;
+    if (this.haul.restart) return await receiveStopped(parts, channel, arrival, operation, () => { this.#landed = true; });
     await receiveOwnFiles(channel, arrival.folder, signal);
     haulStep(operation, 'haul.destination.land');
     await land(parts, { ...arrival, offer: { ...arrival.offer, state: { ...arrival.offer.state, wanted: 'suspended', suspendedFor: 'user' } } }, 'arriving');
@@ -141,6 +143,11 @@ export class LiveDestination implements DestinationPort {
   async restore(): Promise<void> {
     const { operation, context: { parts } } = this;
     const [arrival, meta] = [this.#arrival, this.#meta];
+    if (arrival && this.haul.restart) {
+      haulStep(operation, 'haul.destination.restore');
+      await startMute(parts, arrival.spec, operation);
+      return settledStep(operation, 'haul.destination.restored');
+    }
     if (!arrival || !meta) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
     haulStep(operation, 'haul.destination.restore');
     const elsewhere = this.#memory?.elsewhere;
@@ -154,6 +161,7 @@ export class LiveDestination implements DestinationPort {
   async runs(): Promise<boolean> {
     const { parts } = this.context;
     const { instance } = this.haul;
+    if (this.haul.restart) return (await parts.store.running(instance)) !== undefined;
     const paths = checkpointPaths(parts.store.paths(instance));
     const lost = await lostPages(paths, true);
     // criu may have been frozen in the group, and neither goes on nor dies there

@@ -11,7 +11,7 @@ import { shortestWatchdog, watchdogProblem } from '../../container/checkpoint/wa
 import type { Operation } from '../../base/operation.js';
 import type { HostParts } from '../../container/parts.js';
 import { HaulierError } from '../../base/errors.js';
-import type { HaulMode } from '../progress.js';
+import type { MemoryMode } from '../progress.js';
 import type { HaulChannel } from '../wire/channel.js';
 import type { HaulTracker } from './tracker.js';
 import { readMemoryAbilities } from '../memory/abilities.js';
@@ -47,7 +47,7 @@ export interface FrozenState {
 
 /** The source's end of one mode. */
 export interface MemorySender {
-  readonly mode: HaulMode;
+  readonly mode: MemoryMode;
   /** Why this mode, in words. */
   readonly reason: string;
   /** While the container runs: whatever goes ahead. Returns when it is time to freeze; soon after `force` was aborted. @param between called between two rounds, with the number of the next */
@@ -77,7 +77,7 @@ export async function memoryAbilities(parts: Pick<HostParts, 'options'>, policy:
 }
 
 /** Chooses the mode. @param wanted the caller's wish @param theirs what the destination says of itself */
-export async function senderFor(context: SourceMemoryContext, wanted: HaulMode | undefined, theirs: unknown): Promise<MemorySender> {
+export async function senderFor(context: SourceMemoryContext, wanted: MemoryMode | undefined, theirs: unknown): Promise<MemorySender> {
   const ours = await memoryAbilities(context.parts, context.policy);
   const servesPages = ours.servesPages ?? watchdogProblem(shortestWatchdog(context.parts, context.instance)) ?? null;
   const plan = chooseMode(context.policy, wanted, { ...ours, servesPages }, readAbilities(theirs), await memoryBytes(context.parts, context.instance));

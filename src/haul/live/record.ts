@@ -14,6 +14,8 @@ import type { DestinationPhase, SourcePhase } from './protocol.js';
 
 interface Common {
   readonly version: 1;
+  /** Who wrote it: the folder may be shared. */
+  readonly here?: string;
   readonly haul: string;
   readonly instance: string;
   /** The other host. */
@@ -25,7 +27,7 @@ interface Common {
 /** The record of one side. */
 export type HaulRecord =
   | (Common & { readonly role: 'source'; readonly phase: SourcePhase })
-  | (Common & { readonly role: 'destination'; readonly phase: DestinationPhase; /** It was paused, and stays so. */ readonly paused?: boolean });
+  | (Common & { readonly role: 'destination'; readonly phase: DestinationPhase; /** It was stopped at the source, and is started here. */ readonly restart?: boolean; /** It was paused, and stays so. */ readonly paused?: boolean });
 
 const name = /^([0-9a-f-]{36})\.(source|destination)$/;
 
@@ -44,13 +46,14 @@ function textOf({ phase, ...rest }: HaulRecord): { readonly lasting: Buffer; rea
 export class HaulRecords {
   readonly #folder: string;
 
-  constructor(instancesPath: string) {
+  /** @param host whose records these are; undefined: all that lie there */
+  constructor(instancesPath: string, private readonly host?: string) {
     this.#folder = join(instancesPath, '_hauls');
   }
 
   async write(record: HaulRecord): Promise<void> {
     const path = this.#path(record.haul, record.role);
-    const { lasting, phase } = textOf(record);
+    const { lasting, phase } = textOf(this.host === undefined ? record : { ...record, here: this.host });
     const before = await readFile(path).catch(() => undefined);
     if (before?.length !== lasting.length + phase.length || !before.subarray(0, lasting.length).equals(lasting)) {
       await mkdir(this.#folder, { recursive: true, mode: 0o700 });
@@ -86,13 +89,13 @@ export class HaulRecords {
     await syncDirectory(this.#folder).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error; });
   }
 
-  /** All of them. @throws STATE_DAMAGED */
+  /** All of this host's. @throws STATE_DAMAGED */
   async all(): Promise<HaulRecord[]> {
     const found: HaulRecord[] = [];
     for (const file of await readdir(this.#folder).catch(() => [])) {
       const [, haul, role] = name.exec(file) ?? [];
       const record = haul && role ? await this.read(haul, role as HaulRecord['role']) : undefined;
-      if (record) found.push(record);
+      if (record && (this.host === undefined || record.here === undefined || record.here === this.host)) found.push(record);
     }
     return found;
   }

@@ -16,7 +16,7 @@ import { cgroupsPath, type HostParts } from '../../container/parts.js';
 import { requireUnquiesced } from '../../container/quiesce.js';
 import type { ContainerSpec } from '../../container/spec.js';
 import { openInquiry } from '../client.js';
-import { serveBase } from '../disk/base.js';
+import { serveLayers } from '../disk/base.js';
 import { closeView, openView } from '../disk/layer-view.js';
 import { makeOffer } from '../disk/offer.js';
 import { sendOwnFiles } from '../disk/own-files.js';
@@ -28,6 +28,7 @@ import type { HaulChannel } from '../wire/channel.js';
 import { memoryAbilities, senderFor, type MemorySender } from './memory.js';
 import { mutePorts, unmutePorts } from './mute.js';
 import { readNeighbours } from './neighbours.js';
+import { startAgain, stopToHaul, whyRestart, type ContainerLife } from './restart.js';
 import type { Outcome, SourceLink, SourcePhase, SourcePort } from './protocol.js';
 import type { HaulRecord, HaulRecords } from './record.js';
 import { haulStep, settledStep } from './steps.js';
@@ -48,6 +49,7 @@ export interface SourceContext {
   readonly stopping: AbortSignal;
   /** Waits for memory of a container that runs at the destination; the service does not end before it, if it can help it. */
   readonly untilPaid: (work: Promise<void>) => Promise<void>;
+  readonly life: ContainerLife;
 }
 
 /** One haul, seen from its source; also of one that an earlier life of the service began. */
@@ -56,10 +58,12 @@ export class LiveSource implements SourcePort, SourceLink {
   #sender: LayerSender | undefined;
   #facts: HostFacts | undefined;
   #memory: MemorySender | undefined;
+  /** It is stopped here and started there. */
+  #restart = false;
   #pause = pauseMs.first;
 
   constructor(private readonly context: SourceContext, private readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, private readonly operation: Operation,
-    private readonly tracker = new HaulTracker(), private readonly options: Pick<HaulOptions, 'mode' | 'force'> = {}) {}
+    private readonly tracker = new HaulTracker(), private readonly options: Pick<HaulOptions, 'mode' | 'force' | 'restart'> = {}) {}
 
   /** @param channel the haul's own connection; without one only `settleSource` works */
   connect(channel: HaulChannel): void {
@@ -93,24 +97,31 @@ export class LiveSource implements SourcePort, SourceLink {
     if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance });
     const runs = state.phase === 'ready' && (state.wanted === 'running' || state.wanted === 'paused') && (await parts.store.running(instance));
     if (!runs) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
+    if (spec.rescue) throw new HaulierError('INSTANCE_STATE', { instance, state: 'rescued', action: 'haul' }); // what it rescues lies here
     await requireUnquiesced(parts, instance, 'haul');
-    this.#facts = await requireDumpable(parts, instance);
     const { folder } = parts.store.paths(instance);
-    await requireSpace(parts, instance, folder);
-    const { tree, record } = await parts.storage.base(instance);
-    this.#there.send({ type: 'begin', haul, secret, facts: this.#facts, memory: await memoryAbilities(parts, policy) });
-    this.#there.send({ type: 'offer', offer: makeOffer(spec, state, record) });
-    await serveBase(this.#there, tree, signal);
+    const why = this.options.restart && state.wanted === 'running' ? await whyRestart(parts, instance) : undefined;
+    this.#restart = why !== undefined;
+    if (why === undefined) {
+      this.#facts = await requireDumpable(parts, instance);
+      await requireSpace(parts, instance, folder);
+    } else operation.log.warn({ reason: why }, `hauled by restart, which the operator permits: the container will be stopped here and started at ${this.haul.peer.host}; ${why}`);
+    const layers = await parts.storage.layers(instance);
+    this.#there.send({ type: 'begin', haul, secret, memory: await memoryAbilities(parts, policy), ...(this.#restart ? { restart: process.arch } : { facts: this.#facts }) });
+    this.#there.send({ type: 'offer', offer: makeOffer(spec, state, layers) });
+    await serveLayers(this.#there, layers, signal);
     await sendOwnFiles(this.#there, folder, false, signal);
     const view = await openView(folder, signal);
     const { memory: theirs } = await this.#there.receive(['prepared'], signal);
-    const paths = checkpointPaths({ folder });
     await parts.pages.settled(instance, signal);
-    await makeCheckpointFolders(paths);
-    const memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, theirs);
-    this.#memory = memory;
-    Object.assign(tracker, { mode: memory.mode, reason: memory.reason });
-    this.#there.send({ type: 'memory', mode: memory.mode });
+    if (this.#facts) {
+      const paths = checkpointPaths({ folder });
+      await makeCheckpointFolders(paths);
+      this.#memory = await senderFor({ parts, instance, channel: this.#there, operation, policy, paths, facts: this.#facts, tracker, force: this.options.force }, this.options.mode, theirs);
+    }
+    const { mode, reason } = this.#memory ?? { mode: 'restart' as const, reason: why ?? '' };
+    Object.assign(tracker, { mode, reason });
+    this.#there.send({ type: 'memory', mode });
     haulStep(operation, 'haul.source.copy');
     tracker.stage('copying');
     this.#sender = new LayerSender(this.#there, view);
@@ -119,7 +130,7 @@ export class LiveSource implements SourcePort, SourceLink {
       if (stats.bytes <= enoughBytes && stats.wrong === 0) break;
     }
     // what it writes to its disk in that time must not be left to the freeze either
-    await memory.rounds(async (round) => void (await this.#diskRound(round, false)));
+    await this.#memory?.rounds(async (round) => void (await this.#diskRound(round, false)));
   }
 
   async dump(): Promise<void> {
@@ -129,6 +140,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const spec = await this.#spec();
     const state = await parts.store.readState(instance);
     const running = await parts.store.running(instance);
+    if (spec && state && running && this.#restart) return await this.#stop();
     if (!spec || !state || !running || !this.#sender || !this.#memory) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
     const neighbours = await readNeighbours(running.pid);
     // as it will be when it is offered: that record is then all that has to be written while it stands
@@ -144,6 +156,17 @@ export class LiveSource implements SourcePort, SourceLink {
     const [meta, difference] = await together(this.#memory.dump({ groups: noted, startedAt: running.startedAt }), this.#diskRound(0, true));
     this.#there.send({ type: 'images', meta, neighbours });
     operation.log.info({ frozenMs: Math.round(performance.now() - frozen), bytes: meta.bytes, criu: meta.stats, difference }, 'frozen, dumped and sent');
+  }
+
+  async #stop(): Promise<void> {
+    const { operation, tracker, context: { parts, life } } = this;
+    haulStep(operation, 'haul.source.stop');
+    const began = performance.now();
+    await stopToHaul(parts, life, this.haul.instance, this.options.restart ?? { timeoutMs: 0, retryMs: 0 }, operation);
+    tracker.frozen(began);
+    haulStep(operation, 'haul.source.stopped');
+    const difference = await this.#diskRound(0, true);
+    operation.log.info({ ms: Math.round(performance.now() - began), difference }, 'stopped and sent');
   }
 
   async #diskRound(round: number, last: boolean): Promise<RoundStats> {
@@ -173,7 +196,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const { instance } = this.haul;
     this.#channel?.abort(new HaulierError('HAUL_ABORTED', { reason: 'the haul was given up' }));
     await this.#memory?.end();
-    if (!(await parts.store.exists(instance))) return;
+    if (!(await parts.store.exists(instance)) || (await startAgain(parts, this.context.life, instance))) return;
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
     if (spec && (state?.phase === 'departing' || hasAhead(checkpointPaths(parts.store.paths(instance))))) await goOn(parts, spec);
     await unmutePorts(spec?.vifs ?? [], parts.log);

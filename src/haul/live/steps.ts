@@ -42,8 +42,11 @@ export const destinationSteps = [
 /** Those of some modes only: before the freeze, and when it runs before its memory is there. */
 export const memorySteps = ['haul.source.ahead', 'haul.source.pages', 'haul.destination.pages'] as const;
 
+/** Those of a haul by restart, in place of all between `copy` and `offered` at the source. */
+export const restartSteps = ['haul.source.stop', 'haul.source.stopped'] as const;
+
 /** One of them. */
-export type HaulStep = (typeof sourceSteps)[number] | (typeof destinationSteps)[number] | (typeof memorySteps)[number];
+export type HaulStep = (typeof sourceSteps)[number] | (typeof destinationSteps)[number] | (typeof memorySteps)[number] | (typeof restartSteps)[number];
 
 /** Begins a step that can still be given up. */
 export function haulStep(operation: Operation, step: HaulStep): void {

@@ -4,11 +4,11 @@
  * Post-copy runs the container at the destination before its memory is there. A source, a service or a network that fails in those
  * seconds ends it, as a machine with broken memory would: that is the operator's to permit, on both hosts.
  */
-import type { HaulMode } from '../progress.js';
+import type { MemoryMode } from '../progress.js';
 
 /** `[haulier] haul_mode`, and what may be used where the mode is left open or a haul is forced. */
 export interface HaulPolicy {
-  readonly mode: 'auto' | HaulMode;
+  readonly mode: 'auto' | MemoryMode;
   /** `auto`: memory of so many MiB is worth copying ahead; each round of that stops the container for a moment. */
   readonly preCopyFromMiB?: number;
   readonly permitPostCopy: boolean;
@@ -26,7 +26,7 @@ export interface MemoryAbilities {
 
 /** What was chosen. */
 export interface MemoryPlan {
-  readonly mode: HaulMode;
+  readonly mode: MemoryMode;
   /** In words. */
   readonly reason: string;
   /** A haul that is forced while it copies ahead may end as post-copy. */
@@ -44,7 +44,7 @@ const usualPreCopyFromMiB = 256;
  * @param asked instead of the policy's mode; a mode that cannot be had becomes stop-and-copy, which always can
  * @param memoryBytes what would be copied
  */
-export function chooseMode(policy: HaulPolicy, asked: HaulMode | undefined, source: MemoryAbilities, destination: MemoryAbilities, memoryBytes: number): MemoryPlan {
+export function chooseMode(policy: HaulPolicy, asked: MemoryMode | undefined, source: MemoryAbilities, destination: MemoryAbilities, memoryBytes: number): MemoryPlan {
   const wanted = asked ?? policy.mode;
   const noPreCopy = source.tracksDirty === null ? undefined : `no pre-copy: ${source.tracksDirty}`;
   const noPostCopy = whyNoPostCopy(policy, source, destination);

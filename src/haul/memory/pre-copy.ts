@@ -10,7 +10,7 @@ import type { FrozenState, MemoryContext, MemoryReceiver, MemorySender, SourceMe
 import { receiveImages, sendImages } from '../live/memory-images.js';
 import { StopAndCopyReceiver, StopAndCopySender } from '../live/memory-stop.js';
 import { haulStep } from '../live/steps.js';
-import type { HaulMode } from '../progress.js';
+import type { MemoryMode } from '../progress.js';
 import { aheadFolder, emptyAhead, joinAhead, parentOptions, preDump } from './ahead.js';
 import type { MemoryPlan } from './mode.js';
 import { PostCopyReceiver, PostCopySender } from './post-copy.js';
@@ -21,7 +21,7 @@ const streamName = 'round';
 /** See above. */
 export class PreCopySender implements MemorySender {
   #final: MemorySender | undefined;
-  mode: HaulMode = 'pre-copy';
+  mode: MemoryMode = 'pre-copy';
   reason: string;
 
   constructor(private readonly context: SourceMemoryContext, private readonly plan: MemoryPlan) {

@@ -33,7 +33,7 @@ const staleMs = 35_000;
 /** On a fresh cloud Nova does not know the hosts before; once a test file does. */
 let discovered: Promise<string> | undefined;
 
-const settledStatus = new Set(['ACTIVE', 'ERROR', 'SHUTOFF', 'PAUSED', 'SUSPENDED', 'VERIFY_RESIZE', 'DELETED']);
+const settledStatus = new Set(['ACTIVE', 'RESCUE', 'ERROR', 'SHUTOFF', 'PAUSED', 'SUSPENDED', 'VERIFY_RESIZE', 'DELETED']);
 
 /** One test's part of the cloud. */
 export class Scene {

@@ -49,6 +49,7 @@ export async function hostOptions(folder: string, run_: string): Promise<Contain
     imageTimeoutSeconds: 600,
     consoleLogBytes: 256 * 1024,
     networkMtu: 1500,
+    lxcfs: undefined,
     lazyResume: 'never',
     quiesceSeconds: 60,
     crashDumps: { path: `${folder}-crash-dumps`, keep: 2, maxBytes: 1024 ** 3 },

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
+import { cgroupFolders, readCgroupLayout } from '../../../src/container/cgroup.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec, LimitSpec } from '../../../src/container/spec.js';
 import { hostProblem, inside, log, makeBed, makeSpec, operate, until, type Bed } from './harness.js';
@@ -51,6 +52,13 @@ const larger = (spec: ContainerSpec, change: Partial<LimitSpec> = {}): LimitSpec
 /** Folders of instances_path that belong to a container. */
 const folders = async (bed: Bed, id: string): Promise<string[]> => (await readdir(bed.options.instancesPath)).filter((name) => name.startsWith(id)).map((name) => name.slice(36)).sort();
 
+/** The first word of a limit as the kernel has it, in whichever version of the control groups. */
+async function limit(bed: Bed, id: string, ...names: readonly string[]): Promise<string | undefined> {
+  const files = cgroupFolders(await readCgroupLayout(), join(bed.options.cgroupParent, id)).flatMap((folder) => names.map((name) => join(folder, name)));
+  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
+  return texts.find(Boolean)?.trim().split(' ')[0];
+}
+
 real('resized: the disk has grown with all that is on it, the limits count, and nothing was taken from what is set aside', async (t) => {
   const { bed } = t.context;
   const spec = await written(bed);
@@ -65,7 +73,7 @@ real('resized: the disk has grown with all that is on it, the limits count, and 
   const { blocks, bsize } = await statfs(`/proc/${(await bed.host.view(spec.id)).pid}/root`);
   t.true(blocks * bsize > 2.8 * gib, `${blocks * bsize} bytes for the guest`);
   t.is((await bed.host.stats(spec.id)).memoryLimitBytes, 128 * mib);
-  t.like(JSON.parse(await readFile(join(bed.options.instancesPath, spec.id, 'bundle/config.json'), 'utf8')), { linux: { resources: { pids: { limit: 100 }, cpu: { quota: 200_000 } } } });
+  t.deepEqual([await limit(bed, spec.id, 'pids.max'), await limit(bed, spec.id, 'cpu.cfs_quota_us', 'cpu.max')], ['100', '200000']);
   await inside(bed, spec.id, 'sh', '-c', 'echo after > /root/file; rm /root/blob; dd if=/dev/zero of=/root/large bs=1M count=1500 2>/dev/null');
   t.true(await operate((operation) => bed.host.moves.restore(spec.id, operation)), 'running or not');
   t.deepEqual(await folders(bed, spec.id), ['']);
@@ -88,6 +96,12 @@ real('confirmed: what was set aside is gone; a disk is not shrunk, and one that 
   t.deepEqual(await folders(bed, spec.id), ['']);
   await t.throwsAsync(operate((operation) => bed.host.moves.resize(spec.id, larger(spec, { rootGiB: 2 }), operation)), { code: 'DISK_SHRINK' });
   t.deepEqual([await folders(bed, spec.id), await bed.host.moves.diskBytes(spec.id)], [[''], 3 * gib]);
+  await operate((operation) => bed.host.moves.resize(spec.id, larger(spec, { vcpus: 1, memoryMiB: 48, pids: 40 }), operation));
+  await bed.host.moves.drop(spec.id);
+  await start(bed, spec.id);
+  t.deepEqual([await limit(bed, spec.id, 'pids.max'), await limit(bed, spec.id, 'cpu.cfs_quota_us', 'cpu.max'), (await bed.host.stats(spec.id)).memoryLimitBytes], ['40', '100000', 48 * mib], 'less of all but the disk');
+  t.is((await inside(bed, spec.id, 'df', '-Pk', '/dev/shm')).split('\n').at(-1)?.split(/ +/)[1], String(24 * 1024));
+  await stop(bed, spec.id);
   await operate((operation) => bed.host.moves.resize(spec.id, larger(spec, { rootGiB: 0 }), operation));
   t.is(await bed.host.moves.diskBytes(spec.id), 3 * gib, '0 is as it is');
   await bed.host.moves.drop(spec.id);

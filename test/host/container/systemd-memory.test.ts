@@ -87,7 +87,7 @@ real('a login by ssh with a key, a shell and its job, held across suspend and re
   const { host } = bed;
   const spec = await boot(bed);
   // the client runs on the host; its program is the image's own
-  const { tree } = await host.parts.storage.base(spec.id);
+  const [{ tree }] = await host.parts.storage.layers(spec.id);
   const client_ = (...command: string[]): string[] => ['--ro-bind', tree, '/', '--dev', '/dev', '--proc', '/proc', '--tmpfs', '/tmp', '--bind', bed.folder, '/mnt', '--die-with-parent', ...command];
   await run('bwrap', client_('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', '/mnt/id'));
   const key = join(bed.folder, 'id');

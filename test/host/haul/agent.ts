@@ -10,7 +10,7 @@ import { HaulBoard } from '../../../src/haul/board.js';
 import { Hauler } from '../../../src/haul/hauler.js';
 import { startControl } from '../../../src/http/control.js';
 import type { Peer } from '../../../src/haul/client.js';
-import type { HaulMode, HaulProgress, HaulResult, HaulStage } from '../../../src/haul/progress.js';
+import type { HaulProgress, HaulResult, HaulStage, MemoryMode, RestartTiming } from '../../../src/haul/progress.js';
 import type { HaulSettings } from '../../../src/haul/settings.js';
 import { log } from '../container/harness.js';
 import { createReadStream } from 'node:fs';
@@ -30,7 +30,8 @@ export interface Command {
   readonly spec?: ContainerSpec;
   readonly peer?: Peer;
   readonly token?: string;
-  readonly mode?: HaulMode;
+  readonly mode?: MemoryMode;
+  readonly restart?: RestartTiming;
   /** Aborts the haul when it comes to this stage, or asks for no more rounds. */
   readonly abortAt?: HaulStage;
   readonly forceAt?: HaulStage;
@@ -38,14 +39,14 @@ export interface Command {
   readonly atRound?: number;
   /** At `expect`: the container's ports on this host. */
   readonly vifs?: readonly VifSpec[];
-  readonly image?: { readonly id: string; readonly file: string; readonly checksum: { readonly algorithm: string; readonly value: string } };
+  readonly image?: { readonly id: string; readonly file: string; readonly checksum: { readonly algorithm: string; readonly value: string }; readonly layer: boolean };
 }
 
 const [options, settings] = process.argv.slice(2, 4).map((text) => JSON.parse(text) as unknown) as [ContainerHostOptions, HaulSettings];
 const host = new LocalContainerHost(options, log);
 await host.start();
 const board = new HaulBoard();
-const hauler = new Hauler(host.parts, settings, (id) => host.watch(id), log, board);
+const hauler = new Hauler(host.parts, settings, host, log, board);
 await hauler.start();
 const forHauls = haulCommands({ board, decide: (id, outcome) => hauler.decide(id, outcome) });
 const control = await startControl(options.runPath, forHauls.commands, log, forHauls.streams);
@@ -55,12 +56,12 @@ const run = async <T>(name: string, work: (operation: Operation) => Promise<T>):
 
 let ended: string | undefined;
 
-async function haul({ id, peer, token, mode, abortAt, forceAt, atRound = 0 }: Command, operation: Operation): Promise<HaulAccount> {
+async function haul({ id, peer, token, mode, restart, abortAt, forceAt, atRound = 0 }: Command, operation: Operation): Promise<HaulAccount> {
   const progress: HaulProgress[] = [];
   let frozen = 0;
   const force = new AbortController();
   const result = await hauler.haul(id, peer!, token!, operation, {
-    ...(mode ? { mode } : {}), force: force.signal,
+    ...(mode ? { mode } : {}), ...(restart ? { restart } : {}), force: force.signal,
     onFrozen: () => void frozen++,
     onProgress: (look) => {
       progress.push(look);
@@ -75,7 +76,7 @@ async function haul({ id, peer, token, mode, abortAt, forceAt, atRound = 0 }: Co
 async function act(command: Command): Promise<unknown> {
   const { id, spec, peer, image } = command;
   switch (command.do) {
-    case 'image': return await run('image', (operation) => host.ensureImage({ id: image!.id, checksum: image!.checksum, size: undefined, diskFormat: 'raw', containerFormat: 'bare', open: async () => createReadStream(image!.file) }, operation));
+    case 'image': return await run('image', (operation) => host.ensureImage({ id: image!.id, checksum: image!.checksum, size: undefined, diskFormat: 'raw', containerFormat: 'bare', ...(image!.layer ? { layer: true } : {}), open: async () => createReadStream(image!.file) }, operation));
     case 'create': return await run('create', (operation) => host.create(spec!, operation));
     case 'start': return await run('start', (operation) => host.startContainer(id, operation));
     case 'expect': return hauler.expect({ instance: id, peer: peer!, ttlMs: 60_000, ...(command.vifs ? { respec: (old) => ({ ...old, vifs: command.vifs! }) } : {}), onEnd: (end) => { ended = 'arrived' in end ? `arrived ${end.arrived.id}` : end.error.message; } }).token;

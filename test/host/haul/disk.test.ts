@@ -1,12 +1,15 @@
 /** A stopped or suspended container moves from one host's folders to another's, through the real transport. */
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import anyTest, { type ExecutionContext, type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
+import type { BootData } from '../../../src/container/boot-data/boot-data.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerHostOptions } from '../../../src/container/container-host.js';
-import type { ContainerSpec } from '../../../src/container/spec.js';
+import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
 import { openHaul } from '../../../src/haul/client.js';
 import { discardArrivals, receiveDisk, type ReceiveOptions } from '../../../src/haul/disk/receive.js';
 import { sendDisk } from '../../../src/haul/disk/send.js';
@@ -14,7 +17,7 @@ import { HaulServer } from '../../../src/haul/server.js';
 import type { HaulSettings } from '../../../src/haul/settings.js';
 import { Authority } from '../../lib/certificates.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
-import { hostOptions, hostProblem, inside, log, makeBed, makeSpec, operate, until, type Bed } from '../container/harness.js';
+import { hostOptions, hostProblem, imageOf, inside, log, makeBed, makeSpec, operate, until, type Bed } from '../container/harness.js';
 
 const problem = hostProblem();
 const frozenProblem = problem ?? (await criuProblem());
@@ -101,11 +104,17 @@ async function stopped(t: T): Promise<ContainerSpec> {
   const { bed } = t.context;
   const spec = makeSpec(bed.image);
   await operate((operation) => bed.host.create(spec, operation));
+  await operate((operation) => bed.host.giveBootData(spec.id, drive, operation));
   await operate((operation) => bed.host.startContainer(spec.id, operation));
   await inside(bed, spec.id, 'sh', '-c', fill);
   await operate((operation) => bed.host.stopContainer(spec.id, { timeoutMs: 0, retryMs: 100 }, operation));
   return spec;
 }
+
+/** What every container here has on its config drive. */
+const drive: BootData = { configDrive: new Map([['openstack/latest/meta_data.json', Buffer.from('{"uuid":"u"}')]]), adminUser: 'root', adminPassword: undefined, publicKeys: [], userData: undefined, files: [] };
+const seeDrive = 'cat /config-drive/openstack/latest/meta_data.json; stat -c " %a %u" /config-drive';
+const driveSeen = '{"uuid":"u"} 700 0';
 
 const left = async (options: ContainerHostOptions): Promise<string[]> => (await readdir(options.instancesPath)).filter((name) => name.startsWith('_in-'));
 
@@ -124,6 +133,7 @@ real('a stopped container arrives name for name, with an image that its new host
   t.deepEqual(await left(options), []);
   await operate((operation) => there.startContainer(spec.id, operation));
   t.is(await inside({ ...bed, host: there, options }, spec.id, 'sh', '-c', 'cat /var/only /root/two; stat -c %h /root/two; ls /bin/vi 2>&1; stat -c %u:%a /root/deep'), 'new\none\n2\nls: /bin/vi: No such file or directory\n1000:1777');
+  t.is(await inside({ ...bed, host: there, options }, spec.id, 'sh', '-c', seeDrive), driveSeen);
   await operate((operation) => there.destroy(spec.id, operation));
 
   // and once more, now that the image is there; into another flavor
@@ -134,10 +144,57 @@ real('a stopped container arrives name for name, with an image that its new host
   await operate((operation) => bed.host.destroy(spec.id, operation));
 });
 
+/** A template of what `script` makes in an empty folder. */
+async function template(t: T, script: string): Promise<ImageSource> {
+  const folder = await mkdtemp(join(tmpdir(), 'haul-template-'));
+  await mkdir(join(folder, 'tree'));
+  await run('sh', ['-c', `cd "$0" && ${script}`, join(folder, 'tree')]);
+  const image = { ...(await imageOf(join(folder, 'tree'), join(folder, 'layer.tar'))), id: randomUUID(), layer: true };
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  await operate((operation) => t.context.bed.host.ensureImage(image, operation));
+  return image;
+}
+
+/** A cached layer with overlayfs's marks. */
+const marked = async (host: LocalContainerHost, id: string): Promise<string> => {
+  const [, ...templates] = await host.parts.storage.layers(id);
+  return (await Promise.all(templates.map(async ({ tree: folder }) => (await run('sh', ['-c', 'cd "$0" && find . -printf "%p %y %m %U %G %s %l\n" | sort && tar -c --format=posix --xattrs --xattrs-include=trusted.overlay.opaque --sort=name . | tr "\\0" "\\n" | grep -aE "opaque=|^\\./"', folder])).stdout))).join('\n');
+};
+
+real('its templates come along, with all that they add and hide, once', async (t) => {
+  const { bed, there, options } = t.context;
+  const long = `${'long-'.repeat(30)}name`;
+  const first = await template(t, `mkdir -p opt/app usr "opt/${long}/deep"; echo one > opt/app/one; chmod 4755 opt/app/one; chown 1000:7 opt/app; touch usr/.wh.sbin; touch "opt/${long}/deep/.wh..wh..opq"; ln -s app opt/link; mkdir var; touch var/.wh..wh..opq; echo mine > var/mine`);
+  const second = await template(t, 'mkdir -p opt/app; touch opt/app/.wh.one; echo two > opt/app/two; touch -d 2001-02-03 opt/app/two');
+  const spec = makeSpec(bed.image, { templates: [first.id, second.id] });
+  await operate((operation) => bed.host.create(spec, operation));
+  await operate((operation) => bed.host.startContainer(spec.id, operation));
+  t.is(await inside(bed, spec.id, 'sh', '-c', 'rm /opt/app/two; echo own > /opt/app/own; ls /opt/app; ls -A /var; ls /usr/sbin 2>&1 || true'), 'own\nmine\nls: /usr/sbin: No such file or directory');
+  await operate((operation) => bed.host.stopContainer(spec.id, { timeoutMs: 0, retryMs: 100 }, operation));
+  const before = await mountedTree(bed.host, spec.id);
+  const layers = await marked(bed.host, spec.id);
+  t.regex(layers, /\.\/usr\/sbin c 0 /);
+  t.regex(layers, /opaque=y\n\.\/opt\/long-/);
+  t.regex(layers, /opaque=y\n\.\/var\/\n/);
+  await move(t, spec.id);
+  t.deepEqual(differing(before, await mountedTree(there, spec.id)), []);
+  t.deepEqual(differing(layers, await marked(there, spec.id)), []);
+  t.deepEqual((await there.spec(spec.id))?.templates, [first.id, second.id]);
+  const { tree: folder } = (await there.parts.storage.layers(spec.id))[1]!;
+  const unpacked = { tree: folder, ino: (await stat(folder)).ino };
+  await operate((operation) => there.startContainer(spec.id, operation));
+  t.is(await inside({ ...bed, host: there, options }, spec.id, 'sh', '-c', 'ls /opt/app; ls -A /var; ls /usr/sbin 2>&1 || true'), 'own\nmine\nls: /usr/sbin: No such file or directory');
+  await operate((operation) => there.destroy(spec.id, operation));
+  await move(t, spec.id);
+  t.deepEqual((await stat(unpacked.tree)).ino, unpacked.ino, 'not unpacked again');
+  for (const host of [bed.host, there]) await operate((operation) => host.destroy(spec.id, operation));
+});
+
 frozen('a suspended container arrives with its memory and goes on there', async (t) => {
   const { bed, there, options } = t.context;
   const spec = makeSpec(bed.image);
   await operate((operation) => bed.host.create(spec, operation));
+  await operate((operation) => bed.host.giveBootData(spec.id, drive, operation));
   await operate((operation) => bed.host.startContainer(spec.id, operation));
   const count = async (host: LocalContainerHost): Promise<number> => Number(await readFile(`/proc/${(await host.view(spec.id)).pid}/root/run/count`, 'utf8').catch(() => '0'));
   const before = await until('it counts', () => count(bed.host));
@@ -147,6 +204,7 @@ frozen('a suspended container arrives with its memory and goes on there', async 
   await operate((operation) => there.resume(spec.id, operation));
   await until('it counts on', async () => (await count(there)) > before);
   t.is(await inside({ ...bed, host: there, options }, spec.id, 'id', '-u'), '0');
+  t.is(await inside({ ...bed, host: there, options }, spec.id, 'sh', '-c', seeDrive), driveSeen);
   await operate((operation) => there.destroy(spec.id, operation));
   await operate((operation) => bed.host.destroy(spec.id, operation));
 });

@@ -47,12 +47,12 @@ export class TestHost {
 
   private constructor(readonly name: string, readonly address: string, readonly options: ContainerHostOptions, readonly settings: HaulSettings, private readonly holder: ChildProcess, private readonly init: string) {}
 
-  static async make(name: string, index: number, authority: Authority, settings: Partial<HaulSettings>): Promise<TestHost> {
+  static async make(name: string, index: number, authority: Authority, settings: Partial<HaulSettings>, change: Partial<ContainerHostOptions> = {}): Promise<TestHost> {
     const [folder, runPath] = [await mkdtemp(`/var/lib/nova/hl-${name}-`), await mkdtemp(`/run/hl-${name}-`)];
     await chmod(folder, 0o755);
     await chmod(runPath, 0o711);
     const base = await hostOptions(folder, runPath);
-    const options = { ...base, subidBase: base.subidBase + index * 100_000_000, cgroupParent: join(base.cgroupParent, `hl-${name}`) };
+    const options = { ...base, ...change, subidBase: base.subidBase + index * 100_000_000, cgroupParent: join(base.cgroupParent, `hl-${name}`) };
     const holder = spawn('unshare', ['-m', '-n', '-p', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private', 'sh', '-c', holderScript], { stdio: ['ignore', 'pipe', 'inherit'] });
     await once(holder.stdout!, 'data');
     const init = (await readFile(`/proc/${holder.pid}/task/${holder.pid}/children`, 'utf8')).trim();
@@ -160,7 +160,7 @@ export class TestHost {
   async takeImage(image: ImageSource): Promise<void> {
     const file = join(this.options.instancesPath, 'image.tar');
     await writeFile(file, (await image.open(AbortSignal.timeout(60_000))) as unknown as AsyncIterable<Buffer>);
-    await this.tell({ do: 'image', id: '', image: { id: image.id, file, checksum: image.checksum! } });
+    await this.tell({ do: 'image', id: '', image: { id: image.id, file, checksum: image.checksum!, layer: image.layer ?? false } });
     await rm(file);
   }
 
@@ -193,14 +193,14 @@ export class TestHost {
   }
 }
 
-/** The two, and the network round them. */
-export async function makeHosts(authority: Authority, settings: Partial<HaulSettings> = {}): Promise<{ readonly a: TestHost; readonly b: TestHost; end(): Promise<void> }> {
+/** The two, and the network round them. @param firsts options of the first alone */
+export async function makeHosts(authority: Authority, settings: Partial<HaulSettings> = {}, firsts: Partial<ContainerHostOptions> = {}): Promise<{ readonly a: TestHost; readonly b: TestHost; end(): Promise<void> }> {
   await removeBridges();
   await run('ip', ['-batch', '-'], { input: [
     `link add ${moveBridge} address 02:00:00:98:00:01 type bridge forward_delay 0 mcast_snooping 0`, `link set ${moveBridge} up`,
     `link add ${cloudBridge} address 02:00:00:99:00:99 type bridge forward_delay 0 mcast_snooping 0`, `addr add 10.99.0.1/24 dev ${cloudBridge}`, `link set ${cloudBridge} up`,
   ].join('\n') + '\n' });
-  const a = await TestHost.make('hl-a', 1, authority, settings);
+  const a = await TestHost.make('hl-a', 1, authority, settings, firsts);
   const b = await TestHost.make('hl-b', 2, authority, settings);
   return { a, b, end: async () => { await a.end(); await b.end(); await removeBridges(); } };
 }

@@ -1,13 +1,15 @@
 /** A running container is hauled between two hosts, there and back, while a client outside keeps one TCP connection. */
 import anyTest, { type TestFn } from 'ava';
 import { rmSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { run } from '../../../src/base/run.js';
 import type { ImageSource } from '../../../src/container/spec.js';
 import { InstanceStore } from '../../../src/container/state.js';
 import { Authority } from '../../lib/certificates.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
-import { until } from '../container/harness.js';
+import { imageOf, until } from '../container/harness.js';
 import { makeHosts, type TestHost } from './hosts.js';
 import { bootNumbers, counted, haul, NumberClient, numbersImage } from './numbers.js';
 
@@ -53,6 +55,31 @@ real('there and back five times: no reset, no number lost or repeated, nothing l
   client.close();
   await a.tell({ do: 'destroy', id: spec.id });
   t.deepEqual([...(await a.traces(spec)), ...(await b.traces(spec))], []);
+});
+
+real('templates that the destination lacks come along; what the guest has of them goes on', async (t) => {
+  const { a, b, image } = t.context;
+  const folder = await mkdtemp(join(tmpdir(), 'live-template-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  await run('sh', ['-c', 'cd "$0" && mkdir -p tree/opt/app tree/usr && echo one >tree/opt/app/one && echo two >tree/opt/app/two && touch tree/usr/.wh.sbin', folder]);
+  const template = { ...(await imageOf(join(folder, 'tree'), join(folder, 'layer.tar'))), layer: true };
+  await a.takeImage(template);
+  const spec = await bootNumbers(a, image, { templates: [template.id] });
+  const client = await NumberClient.open('10.99.0.50', 7000);
+  t.teardown(() => client.close());
+  // a process holds a file of the template open, and the guest has changed another
+  await a.guest(spec.id, 'sh', '-c', 'echo changed >/opt/app/two; (exec 3</opt/app/one; while :; do cat <&3 >>/root/read; sleep 1; done) >/dev/null 2>&1 &');
+  const look = 'cat /opt/app/*; cat /root/read; ls /usr';
+  await until('it has read', async () => (await a.guest(spec.id, 'sh', '-c', look)).includes('one\nchanged\none'));
+  const before = await a.guest(spec.id, 'sh', '-c', look);
+  for (const [from, to] of [[a, b], [b, a]] as const) {
+    await haul(spec.id, from, to);
+    await client.more(50);
+    t.is(await to.guest(spec.id, 'sh', '-c', look), before);
+    t.deepEqual(await from.traces(spec), []);
+  }
+  client.close();
+  await a.tell({ do: 'destroy', id: spec.id });
 });
 
 real('a haul tells how far it is, ends with true figures, and the other side is told of what came', async (t) => {

@@ -14,6 +14,7 @@ import { hostBridge, type TestHost } from './hosts.js';
 const inittab = `::sysinit:/etc/init.d/rcS
 ::respawn:/bin/counter
 ::respawn:/bin/nc -ll -p 7000 -e /bin/numbers
+::shutdown:/bin/sh -c 'echo clean >>/root/ends'
 `;
 const numbers = `#!/bin/sh
 n=0
@@ -33,15 +34,15 @@ export async function numbersImage(): Promise<ImageSource> {
 }
 
 /** Boots one, at 10.99.0.50. */
-export async function bootNumbers(host: TestHost, image: ImageSource): Promise<ContainerSpec> {
-  const spec = makeSpec(image, { vifs: [portAt(makeVif({ type: 'bridge', bridge: hostBridge, createBridge: false }, 0), 50)] });
+export async function bootNumbers(host: TestHost, image: ImageSource, change: Partial<ContainerSpec> = {}): Promise<ContainerSpec> {
+  const spec = makeSpec(image, { ...change, vifs: [portAt(makeVif({ type: 'bridge', bridge: hostBridge, createBridge: false }, 0), 50)] });
   await host.tell({ do: 'create', id: spec.id, spec });
   await host.tell({ do: 'start', id: spec.id });
   return spec;
 }
 
 /** Hauls it. @throws what the source's service says */
-export async function haul(id: string, from: TestHost, to: TestHost, how: Pick<Command, 'mode' | 'abortAt' | 'forceAt' | 'atRound' | 'vifs'> = {}): Promise<HaulAccount> {
+export async function haul(id: string, from: TestHost, to: TestHost, how: Pick<Command, 'mode' | 'restart' | 'abortAt' | 'forceAt' | 'atRound' | 'vifs'> = {}): Promise<HaulAccount> {
   const token = (await to.tell({ do: 'expect', id, peer: from.peer, ...how })) as string;
   return (await from.tell({ do: 'haul', id, peer: to.peer, token, ...how })) as HaulAccount;
 }

@@ -38,11 +38,11 @@ export interface Bench {
   close(): Promise<void>;
 }
 
-export async function bench(limits: { maxBytes?: number; maxEntries?: number; maxSeconds?: number; dir?: string } = {}): Promise<Bench> {
+export async function bench(limits: { maxBytes?: number; maxEntries?: number; maxSeconds?: number; dir?: string; host?: string } = {}): Promise<Bench> {
   const parent = existsSync('/var/lib/nova') ? '/var/lib/nova' : '/var/tmp';
   const dir = limits.dir ?? await mkdtemp(join(parent, 'storage-test-'));
   await chmod(dir, 0o755); // as instances_path is: the container's root must get through
-  const images = new ImageStore({ instancesPath: dir, maxBytes: limits.maxBytes ?? 2 * 1024 ** 3, maxEntries: limits.maxEntries, ...(limits.maxSeconds === undefined ? {} : { maxSeconds: limits.maxSeconds }), log, memory: { snapshotKey: undefined, facts: () => readHostFacts({ criu: 'criu', runc: 'runc' }) } });
+  const images = new ImageStore({ instancesPath: dir, host: limits.host, maxBytes: limits.maxBytes ?? 2 * 1024 ** 3, maxEntries: limits.maxEntries, ...(limits.maxSeconds === undefined ? {} : { maxSeconds: limits.maxSeconds }), log, memory: { snapshotKey: undefined, facts: () => readHostFacts({ criu: 'criu', runc: 'runc' }) } });
   await images.start();
   const rootFs = new RootFs({ images, defaultRootGiB: 2, log });
   return {

@@ -2,7 +2,7 @@
 import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
 import type { ComingHaul, Fate, HaulTicket, Introduction, LiveHauls } from '../../../src/compute/live/hauls.js';
-import type { HaulOptions, HaulProgress, HaulResult } from '../../../src/haul/progress.js';
+import type { HaulMode, HaulOptions, HaulProgress, HaulResult, RestartTiming } from '../../../src/haul/progress.js';
 import type { FakeContainers } from './fakes.js';
 import type { Steps } from './steps.js';
 
@@ -22,6 +22,9 @@ export class FakeHauls implements LiveHauls {
   off = false;
   misfit: string | undefined;
   readonly forced: string[] = [];
+  mode: HaulMode = 'stop-and-copy';
+  /** What each haul was permitted. */
+  readonly restarts: (RestartTiming | undefined)[] = [];
   /** What each haul was told of the ports. */
   readonly came: ComingHaul[] = [];
 
@@ -58,6 +61,7 @@ export class FakeHauls implements LiveHauls {
       await Promise.race([this.steps.pass(name), aborted]);
     };
     options.force?.addEventListener('abort', () => this.forced.push(instance));
+    this.restarts.push(options.restart);
     options.onProgress?.(this.#progress(80));
     await step('haul.copy');
     options.onFrozen?.();
@@ -73,12 +77,12 @@ export class FakeHauls implements LiveHauls {
     this.containers?.made.delete(instance);
     this.containers?.plugged.delete(instance);
     await this.steps.pass('haul.gone');
-    return { mode: 'stop-and-copy', reason: 'of the fake', frozenMs: 1, totalMs: 2, rounds: [], memoryBytes: 100 * mib, diskBytes: 20 * mib };
+    return { mode: this.mode, reason: 'of the fake', frozenMs: 1, totalMs: 2, rounds: [], memoryBytes: 100 * mib, diskBytes: 20 * mib };
   }
 
   #progress(processed: number): HaulProgress {
     const memory = { total: 100 * mib, processed: processed * mib, remaining: (100 - processed) * mib };
-    return { stage: 'copying', mode: 'stop-and-copy', round: 1, memory, disk: { total: 20 * mib, processed: 5 * mib, remaining: 15 * mib } };
+    return { stage: 'copying', mode: this.mode, round: 1, memory, disk: { total: 20 * mib, processed: 5 * mib, remaining: 15 * mib } };
   }
 
   async fate(instance: string): Promise<Fate> {

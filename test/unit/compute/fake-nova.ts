@@ -98,6 +98,7 @@ export class FakeNova implements RpcClient {
       case 'VirtualInterface.delete_by_instance_uuid':
         this.vifs.splice(0, this.vifs.length, ...this.vifs.filter((vif) => vif['instance_uuid'] !== uuid));
         return null;
+      case 'VirtualInterfaceList.get_by_instance_uuid': return wire('VirtualInterfaceList', '1.0', { objects: this.vifs.filter((vif) => vif['instance_uuid'] === uuid).map((vif) => wire('VirtualInterface', '1.3', { ...vif })) });
       case 'InstanceAction.action_start': this.actions.push(String(args[1])); return null;
       case 'InstanceActionEvent.event_start': this.events.push({ uuid, name: String(args[1]), error: undefined, done: false }); return null;
       case 'InstanceActionEvent.event_finish_with_failure': {
@@ -177,6 +178,9 @@ export class FakeNova implements RpcClient {
       case 'VirtualInterface.create':
         this.vifs.push(changed);
         return [{ id: this.vifs.length, created_at: '2026-11-22T02:01:30Z', updated_at: null, deleted_at: null, deleted: false, obj_what_changed: [] }, null];
+      case 'VirtualInterface.destroy':
+        this.vifs.splice(0, this.vifs.length, ...this.vifs.filter((vif) => vif['uuid'] !== data['uuid']));
+        return [{ obj_what_changed: [] }, null];
       case 'ComputeNode.create': {
         const node = { id: 1, ...changed };
         this.nodes.push(node);

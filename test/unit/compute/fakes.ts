@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import { HaulierError } from '../../../src/base/errors.js';
 import type { Operation } from '../../../src/base/operation.js';
 import { featureTable, type Abilities } from '../../../src/container/abilities.js';
+import type { BootData } from '../../../src/container/boot-data/boot-data.js';
 import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
 import type { ContainerMoves } from '../../../src/container/container-moves.js';
 import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
@@ -180,6 +181,22 @@ export class FakeContainers implements ContainerHost {
       this.made.set(spec.id, { spec, state: 'stopped' });
     });
   }
+  /** What containers were given before their first start. */
+  readonly bootData: BootData[] = [];
+  async giveBootData(id: string, data: BootData): Promise<void> {
+    await this.#change('giveBootData', id, () => {
+      this.#existing(id);
+      this.bootData.push(data);
+    });
+  }
+  /** Passwords that were set: `account:password`. */
+  readonly passwords: string[] = [];
+  async setPassword(id: string, account: string, password: string): Promise<void> {
+    await this.#change('setPassword', id, () => {
+      this.#existing(id);
+      this.passwords.push(`${account}:${password}`);
+    });
+  }
   async mount(id: string, operation: Operation): Promise<void> {
     await this.#change('mount', id, () => {
       operation.throwIfAborted();
@@ -242,6 +259,13 @@ export class FakeContainers implements ContainerHost {
     await this.steps.pass('containers.updateVifs');
     const container = this.#existing(id);
     container.spec = { ...container.spec, vifs };
+  }
+  async changeVifs(id: string, vifs: readonly VifSpec[]): Promise<void> {
+    await this.#change('changeVifs', id, () => {
+      const container = this.#existing(id);
+      container.spec = { ...container.spec, vifs };
+      if (container.state === 'running' || container.state === 'paused') this.plugged.set(id, new Set(vifs.map((vif) => vif.id)));
+    });
   }
   async spec(id: string): Promise<ContainerSpec | undefined> { return this.made.get(id)?.spec; }
   async view(id: string): Promise<ContainerView> {

@@ -2,6 +2,7 @@
 import test from 'ava';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../../src/base/errors.js';
+import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { RemoteFailure } from '../../../src/messaging/types.js';
 import { syncPowerState } from '../../../src/compute/power-sync.js';
 import { all, broken, LiveHosts, moved, stayed } from './live-hosts.js';
@@ -54,7 +55,6 @@ const refusals: [string, RegExp, (live: LiveHosts) => void][] = [
   ['a destination whose CPU lacks something', /it could not go on at fake1: this CPU lacks avx2/, (live) => { live.hauls(other).misfit = 'this CPU lacks avx2'; }],
   ['a source of another kind', /of type QEMU/, (live) => { live.w.nova.nodes.find((node) => node['host'] === host)!['hypervisor_type'] = 'QEMU'; }],
   ['a server that ended', /is crashed on fake2, neither running nor paused/, (live) => { live.w.containers.made.get(uuid)!.state = 'crashed'; }],
-  ['a server with templates', /templates/, (live) => { const made = live.w.containers.made.get(uuid)!; made.spec = { ...made.spec, templates: ['t'] }; }],
   ['a quiesced server', /is quiesced/, (live) => { live.w.containers.quiesced.push(`frozen ${uuid}`); }],
   ['a server that criu cannot save', /cannot be frozen: uses io_uring/, (live) => { live.w.containers.verdict = async () => ({ freezable: false, findings: [{ code: 'io-uring', effect: 'blocks', passing: false, text: 'uses io_uring' }] }); }],
   ['hosts that share their instances_path', /share their instances_path/, (live) => { live.at(other).containers.moves.foreignMarks = live.w.containers.moves.marks; }],
@@ -73,11 +73,41 @@ for (const [what, reason, spoil] of refusals) {
   });
 }
 
+const refusedByCriu = async (): Promise<Verdict> => ({ freezable: false, findings: [{ code: 'io-uring', effect: 'blocks', passing: false, text: 'uses io_uring' }] });
+
+test('a server that criu refuses is restarted at the destination where that is permitted, and an event says so', async (t) => {
+  const live = await LiveHosts.begin({ haulPermitRestart: true, shutdownTimeout: 30 });
+  live.w.containers.verdict = refusedByCriu;
+  live.hauls(host).mode = 'restart';
+  live.w.steps.fail('haul.dump', broken());
+  const events = (): unknown[] => live.w.nova.events.filter(({ name }) => /^compute_live_migration/.test(name)).map(({ name, error }) => [name, error === null]);
+  await live.migrate();
+  t.deepEqual(all(live), stayed('failed'));
+  t.deepEqual(events(), [['compute_live_migration', false], ['compute_live_migration_by_restart', false]]);
+  live.w.nova.events.length = live.failures.length = 0;
+  await live.migrate();
+  t.deepEqual([live.failures, all(live)], [[], moved]);
+  t.deepEqual(events(), [['compute_live_migration', true], ['compute_live_migration_by_restart', true]]);
+  t.deepEqual(live.hauls(host).restarts, [{ timeoutMs: 30_000, retryMs: 10_000 }, { timeoutMs: 30_000, retryMs: 10_000 }]);
+});
+
+test('a paused server that criu refuses cannot be restarted', async (t) => {
+  const live = await LiveHosts.begin({ haulPermitRestart: true });
+  live.w.containers.verdict = refusedByCriu;
+  live.w.containers.made.get(uuid)!.state = 'paused';
+  await t.throwsAsync(live.check(), { message: /cannot be frozen: uses io_uring \(and it is paused/ });
+});
+
 test('block migration: false has no shared storage; without over-commit the disk must fit', async (t) => {
   const live = await LiveHosts.begin();
   const wrong = await t.throwsAsync(live.check({ block: false }), { message: /is not on shared storage/ });
   t.is((wrong as RemoteFailure).className, 'InvalidSharedStorage');
   t.is((await live.check({ block: true })).flag('block_migration'), true);
+  const marks = live.at(other).containers.moves.foreignMarks;
+  live.at(other).containers.moves.foreignMarks = live.w.containers.moves.marks;
+  const local = await t.throwsAsync(live.check({ block: true }), { message: /is not on local storage: Block migration can not be used with shared storage/ });
+  t.is((local as RemoteFailure).className, 'InvalidLocalStorage');
+  live.at(other).containers.moves.foreignMarks = marks;
   live.at(other).containers.host = { ...live.at(other).containers.host, diskFreeGiB: 0.5 };
   await t.throwsAsync(live.check({ commit: false }), { message: /Disk of instance is too large \(available on destination host: 512 MiB < need: 1024 MiB\)/ });
   await t.notThrowsAsync(live.check({ commit: true }));

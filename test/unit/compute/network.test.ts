@@ -20,7 +20,7 @@ function stored(flow: string): string[] {
 const options: ModelOptions = { preserved: new Set(), ovsBridge: 'br-int', shouldCreateBridge: true, dhcpFlag: true };
 const recorded = (): { port: Port; records: NetworkRecords } => ({
   port: answer<Port[]>('boot', 'GET', '/v2.0/ports?tenant_id', 'ports')[0]!,
-  records: { networks: answer<Network[]>('boot', 'GET', '/v2.0/networks?id', 'networks'), subnets: answer<Subnet[]>('boot', 'GET', '/v2.0/subnets', 'subnets'), dhcpPorts: [], floatingIps: [] },
+  records: { networks: answer<Network[]>('boot', 'GET', '/v2.0/networks?id', 'networks'), subnets: answer<Subnet[]>('boot', 'GET', '/v2.0/subnets', 'subnets'), servicePorts: [], floatingIps: [] },
 });
 const vif = (change: Partial<Port> = {}, records: Partial<NetworkRecords> = {}, more: Partial<ModelOptions> = {}): VifInfo => {
   const known = recorded();
@@ -54,8 +54,12 @@ test('model: states, bridges, types', (t) => {
 test('model: DHCP as each release has it, floating addresses, routes, IPv6, no gateway', (t) => {
   const { records, port } = recorded();
   const subnet = records.subnets[0]!;
-  const dhcp = [{ ...port, id: 'd', fixed_ips: [{ subnet_id: subnet.id, ip_address: '10.77.0.2' }] }];
-  t.deepEqual(vif({}, { dhcpPorts: dhcp }).network.subnets[0]?.meta, { enable_dhcp: true, dhcp_server: '10.77.0.2' });
+  const dhcp = [{ ...port, id: 'd', device_owner: 'network:dhcp', fixed_ips: [{ subnet_id: subnet.id, ip_address: '10.77.0.2' }] }];
+  t.deepEqual(vif({}, { servicePorts: dhcp }).network.subnets[0]?.meta, { enable_dhcp: true, dhcp_server: '10.77.0.2', metadata_gateway: '10.77.0.2' });
+  const owned = (owner: string, address: string): Port => ({ ...dhcp[0]!, device_owner: owner, fixed_ips: [{ subnet_id: subnet.id, ip_address: address }] });
+  t.deepEqual(vif({}, { servicePorts: [...dhcp, owned('network:router_interface', '10.77.0.1')] }).network.subnets[0]?.meta, { enable_dhcp: true, dhcp_server: '10.77.0.2' }, 'a router answers for the metadata service');
+  t.deepEqual(vif({}, { servicePorts: [owned('network:distributed', '10.77.0.3'), owned('network:router_interface', '10.77.0.1')] }).network.subnets[0]?.meta, { enable_dhcp: true, metadata_gateway: '10.77.0.3' }, 'OVN');
+  t.deepEqual(vifSpecs([vif({}, { servicePorts: dhcp })])[0]?.routes.filter(({ destination }) => destination === '169.254.169.254/32'), [{ destination: '169.254.169.254/32', gateway: '10.77.0.2' }]);
   t.deepEqual(vif({}, {}, { dhcpFlag: false }).network.subnets[0]?.meta, { dhcp_server: '10.77.0.1' });
   t.deepEqual(vif({}, { subnets: [{ ...subnet, enable_dhcp: false }] }, { dhcpFlag: false }).network.subnets[0]?.meta, {});
   const rich = vif({}, {

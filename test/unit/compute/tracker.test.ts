@@ -24,7 +24,7 @@ test('inventories: totals, reserved, ratios: configured, else the present, else 
 
 test('traits: only what is true', async (t) => {
   const { containers } = await world();
-  t.deepEqual(hostTraits('2025.1'), ['COMPUTE_NODE', 'COMPUTE_IMAGE_TYPE_RAW']);
+  t.deepEqual(hostTraits('2025.1'), ['COMPUTE_NODE', 'COMPUTE_IMAGE_TYPE_RAW', 'COMPUTE_NET_ATTACH_INTERFACE']);
   t.true(hostTraits('2026.2').includes('OWNER_NOVA'));
   t.deepEqual(cpuTraits(containers.host), ['HW_CPU_X86_SSE', 'HW_CPU_X86_AVX2']);
   t.deepEqual(cpuTraits({ ...containers.host, architecture: 'aarch64' }), []);
@@ -44,7 +44,7 @@ test('the audit makes the record, with reserved and used summed, then saves only
     [host, host, nodeUuid, 4, hypervisorType, '192.0.2.2', 8, 2, 16_000, 640, 100, 3, 15_360, 97, 80, 1, 0]);
   t.is(typeof node['cpu_info'], 'string');
   t.deepEqual(node['stats'], { failed_builds: '0', io_workload: '0', num_instances: '1', num_vm_active: '1', num_task_None: '1', num_os_type_linux: '1', [`num_proj_${String(w.nova.row(uuid)['project_id'])}`]: '1' });
-  t.deepEqual([...w.placement.traits].sort(), ['COMPUTE_IMAGE_TYPE_RAW', 'COMPUTE_NODE', 'HW_CPU_X86_AVX2', 'HW_CPU_X86_SSE']);
+  t.deepEqual([...w.placement.traits].sort(), ['COMPUTE_IMAGE_TYPE_RAW', 'COMPUTE_NET_ATTACH_INTERFACE', 'COMPUTE_NODE', 'HW_CPU_X86_AVX2', 'HW_CPU_X86_SSE']);
   t.is(w.compute.node.id, 1);
   w.steps.clear();
   await audited(w);

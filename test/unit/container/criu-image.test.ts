@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
+import { forgetLengths, hasFigures } from '../../../src/container/checkpoint/figure-image.js';
 import { openPrograms } from '../../../src/container/checkpoint/exe-image.js';
 import { addToImage, changeImage, readImage, readOptionalImage } from '../../../src/container/checkpoint/image-file.js';
 import { Message, withNumber, writeMessage } from '../../../src/container/checkpoint/protobuf.js';
@@ -34,4 +35,20 @@ test('a program that was opened with O_PATH becomes one that can be given to a p
   for (const [pid, program] of [[1, 216], [131, 215]] as const) await addToImage(folder, `mm-${pid}`, 0x5749_2820, writeMessage([1, 4096], [12, program]));
   await openPrograms(folder);
   t.deepEqual((await readImage(folder, 'files')).map((entry) => [entry.number(2), entry.message(3)?.number(2)]), [[31, 0x20_0000], [215, 0x8000], [216, 0]]);
+});
+
+test('the lengths of open files of lxcfs are forgotten, and of no others; whether there are such files is seen in the mounts', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'criu-image-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const file = (id: number, name: string): Buffer => writeMessage([1, 1], [2, id], [3, writeMessage([1, id], [6, name], [7, 40], [8, 1235], [10, 0o444])]);
+  t.false(await hasFigures(folder));
+  await forgetLengths(folder);
+  await addToImage(folder, 'files', 0x5630_3138, file(5, '/proc/stat'), file(6, '/etc/passwd'));
+  await forgetLengths(folder);
+  t.deepEqual((await readImage(folder, 'files')).map((entry) => [entry.message(3)?.has(8), entry.message(3)?.number(10)]), [[false, 0o444], [true, 0o444]]);
+  await addToImage(folder, 'ids-1', 0x5432_0030, writeMessage([1, 1], [9, 7]));
+  await addToImage(folder, 'mountpoints-7', 0x5563_3928, writeMessage([1, 1], [7, './proc']));
+  t.false(await hasFigures(folder));
+  await addToImage(folder, 'mountpoints-7', 0x5563_3928, writeMessage([1, 1], [7, './proc/meminfo']));
+  t.true(await hasFigures(folder));
 });

@@ -1,5 +1,6 @@
 /** Names, batches and arguments of ports. */
 import test from 'ava';
+import { keepNames } from '../../../src/container/network/guest-devices.js';
 import { hookFiles } from '../../../src/container/network/hook-files.js';
 import { bridgeMac } from '../../../src/container/network/linux-bridge.js';
 import { addPortArguments } from '../../../src/container/network/ovs.js';
@@ -36,6 +37,18 @@ test('hook files', (t) => {
     'route replace 10.9.0.0/16 dev eth0',
   ]);
   t.deepEqual(hookFiles([], 1500), { move: '', inside: 'link set dev lo up\n', knobs: '' });
+});
+
+test('a port keeps its name and its number whatever comes and goes; a new one has the first that is free', (t) => {
+  const port = (id: string, guestDevice: string): VifSpec => ({ ...vif, id, guestDevice });
+  const names = (vifs: readonly VifSpec[]): string[] => vifs.map(({ id, guestDevice }) => `${id} ${guestDevice}`);
+  t.deepEqual(names(keepNames([port('a', 'eth0'), port('b', 'eth1')], [])), ['a eth0', 'b eth1']);
+  t.deepEqual(names(keepNames([port('b', 'eth0')], [port('a', 'eth0'), port('b', 'eth1')])), ['b eth1']);
+  t.deepEqual(names(keepNames([port('b', 'eth0'), port('c', 'eth1')], [port('b', 'eth1')])), ['b eth1', 'c eth0']);
+  t.deepEqual(names(keepNames([port('c', 'eth0'), port('d', 'eth1'), port('b', 'eth2')], [port('b', 'eth1')])), ['c eth0', 'd eth2', 'b eth1']);
+  const [first] = hookFiles([port('b', 'eth7')], 1500).move.split('\n');
+  t.regex(first ?? '', /name eth7 index 107$/);
+  t.regex(hookFiles([port('b', 'eth7')], 1500).inside, /route replace 0\.0\.0\.0\/0 via 10\.0\.0\.1 dev eth7 onlink metric 107/);
 });
 
 test('an OVS port is one transaction with the ids that neutron looks for', (t) => {

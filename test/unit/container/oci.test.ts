@@ -46,6 +46,14 @@ test('mounts: /sys read-only, /run a tmpfs, one folder of the host', (t) => {
   const bound = mounts.filter(({ type }) => type === 'bind');
   t.deepEqual(bound.map(({ source, destination }) => [source, destination]), [['/i/systemd', '/run/systemd/system.conf.d'], ['/i/systemd', '/run/systemd/user.conf.d']]);
   t.true(bound.every(({ options }) => options.includes('ro')));
+  for (const place of ['/run', '/dev/shm']) t.true(at(place)?.options.includes('size=262144k'), 'half of its memory');
+});
+
+test('mounts: its own figures, from lxcfs or from the host; the tree that it rescues', (t) => {
+  const bound = (more: Partial<OciInputs>): string[] => ociConfig(spec, { ...inputs, ...more }).mounts.filter(({ destination }) => /^.(proc|mnt|sys.dev).+/.test(destination)).map(({ source, destination, options }) => `${source} ${destination} ${options.includes('ro') ? 'ro' : 'rw'}`);
+  t.deepEqual(bound({}), []);
+  t.deepEqual([bound({ figuresRoot: '/var/lib/lxcfs' }).length, bound({ figuresRoot: '/var/lib/lxcfs' })[3], bound({ figuresRoot: '/' })[3]], [8, '/var/lib/lxcfs/proc/meminfo /proc/meminfo ro', '/proc/meminfo /proc/meminfo ro']);
+  t.deepEqual(bound({ rescuedRoot: '/i/x_resize/rootfs' }), ['/i/x_resize/rootfs /mnt/rescue rw']);
 });
 
 test('limits', (t) => {

@@ -9,6 +9,7 @@ import { packageRoot } from '../../../src/base/package-root.js';
 const namedOneByOne: ReadonlySet<string> = new Set([
   'resizeFaultPoints', // test/cloud/5-moves.test.ts: what is to come of each is another thing, and lies at another host
   'memorySteps', // test/host/haul/post-copy-fault.test.ts: they are of modes that not every haul has
+  'restartSteps', // test/host/haul/restart.test.ts, likewise
   'liveSourceFaultPoints', 'liveDestinationFaultPoints', // test/cloud/5-live.test.ts: at which host it ends is another thing for each
   'moveFaultPoints', // test/host/container/moves.test.ts, likewise
 ]);

@@ -47,7 +47,7 @@ test('a haul that was only prepared is forgotten where a later one has offered t
   const records = new HaulRecords(path);
   await records.write({ ...record(ids[0]), role: 'source', phase: 'preparing' });
   await records.write({ ...record(ids[1]), role: 'source', phase: 'offered' });
-  const hauler = new Hauler(partsIn(path), settings, async () => undefined, log);
+  const hauler = new Hauler(partsIn(path), settings, { watch: async () => undefined, startContainer: async () => undefined, stopContainer: async () => undefined }, log);
   const open = await hauler.start();
   t.deepEqual([...open.keys()], [instance]);
   t.is(await records.read(ids[0], 'source'), undefined);

@@ -2,7 +2,7 @@
 import test from 'ava';
 import { chooseMode, readAbilities, type HaulPolicy, type MemoryAbilities } from '../../../src/haul/memory/mode.js';
 import { maxMemoryRounds, whyStop } from '../../../src/haul/memory/stop-rule.js';
-import type { HaulMode } from '../../../src/haul/progress.js';
+import type { MemoryMode } from '../../../src/haul/progress.js';
 
 const all: MemoryAbilities = { tracksDirty: null, servesPages: null, takesPages: null };
 const untracked: MemoryAbilities = { ...all, tracksDirty: 'no soft-dirty' };
@@ -11,7 +11,7 @@ const policy = (mode: HaulPolicy['mode'], permitPostCopy = false): HaulPolicy =>
 const MiB = 1024 ** 2;
 const notPermitted = 'no post-copy: it is not permitted here (haul_permit_post_copy)';
 
-const choices: readonly [HaulPolicy, HaulMode | undefined, MemoryAbilities, MemoryAbilities, HaulMode, string, boolean, number?][] = [
+const choices: readonly [HaulPolicy, MemoryMode | undefined, MemoryAbilities, MemoryAbilities, MemoryMode, string, boolean, number?][] = [
   [policy('auto'), undefined, all, all, 'pre-copy', 'the kernel tracks dirty memory', false],
   [policy('auto'), undefined, all, all, 'stop-and-copy', `no pre-copy: its memory is only 255 MiB (haul_pre_copy_from); ${notPermitted}`, false, 255 * MiB],
   [policy('auto'), undefined, all, all, 'pre-copy', 'the kernel tracks dirty memory', false, 256 * MiB],

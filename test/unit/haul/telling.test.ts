@@ -38,7 +38,7 @@ test('a record of a haul that is over is kept while its destination cannot be to
   const life = async (): Promise<void> => {
     const parts = { options: { instancesPath: folder }, log: silentLog() } as unknown as HostParts;
     const settings = { host: 'a', ca: undefined, cert: undefined, key: undefined, address: '127.0.0.1', port: 0, bandwidthMiB: 0, policy: { mode: 'auto', permitPostCopy: false } } as const;
-    const hauler = new Hauler(parts, settings, async () => undefined, silentLog());
+    const hauler = new Hauler(parts, settings, { watch: async () => undefined, startContainer: async () => undefined, stopContainer: async () => undefined }, silentLog());
     await Promise.all((await hauler.start()).values());
     await hauler.stop();
   };

@@ -18,10 +18,11 @@ export const compute = {
   },
 } satisfies Section;
 
-/** `[libvirt]`: what of it holds for any live migration. */
+/** `[libvirt]`: what of it holds for containers too. */
 export const libvirt = {
-  help: 'Live migration: the options of this name that hold for containers too.',
+  help: 'The options of this section that hold for containers too.',
   options: {
+    rescue_image_id: text({ help: 'Image from which servers are rescued, if the request names none; without it a server\'s own one.' }),
     live_migration_completion_timeout: integer({ default: 800, min: 0, help: 'Seconds for each GiB of memory and disk (at least 2 of each) that a live migration may take; 0: no limit.' }),
     live_migration_timeout_action: choice(['abort', 'force_complete'], { default: 'abort', help: 'What is done then.' }),
   },

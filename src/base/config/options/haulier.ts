@@ -33,6 +33,7 @@ export const haulier = {
     crash_dump_keep: integer({ default: 3, min: 1, help: 'Crash dumps that are kept of each server; older ones are removed.' }),
     crash_dump_max_bytes: integer({ default: 20 * 1024 * mebi, min: mebi, help: 'Bytes of disk that all crash dumps may take together; the oldest are removed.' }),
     snapshot_key: typed(pathType, { help: 'File with the keys that encrypt and authenticate snapshots with memory, readable by root alone; the same on every host. `haulier snapshot-key` makes one. Without it there are no such snapshots.' }),
+    lxcfs_path: text({ default: '/var/lib/lxcfs', help: 'Where lxcfs is mounted. If it is when a container starts, that sees memory, processors, uptime and load of its own, else those of the host; empty: always those of the host.' }),
     quiesce_timeout: integer({ default: 120, min: 1, help: 'Seconds after which a quiesced server goes on by itself.' }),
     http_listen: typed(listenType, { default: '127.0.0.1:8790', help: 'Where health, metrics and progress are served: address:port, or off.' }),
     ...haulOptions,
