@@ -118,7 +118,7 @@ cmd_purge() {
 
 cmd_status() {
   local root file name pid state
-  for root in host control; do
+  for root in host control vm; do
     if root_is_ready "$root"; then state="ready ($(root_hash "$root"))"; else state="not made"; fi
     printf 'root %-8s %s\n' "$root" "$state"
   done

@@ -41,7 +41,7 @@ export interface OwnSide {
 /** Judges what the other host said of itself. */
 export function judgeExamined(there: Examined, question: Pick<Question, 'image' | 'templates'>, own: OwnSide): Finding[] {
   const need = own.diskBytes + own.memoryBytes;
-  const plan = chooseMode(own.settings.policy, undefined, own.memory, there.memory);
+  const plan = chooseMode(own.settings.policy, undefined, own.memory, there.memory, own.memoryBytes);
   return [
     ...there.misfits.map((text): Finding => ({ kind: 'stops', text: `it could not go on at ${there.host}: ${text}` })),
     ...(there.misfits.length === 0 ? [{ kind: 'ok', text: `${there.host} (release ${there.release}): its criu and its CPU take what was made here` } as const] : []),

@@ -69,8 +69,8 @@ export function haulSettings(config: Config): HaulSettings {
   const { haulier, DEFAULT } = config;
   return {
     host: DEFAULT.host, ca: haulier.haul_ca, cert: haulier.haul_cert, key: haulier.haul_key,
-    address: haulier.haul_address, port: haulier.haul_port, bandwidthMiB: haulier.haul_bandwidth,
-    policy: { mode: haulier.haul_mode, permitPostCopy: haulier.haul_permit_post_copy },
+    address: haulier.haul_address, port: haulier.haul_port, bandwidthMiB: haulier.haul_bandwidth, compression: haulier.haul_compression,
+    policy: { mode: haulier.haul_mode, permitPostCopy: haulier.haul_permit_post_copy, preCopyFromMiB: haulier.haul_pre_copy_from },
   };
 }
 

@@ -6,6 +6,7 @@ import { isHost, readCredentials } from './credentials.js';
 import type { HaulSettings } from './settings.js';
 import { HaulChannel, type ChannelOptions, type Message } from './wire/channel.js';
 import { greetServer, ownVersion } from './wire/greeting.js';
+import { unpacks } from './wire/packing.js';
 
 /** The other host. */
 export interface Peer {
@@ -19,9 +20,9 @@ const connectMs = 10_000;
 
 /** Opens a haul that the peer expects. @throws HAUL_OFF, HAUL_UNREACHABLE, HAUL_REFUSED, HAUL_VERSION, HAUL_LOST */
 export async function openHaul(settings: HaulSettings, peer: Peer, haul: { readonly token: string; readonly instance: string }, options: ChannelOptions = {}, signal?: AbortSignal): Promise<HaulChannel> {
-  const channel = await introduce(settings, peer, { type: 'haul', token: haul.token, instance: haul.instance }, options, signal);
+  const channel = await introduce(settings, peer, { type: 'haul', token: haul.token, instance: haul.instance, unpacks }, { ...(settings.compression ? { compression: settings.compression } : {}), ...options }, signal);
   try {
-    await channel.receive(['welcome'], signal);
+    channel.mayPack((await channel.receive(['welcome'], signal))['unpacks']);
     return channel;
   } catch (error) {
     throw channel.abort(error as Error);

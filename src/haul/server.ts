@@ -11,6 +11,7 @@ import type { HaulSettings } from './settings.js';
 import { newToken, TokenBook } from './token.js';
 import { HaulChannel, type ChannelOptions, type Message } from './wire/channel.js';
 import { greetClient } from './wire/greeting.js';
+import { unpacks } from './wire/packing.js';
 import { RateLimit } from './wire/rate.js';
 
 /** A haul that was announced. */
@@ -109,7 +110,7 @@ export class HaulServer {
     let run: () => Promise<void>;
     try {
       await greetClient(socket);
-      channel = new HaulChannel(socket, 'server', { rate: this.rate, ...this.channelOptions });
+      channel = new HaulChannel(socket, 'server', { rate: this.rate, ...(this.settings.compression ? { compression: this.settings.compression } : {}), ...this.channelOptions });
       run = this.#answer(channel, socket, await channel.receive(['haul', 'inquiry', 'examine']));
     } finally {
       clearTimeout(late);
@@ -125,20 +126,22 @@ export class HaulServer {
 
   #answer(channel: HaulChannel, socket: TLSSocket, hello: Message & { readonly type: 'haul' | 'inquiry' | 'examine' }): () => Promise<void> {
     switch (hello.type) {
-      case 'haul': return this.#haul(channel, socket, String(hello['token']), String(hello['instance']));
+      case 'haul': return this.#haul(channel, socket, hello);
       case 'inquiry': return this.#inquiry(channel, socket, String(hello['haul']), String(hello['secret']));
       case 'examine': return this.#examination(channel, socket, hello);
     }
   }
 
-  #haul(channel: HaulChannel, socket: TLSSocket, token: string, instance: string): () => Promise<void> {
+  #haul(channel: HaulChannel, socket: TLSSocket, hello: Message): () => Promise<void> {
+    const [token, instance] = [String(hello['token']), String(hello['instance'])];
     const expected = this.#book.use(token);
     if (!expected || expected.instance !== instance || !isHost(socket, expected.peer)) {
       this.log.warn({ instance, peer: socket.remoteAddress, known: expected !== undefined }, 'refused a haul: no such token for this instance and this host');
       return () => Promise.reject(new HaulierError('HAUL_REFUSED', { reason: 'no such haul is expected' }));
     }
     return async () => {
-      channel.send({ type: 'welcome', host: this.settings.host });
+      channel.mayPack(hello['unpacks']);
+      channel.send({ type: 'welcome', host: this.settings.host, unpacks });
       await expected.onHaul(channel);
     };
   }

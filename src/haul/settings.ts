@@ -1,4 +1,5 @@
 import type { HaulPolicy } from './memory/mode.js';
+import type { Compression } from './wire/packing.js';
 
 /** How this room is set up; filled from the option table. */
 export interface HaulSettings {
@@ -13,6 +14,8 @@ export interface HaulSettings {
   readonly port: number;
   /** MiB per second that this host sends at most, all hauls together; 0: no limit. */
   readonly bandwidthMiB: number;
+  /** Of what this host sends; none if left out. */
+  readonly compression?: Compression;
   /** How the memory of running containers moves. */
   readonly policy: HaulPolicy;
 }

@@ -6,6 +6,7 @@ import type { PageSource } from '../../container/checkpoint/page-daemon.js';
 import type { CheckpointMeta, CheckpointPaths } from '../../container/checkpoint/images.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import type { GuestGroups } from '../../container/checkpoint/cgroup-groups.js';
+import { memoryBytes } from '../../container/checkpoint/criu-dump.js';
 import { shortestWatchdog, watchdogProblem } from '../../container/checkpoint/watchdog.js';
 import type { Log } from '../../base/log.js';
 import type { Operation } from '../../base/operation.js';
@@ -52,8 +53,8 @@ export interface MemorySender {
   readonly mode: MemoryMode;
   /** Why this mode, in words. */
   readonly reason: string;
-  /** While the container runs: whatever goes ahead. Returns when it is time to freeze; soon after `force` was aborted. */
-  rounds(): Promise<void>;
+  /** While the container runs: whatever goes ahead. Returns when it is time to freeze; soon after `force` was aborted. @param between called between two rounds, with the number of the next */
+  rounds(between: (round: number) => Promise<void>): Promise<void>;
   /** The container still runs, and is frozen next: starts what can be started before. */
   prepare(): Promise<void>;
   /** It stands frozen, its ports closed. Dumps it and sends all that the restore needs. @returns the record of the dump, which the destination gets after it */
@@ -119,7 +120,7 @@ export function memoryFolder(mode: unknown, bytes: unknown, more: number, log: L
 export async function senderFor(context: SourceMemoryContext, wanted: MemoryMode | undefined, theirs: unknown): Promise<MemorySender> {
   const ours = await memoryAbilities(context.parts, context.policy);
   const servesPages = ours.servesPages ?? watchdogProblem(shortestWatchdog(context.parts, context.instance)) ?? null;
-  const plan = chooseMode(context.policy, wanted, { ...ours, servesPages }, readAbilities(theirs));
+  const plan = chooseMode(context.policy, wanted, { ...ours, servesPages }, readAbilities(theirs), await memoryBytes(context.parts, context.instance));
   switch (plan.mode) {
     case 'stop-and-copy': return new StopAndCopySender(context, plan.reason);
     case 'pre-copy': return new PreCopySender(context, plan);

@@ -136,7 +136,8 @@ export class LiveSource implements SourcePort, SourceLink {
       const stats = await this.#diskRound(round, false);
       if (stats.bytes <= enoughBytes && stats.wrong === 0) break;
     }
-    await this.#memory?.rounds();
+    // what it writes to its disk in that time must not be left to the freeze either
+    await this.#memory?.rounds(async (round) => void (await this.#diskRound(round, false)));
   }
 
   async dump(): Promise<void> {

@@ -6,9 +6,11 @@
  */
 import type { MemoryMode } from '../progress.js';
 
-/** `[haulier] haul_mode`, and whether post-copy may be used where the mode is left open or a haul is forced. */
+/** `[haulier] haul_mode`, and what may be used where the mode is left open or a haul is forced. */
 export interface HaulPolicy {
   readonly mode: 'auto' | MemoryMode;
+  /** `auto`: memory of so many MiB is worth copying ahead; each round of that stops the container for a moment. */
+  readonly preCopyFromMiB?: number;
   readonly permitPostCopy: boolean;
 }
 
@@ -34,11 +36,15 @@ export interface MemoryPlan {
 /** True if this host's operator permits post-copy. */
 export const permitsPostCopy = ({ mode, permitPostCopy }: HaulPolicy): boolean => mode === 'post-copy' || permitPostCopy;
 
+/** Below this a stop-and-copy freeze is hardly longer than the stops of the rounds that would shorten it. */
+const usualPreCopyFromMiB = 256;
+
 /**
- * Chooses. Pre-copy is taken only where it is named: it has not been tried on a kernel that tracks dirty memory yet.
+ * Chooses. What is left open becomes post-copy where it is permitted, pre-copy where the kernel can and the memory is large enough, else stop-and-copy.
  * @param asked instead of the policy's mode; a mode that cannot be had becomes stop-and-copy, which always can
+ * @param memoryBytes what would be copied
  */
-export function chooseMode(policy: HaulPolicy, asked: MemoryMode | undefined, source: MemoryAbilities, destination: MemoryAbilities): MemoryPlan {
+export function chooseMode(policy: HaulPolicy, asked: MemoryMode | undefined, source: MemoryAbilities, destination: MemoryAbilities, memoryBytes: number): MemoryPlan {
   const wanted = asked ?? policy.mode;
   const noPreCopy = source.tracksDirty === null ? undefined : `no pre-copy: ${source.tracksDirty}`;
   const noPostCopy = whyNoPostCopy(policy, source, destination);
@@ -47,7 +53,15 @@ export function chooseMode(policy: HaulPolicy, asked: MemoryMode | undefined, so
   if (wanted === 'post-copy' && noPostCopy === undefined) return { mode: wanted, reason: asWanted, mayTurn: false };
   if (wanted === 'pre-copy') return noPreCopy === undefined ? { mode: 'pre-copy', reason: asWanted, mayTurn: noPostCopy === undefined } : { mode: 'stop-and-copy', reason: noPreCopy, mayTurn: false };
   if (noPostCopy === undefined) return { mode: 'post-copy', reason: 'post-copy is permitted', mayTurn: false };
-  return { mode: 'stop-and-copy', reason: noPostCopy, mayTurn: false };
+  if (wanted === 'post-copy') return { mode: 'stop-and-copy', reason: noPostCopy, mayTurn: false };
+  const notWorth = noPreCopy ?? whyNotWorth(policy, memoryBytes);
+  if (notWorth === undefined) return { mode: 'pre-copy', reason: 'the kernel tracks dirty memory', mayTurn: false };
+  return { mode: 'stop-and-copy', reason: `${notWorth}; ${noPostCopy}`, mayTurn: false };
+}
+
+function whyNotWorth({ preCopyFromMiB = usualPreCopyFromMiB }: HaulPolicy, memoryBytes: number): string | undefined {
+  const mib = Math.round(memoryBytes / 1024 ** 2);
+  return memoryBytes < preCopyFromMiB * 1024 ** 2 ? `no pre-copy: its memory is only ${mib} MiB (haul_pre_copy_from)` : undefined;
 }
 
 function whyNoPostCopy(policy: HaulPolicy, source: MemoryAbilities, destination: MemoryAbilities): string | undefined {

@@ -11,7 +11,7 @@ import { receiveImages, sendImages } from '../live/memory-images.js';
 import { StopAndCopyReceiver, StopAndCopySender } from '../live/memory-stop.js';
 import { haulStep } from '../live/steps.js';
 import type { MemoryMode } from '../progress.js';
-import { aheadFolder, joinAhead, parentOptions, preDump } from './ahead.js';
+import { aheadFolder, emptyAhead, joinAhead, parentOptions, preDump } from './ahead.js';
 import type { MemoryPlan } from './mode.js';
 import { PostCopyReceiver, PostCopySender } from './post-copy.js';
 import { maxMemoryRounds, whyStop } from './stop-rule.js';
@@ -28,25 +28,27 @@ export class PreCopySender implements MemorySender {
     this.reason = plan.reason;
   }
 
-  async rounds(): Promise<void> {
+  async rounds(between: (round: number) => Promise<void>): Promise<void> {
     const { tracker, force } = this.context;
     tracker.stage('pre-dumping');
     const pages: number[] = [];
     let why: string | undefined;
     while (why === undefined && !force?.aborted) {
       const round = pages.length + 1;
+      if (round > 1) await between(round);
       haulStep(this.context.operation, 'haul.source.ahead');
       try {
         pages.push(await this.#round(round));
       } catch (error) {
-        if (!isHaulierError(error, 'RUNTIME_FAILED', 'SUSPEND_FAILED')) throw error;
+        if (!isHaulierError(error, 'SUSPEND_FAILED')) throw error;
         // what this round has looked at counts as clean now: the rounds before are of no use any more
+        await emptyAhead(this.context.paths, round);
         this.context.operation.log.warn({ err: error, round }, `memory cannot be copied ahead: ${error.message}`);
         return this.#end(0, false, `round ${round} of copying ahead failed (${String(error.details['reason'])})`);
       }
       why = whyStop(pages);
     }
-    const turns = why === undefined && this.plan.mayTurn && pages.length > 0;
+    const turns = why === undefined && this.plan.mayTurn;
     this.#end(pages.length, turns, why ?? `forced after ${pages.length} rounds`);
   }
 
@@ -78,6 +80,7 @@ export class PreCopySender implements MemorySender {
     channel.openStream(streamName, { name: streamName, round }).end();
     await sendImages(channel, images, files, signal, (sent) => account.at(sent));
     account.end(bytes);
+    await emptyAhead(paths, round);
     log.info({ round, pages, bytes }, 'memory copied ahead');
     return pages;
   }

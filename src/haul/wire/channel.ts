@@ -8,6 +8,7 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import { frameHeader, FrameReader, readObject, type Frame, type FrameName } from './frame.js';
+import { Packer, WireMeter, type Compression } from './packing.js';
 import type { RateLimit } from './rate.js';
 import { IncomingStream, OutgoingStream, type StreamHead } from './streams.js';
 
@@ -17,6 +18,8 @@ export type Message = Readonly<Record<string, unknown>> & { readonly type: strin
 /** How a channel behaves. */
 export interface ChannelOptions {
   readonly rate?: RateLimit;
+  /** Of what this side sends; none by default. */
+  readonly compression?: Compression;
   /** Milliseconds of silence after which a sign of life is asked for, and after which the peer counts as dead. */
   readonly aliveMs?: number;
   readonly deadMs?: number;
@@ -47,6 +50,9 @@ export class HaulChannel {
   readonly #drain = new Set<() => void>();
   readonly #timer: NodeJS.Timeout;
   readonly #rate: RateLimit | undefined;
+  readonly #compression: Compression;
+  readonly #wire = new WireMeter();
+  #packer: Packer | undefined;
   #nextStream: number;
   #heard = performance.now();
   #asked = false;
@@ -61,6 +67,7 @@ export class HaulChannel {
     this.signal = this.#abort.signal;
     this.#nextStream = side === 'client' ? 1 : 2;
     this.#rate = options.rate;
+    this.#compression = options.compression ?? 'off';
     const aliveMs = options.aliveMs ?? aliveMsDefault;
     const deadMs = options.deadMs ?? deadMsDefault;
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
@@ -84,6 +91,11 @@ export class HaulChannel {
     this.#timer.unref();
   }
 
+  /** What the other side says that it can unpack: from now on it may be sent such. */
+  mayPack(theirs: unknown): void {
+    this.#packer = Packer.for(theirs, this.#compression, () => this.#wire.rate(this.#rate?.bytesPerMs ?? 0));
+  }
+
   /** Sends a message. @throws what ended the channel */
   send(message: Message): void {
     this.signal.throwIfAborted();
@@ -105,7 +117,7 @@ export class HaulChannel {
     const id = this.#nextStream;
     this.#nextStream += 2;
     this.#write('open', id, Buffer.from(JSON.stringify({ ...head, name })));
-    const stream = new OutgoingStream(id, { write: (frame, stream_, payload) => this.#write(frame, stream_, payload), room: (bytes) => this.#room(bytes), ended: () => this.#outgoing.delete(id) }, head.digest === true);
+    const stream = new OutgoingStream(id, { write: (frame, stream_, payload) => this.#write(frame, stream_, payload), room: (bytes) => this.#room(bytes), pack: async (pieces) => (this.#packer ? await this.#packer.pack(pieces) : []), ended: () => this.#outgoing.delete(id) }, head.digest === true);
     this.#outgoing.set(id, stream);
     return stream;
   }
@@ -173,6 +185,7 @@ export class HaulChannel {
       }
       case 'open': return this.#onOpen(stream, readObject(payload, 'the head of a stream'));
       case 'data': return this.#incoming.get(stream)?.onData(payload);
+      case 'packed': return this.#incoming.get(stream)?.onPacked(payload);
       case 'end': return this.#incoming.get(stream)?.onEnd(payload);
       case 'window': return void (payload.length === 4 && this.#outgoing.get(stream)?.onWindow(payload.readUInt32BE(0)));
       case 'reset': {
@@ -226,9 +239,12 @@ export class HaulChannel {
   async #room(bytes: number): Promise<void> {
     await this.#rate?.take(bytes, this.signal);
     while (this.socket.writableLength >= socketBytes) {
+      const [waiting, since] = [this.socket.writableLength, performance.now()];
       await new Promise<void>((resolve) => this.#drain.add(resolve));
       this.signal.throwIfAborted();
+      this.#wire.drained(waiting, performance.now() - since);
     }
+    this.#wire.sent(bytes);
   }
 
   #onDrain(): void {

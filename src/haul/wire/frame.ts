@@ -27,6 +27,8 @@ export const frameTypes = {
   abort: 9,
   /** Nothing follows: this side is done. */
   bye: 10,
+  /** Data, compressed: the method (1 byte), then its bytes. Sent only to a side that says it unpacks it (`packing.ts`). */
+  packed: 11,
 } as const;
 
 /** Name of a frame type. */
@@ -36,7 +38,7 @@ const kibi = 1024;
 /** Longest data frame, bytes. */
 export const maxDataBytes = 256 * kibi;
 const limits: Readonly<Record<FrameName, number>> = {
-  message: 1024 * kibi, open: 16 * kibi, data: maxDataBytes, end: 40, window: 4, reset: 4 * kibi, ping: 8, pong: 8, abort: 4 * kibi, bye: 0,
+  message: 1024 * kibi, open: 16 * kibi, data: maxDataBytes, end: 40, window: 4, reset: 4 * kibi, ping: 8, pong: 8, abort: 4 * kibi, bye: 0, packed: maxDataBytes,
 };
 const names = new Map<number, FrameName>(Object.entries(frameTypes).map(([name, type]) => [type, name as FrameName]));
 const firstSkippable = 128;

@@ -7,19 +7,20 @@ const graceMs = 5;
 /** Lets bytes through at a steady rate. */
 export class RateLimit {
   #free = 0;
-  readonly #bytesPerMs: number;
+  /** 0: no limit. */
+  readonly bytesPerMs: number;
 
   /** @param bytesPerSecond 0: no limit */
   constructor(bytesPerSecond: number) {
-    this.#bytesPerMs = bytesPerSecond / 1000;
+    this.bytesPerMs = bytesPerSecond / 1000;
   }
 
   /** Waits until so many bytes may go. */
   async take(bytes: number, signal?: AbortSignal): Promise<void> {
-    if (this.#bytesPerMs <= 0) return;
+    if (this.bytesPerMs <= 0) return;
     const now = performance.now();
     const from = Math.max(this.#free, now);
-    this.#free = from + bytes / this.#bytesPerMs;
+    this.#free = from + bytes / this.bytesPerMs;
     const wait = from - now;
     if (wait > graceMs) await sleep(wait, undefined, signal ? { signal } : {});
   }

@@ -3,6 +3,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { Readable, Writable } from 'node:stream';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import { maxDataBytes, type FrameName } from './frame.js';
+import { unpack } from './packing.js';
 
 /** What a stream says of itself when it is opened: plain JSON. `digest`: its bytes are hashed, and checked at the end. */
 export type StreamHead = Readonly<Record<string, unknown>> & { readonly digest?: boolean };
@@ -27,7 +28,7 @@ export class OutgoingStream extends Writable {
   readonly #hash: Hash | undefined;
   #more: (() => void) | undefined;
 
-  constructor(private readonly id: number, private readonly port: Port & { room(bytes: number): Promise<void> }, digest: boolean) {
+  constructor(private readonly id: number, private readonly port: Port & { room(bytes: number): Promise<void>; pack(pieces: readonly Buffer[]): Promise<readonly (Buffer | undefined)[]> }, digest: boolean) {
     super({ highWaterMark: maxDataBytes });
     this.#hash = digest ? createHash('sha256') : undefined;
     this.on('error', () => undefined); // whoever writes is told by the write; nobody may be writing
@@ -45,14 +46,15 @@ export class OutgoingStream extends Writable {
   async #send(chunk: Buffer): Promise<void> {
     this.#hash?.update(chunk);
     this.#length += chunk.length;
-    for (let at = 0; at < chunk.length;) {
-      while (this.#credit <= 0 && !this.destroyed) await new Promise<void>((resolve) => { this.#more = resolve; });
+    const pieces = Array.from({ length: Math.ceil(chunk.length / maxDataBytes) }, (_, index) => chunk.subarray(index * maxDataBytes, (index + 1) * maxDataBytes));
+    const packed = await this.port.pack(pieces);
+    for (const [index, piece] of pieces.entries()) {
+      while (this.#credit < piece.length && !this.destroyed) await new Promise<void>((resolve) => { this.#more = resolve; });
       if (this.destroyed) throw this.errored ?? new HaulierError('HAUL_ABORTED', { reason: 'the stream was given up' });
-      const part = chunk.subarray(at, at + Math.min(maxDataBytes, this.#credit));
-      this.#credit -= part.length;
-      at += part.length;
-      await this.port.room(part.length);
-      this.port.write('data', this.id, part);
+      this.#credit -= piece.length;
+      const payload = packed[index] ?? piece;
+      await this.port.room(payload.length);
+      this.port.write(payload === piece ? 'data' : 'packed', this.id, payload);
     }
   }
 
@@ -94,6 +96,10 @@ export class IncomingStream extends Readable {
     if (this.#granted < 0) throw new HaulierError('HAUL_PROTOCOL', { reason: `stream ${this.name} sends more than it may` });
     this.#hash?.update(bytes);
     if (this.push(bytes)) this.#grant();
+  }
+
+  onPacked(payload: Buffer): void {
+    this.onData(unpack(payload));
   }
 
   onEnd(payload: Buffer): void {

@@ -36,6 +36,8 @@ export interface Command {
   /** Aborts the haul when it comes to this stage, or asks for no more rounds. */
   readonly abortAt?: HaulStage;
   readonly forceAt?: HaulStage;
+  /** Both of them: not before this round of that stage. */
+  readonly atRound?: number;
   /** At `expect`: the container's ports on this host. */
   readonly vifs?: readonly VifSpec[];
   readonly image?: { readonly id: string; readonly file: string; readonly checksum: { readonly algorithm: string; readonly value: string }; readonly layer: boolean };
@@ -55,7 +57,7 @@ const run = async <T>(name: string, work: (operation: Operation) => Promise<T>):
 
 let ended: string | undefined;
 
-async function haul({ id, peer, token, mode, restart, shared, abortAt, forceAt }: Command, operation: Operation): Promise<HaulAccount> {
+async function haul({ id, peer, token, mode, restart, shared, abortAt, forceAt, atRound = 0 }: Command, operation: Operation): Promise<HaulAccount> {
   const progress: HaulProgress[] = [];
   let frozen = 0;
   const force = new AbortController();
@@ -64,6 +66,7 @@ async function haul({ id, peer, token, mode, restart, shared, abortAt, forceAt }
     onFrozen: () => void frozen++,
     onProgress: (look) => {
       progress.push(look);
+      if (look.round < atRound) return;
       if (look.stage === abortAt) operation.abort(new Error('somebody aborts it'));
       if (look.stage === forceAt) force.abort();
     },

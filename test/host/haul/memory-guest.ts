@@ -1,13 +1,11 @@
 /** A guest that says numbers as the one of numbers.ts does, and holds as much memory as it is told to, whose sum it knows. */
 import { once } from 'node:events';
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run } from '../../../src/base/run.js';
 import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
 import { imageOf, makeSpec, makeVif, until } from '../container/harness.js';
-import { toolsImage } from '../container/tools-image.js';
+import { pythonTree } from '../container/tools-image.js';
 import { hostBridge, type TestHost } from './hosts.js';
 import { portAt } from './numbers.js';
 
@@ -15,16 +13,20 @@ const inittab = `::sysinit:/etc/init.d/rcS
 ::respawn:/bin/counter
 ::respawn:/usr/bin/python3 /bin/hold
 `;
+const slowCounter = `#!/bin/sh
+n=0
+while :; do n=$((n + 1)); echo $n > /run/count; sleep 1; done
+`;
 
-/** Port 7000: numbers. Port 7001: \`fill MIB\`, \`write MIB_PER_SECOND\`, \`sum\`. */
+/** Port 7000: numbers. Port 7001: \`fill MIB [words]\`, \`write MIB_PER_SECOND\`, \`sum\`. */
 const hold = `
-import hashlib, mmap, os, socket, threading, time
+import mmap, os, socket, threading, time, zlib
 parts, scratch, rate, room = [], mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), [0], [64 << 20]
 known = None
 def total():
-    sum = hashlib.sha256()
-    for part in parts: sum.update(part)
-    return sum.hexdigest()
+    sum = 0
+    for part in parts: sum = zlib.crc32(part, sum)
+    return sum
 def numbers(peer):
     n = 0
     try:
@@ -37,7 +39,9 @@ def commands(peer):
     global known
     word, _, value = peer.makefile().readline().strip().partition(" ")
     if word == "fill":
-        parts[:] = [os.urandom(1 << 20) for _ in range(int(value))]
+        words = value.split()
+        make = (lambda: os.urandom(1 << 20)) if len(words) == 1 else (lambda: b"".join(b"%d times the same words, " % n for n in range(1 << 16))[:1 << 20])
+        parts[:] = [make() for _ in range(int(words[0]))]
         known = total()
         peer.sendall(b"filled")
     elif word == "write":
@@ -62,30 +66,26 @@ threading.Thread(target=serve, args=(7001, commands), daemon=True).start()
 serve(7000, numbers)
 `;
 
-/** Its image. */
-export async function memoryImage(): Promise<ImageSource> {
-  const folder = await mkdtemp(join(tmpdir(), 'hold-'));
-  const base = await toolsImage(false);
-  const tree = join(folder, 'tree');
-  await writeFile(join(folder, 'base.tar'), (await base.open(AbortSignal.timeout(60_000))) as unknown as AsyncIterable<Buffer>);
-  await mkdir(tree);
-  await run('tar', ['-C', tree, '-xf', join(folder, 'base.tar')]);
+/** Its image. @param slow for a slow processor: it says a number and counts less often */
+export async function memoryImage(slow = false): Promise<ImageSource> {
+  const tree = await pythonTree(['mmap', 'os', 'socket', 'threading', 'time', 'zlib']);
   await writeFile(join(tree, 'etc/inittab'), inittab);
-  await writeFile(join(tree, 'bin/hold'), hold);
-  return await imageOf(tree, join(folder, 'image.tar'));
+  await writeFile(join(tree, 'bin/hold'), slow ? hold.replace('sleep(0.002)', 'sleep(0.02)').replace('sleep(0.01)', 'sleep(0.1)').replace('// 100', '// 10') : hold);
+  if (slow) await writeFile(join(tree, 'bin/counter'), slowCounter, { mode: 0o755 });
+  return await imageOf(tree, join(tree, '..', 'image.tar'));
 }
 
 const memoryMiB = 1536;
 
-/** Boots one, at 10.99.0.LAST, that holds so much. */
-export async function bootMemory(host: TestHost, image: ImageSource, last: number, mib: number): Promise<ContainerSpec> {
+/** Boots one, at 10.99.0.LAST, that holds so much. @param what ` words`: memory that can be compressed */
+export async function bootMemory(host: TestHost, image: ImageSource, last: number, mib: number, what: '' | ' words' = ''): Promise<ContainerSpec> {
   const spec = makeSpec(image, {
     vifs: [portAt(makeVif({ type: 'bridge', bridge: hostBridge, createBridge: false }, 0), last)],
     limits: { vcpus: 2, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB, swapMiB: 0, pids: 100, rootGiB: 1 },
   });
   await host.tell({ do: 'create', id: spec.id, spec });
   await host.tell({ do: 'start', id: spec.id });
-  await until('it has filled its memory', async () => (await askMemory(last, `fill ${mib}`).catch(() => '')) === 'filled', 60_000);
+  await until('it has filled its memory', async () => (await askMemory(last, `fill ${mib}${what}`).catch(() => '')) === 'filled', 60_000);
   return spec;
 }
 

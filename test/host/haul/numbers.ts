@@ -42,7 +42,7 @@ export async function bootNumbers(host: TestHost, image: ImageSource, change: Pa
 }
 
 /** Hauls it. @throws what the source's service says */
-export async function haul(id: string, from: TestHost, to: TestHost, how: Pick<Command, 'mode' | 'restart' | 'shared' | 'abortAt' | 'forceAt' | 'vifs'> = {}): Promise<HaulAccount> {
+export async function haul(id: string, from: TestHost, to: TestHost, how: Pick<Command, 'mode' | 'restart' | 'shared' | 'abortAt' | 'forceAt' | 'atRound' | 'vifs'> = {}): Promise<HaulAccount> {
   const token = (await to.tell({ do: 'expect', id, peer: from.peer, ...how })) as string;
   return (await from.tell({ do: 'haul', id, peer: to.peer, token, ...how })) as HaulAccount;
 }

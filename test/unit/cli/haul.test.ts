@@ -28,7 +28,7 @@ test('what stops a haul at the other host, and what does not', (t) => {
   const notes = (change: Partial<Examined>): string => judgeExamined({ ...good, ...change }, { image: 'the image', templates: [] }, own).filter(({ kind }) => kind === 'note').map(({ text }) => text).join('\n');
   t.regex(notes({ image: false }), /the image the image is not there: it goes along/);
   t.regex(notes({}), /by post-copy/);
-  t.regex(notes({ memory: { ...able, takesPages: 'it has no userfaultfd' } }), /by stop-and-copy \(no post-copy: at the destination, it has no userfaultfd\)/);
+  t.regex(notes({ memory: { ...able, takesPages: 'it has no userfaultfd' } }), /by stop-and-copy \(no pre-copy: its memory is only 0 MiB \(haul_pre_copy_from\); no post-copy: at the destination, it has no userfaultfd\)/);
 });
 
 test('a decision needs the place and the word that makes it true', async (t) => {

@@ -37,7 +37,7 @@ async function haul(t: ExecutionContext, work: (channel: HaulChannel) => Promise
   const { server, peer } = await destination(t, options.server);
   let report: (result: unknown) => void;
   const ended = new Promise((resolve) => { report = resolve; });
-  const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 10_000, onHaul: async (channel) => await work(channel).then(() => report('done'), (error: unknown) => { report(error); throw error; }) });
+  const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async (channel) => await work(channel).then(() => report('done'), (error: unknown) => { report(error); throw error; }) });
   return { channel: await openHaul(options.settings ?? source, peer, { token, instance }, options.client), ended };
 }
 
@@ -158,7 +158,7 @@ for (const what of ['silence', 'tampering'] as const) {
     const { server, peer } = await destination(t, timing);
     let report: (result: unknown) => void;
     const ended = new Promise((resolve) => { report = resolve; });
-    const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 10_000, onHaul: async (there) => await there.receive(['x']).then(report, report) });
+    const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async (there) => await there.receive(['x']).then(report, report) });
     const through = await relay(t, peer, (chunk) => {
       if (!cut) return chunk;
       if (what === 'silence') return undefined;
@@ -176,6 +176,31 @@ for (const what of ['silence', 'tampering'] as const) {
   });
 }
 
+test('compression, each side as it wants: whole, hashed and counted as it was, fewer bytes on the wire; noise, and an older side, get it plain', async (t) => {
+  const words = Buffer.from('the same words again and again, '.repeat(200_000));
+  const bodies = [words, words.subarray(0, 300_001), randomBytes(3_000_000)];
+  const sent = async (from: HaulSettings, old: boolean): Promise<number> => {
+    const { server, peer } = await destination(t);
+    let report: (result: unknown) => void;
+    const ended = new Promise((resolve) => { report = resolve; });
+    const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async (there) => {
+      for (const [index, body] of bodies.entries()) t.true((await buffer(await there.acceptStream(`body${index}`))).equals(body));
+      report('done');
+    } });
+    const channel = await openHaul(from, peer, { token, instance });
+    if (old) channel.mayPack(undefined);
+    await Promise.all(bodies.map(async (body, index) => await pipeline([body], channel.openStream(`body${index}`, { digest: true }))));
+    await channel.close();
+    t.is(await ended, 'done');
+    return channel.sentBytes;
+  };
+  const all = bodies.reduce((sum, { length }) => sum + length, 0);
+  const on: HaulSettings = { ...source, compression: 'on' };
+  t.true(await sent(on, false) < 3_300_000);
+  t.true(await sent(on, true) >= all);
+  t.true(await sent(source, false) >= all);
+});
+
 test('bandwidth is kept', async (t) => {
   const { channel, ended } = await haul(t, async (there) => void (await buffer(await there.acceptStream('slow'))), { client: { rate: new (await import('../../../src/haul/wire/rate.js')).RateLimit(10_000_000) } });
   const began = performance.now();
@@ -187,7 +212,7 @@ test('bandwidth is kept', async (t) => {
 
 test('tokens: once, for one instance, from one host, in time', async (t) => {
   const { server, peer } = await destination(t);
-  const expect = (change: object = {}) => server.expectHaul({ instance, peer: 'host-a', ttlMs: 10_000, onHaul: async () => undefined, ...change });
+  const expect = (change: object = {}) => server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async () => undefined, ...change });
   const refused = { code: 'HAUL_REFUSED', message: /no such haul is expected/ };
   const open = async (token: string, from = source, of = instance) => await (await openHaul(from, peer, { token, instance: of })).close();
 
@@ -210,7 +235,7 @@ test('tokens: once, for one instance, from one host, in time', async (t) => {
 
 test('certificates: only the deployment\'s, only the right host\'s, none expired, nothing below TLS 1.3', async (t) => {
   const { server, peer } = await destination(t);
-  const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 10_000, onHaul: async () => undefined });
+  const { token } = server.expectHaul({ instance, peer: 'host-a', ttlMs: 600_000, onHaul: async () => undefined });
   const unreachable = { code: 'HAUL_UNREACHABLE' };
   const haulOf = { token, instance };
   await t.throwsAsync(openHaul(source, { ...peer, host: 'host-c' }, haulOf), { code: 'HAUL_UNREACHABLE', message: /its certificate is not that of host-c/ });
