@@ -58,6 +58,7 @@ export const killedInDump = 'CRIU_FAULT=1 exec $real "$@"';
  * doing so. The runtime calls criu before that too, for its version.
  */
 export const killedInRestore = `images=$HAULIER_CHECKPOINT/images
+[ -f $images/pagemap-1.img ] || exec $real "$@" # of a haul they have not come when the runtime asks for the version
 mv $images/pagemap-1.img $images/kept
 mkfifo $images/pagemap-1.img
 chown --reference=$images/kept $images/pagemap-1.img
