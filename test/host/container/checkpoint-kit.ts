@@ -55,6 +55,7 @@ export const killedInDump = 'CRIU_FAULT=1 exec $real "$@"';
 
 /** A script for `wrapper`: in a restore criu, or a process that it has half made, reads an image that gives nothing, until `then` has done what it wants with `$criu`, and with the image as descriptor 9. */
 const inRestore = (image: string, then: string): string => `images=$HAULIER_CHECKPOINT/images
+[ -f $images/${image} ] || exec $real "$@" # of a haul they have not come when the runtime asks for the version
 mv $images/${image} $images/kept
 mkfifo $images/${image}
 chown --reference=$images/kept $images/${image}
