@@ -6,6 +6,7 @@ import { HaulierError, messageOf } from '../../base/errors.js';
 import type { CgroupLayout } from '../cgroup.js';
 import { cgroupPids, isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
+import { someDeadWatch } from './dead-watch.js';
 import { someInVfork } from './vfork.js';
 
 const settleMs = 10_000;
@@ -13,13 +14,13 @@ const pollMs = 1;
 /** One that forks all the time can outrun the kernel: let go and caught again, it is had the next time. */
 const againMs = 100;
 const longestPauseMs = 50;
-/** One whose child never runs another program is taken as it is: criu will tell. */
-const vforkMs = 6000;
+/** One whose child never runs another program, or that keeps a watch of what is gone, is taken as it is: criu will tell. */
+const passingMs = 6000;
 /** Most that it goes on for between two looks: shells that start programs all the time are out of one for a moment only. */
-const vforkPauseMs = 4;
+const passingPauseMs = 4;
 
 /**
- * Freezes every process of it, by the kernel's own switch (the runtime's command for it takes 8 ms), and not in the middle of a vfork.
+ * Freezes every process of it, by the kernel's own switch (the runtime's command for it takes 8 ms), and neither in the middle of a vfork nor with a watch of what is gone.
  * @throws RUNTIME_FAILED if it does not stand still in time
  */
 export async function freeze(parts: HostParts, id: string, signal?: AbortSignal): Promise<void> {
@@ -31,9 +32,10 @@ export async function freeze(parts: HostParts, id: string, signal?: AbortSignal)
   while (performance.now() - began < settleMs) {
     await writeFile(file, frozen).catch((error: unknown) => { throw notFrozen(messageOf(error)); });
     if (await standsStillWithin(parts.cgroups, path, patience, signal)) {
-      if (performance.now() - began > vforkMs || !someInVfork(cgroupPids(parts.cgroups, path))) return;
+      const pids = cgroupPids(parts.cgroups, path);
+      if (performance.now() - began > passingMs || !(someInVfork(pids) || (parts.cgroups.unified !== undefined && someDeadWatch(pids, join(parts.cgroups.unified, path))))) return;
       await writeFile(file, thawed);
-      await sleep(Math.random() * vforkPauseMs); // never in step with the guest
+      await sleep(Math.random() * passingPauseMs); // never in step with the guest
     } else {
       patience *= 2; // one that waits for a disk stands still later
       await writeFile(file, thawed);
