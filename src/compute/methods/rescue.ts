@@ -44,8 +44,8 @@ export async function rescueInstance(compute: Compute, call: InstanceCall): Prom
     throw new HaulierError('NOT_RESCUABLE', { instance: uuid, reason: messageOf(error) }, { cause: error });
   }
   instance.set('launched_at', novaTime());
+  operation.commit(); // from here on it is rescued, whatever becomes of the save: a roll-back would run beside a delete
   await finishWith(compute, call, { vmState: 'rescued', expected: ['rescuing'] });
-  operation.commit();
   compute.notifier.instance('rescue.end', context, instance, undefined, about);
 }
 
@@ -88,7 +88,9 @@ export async function unrescueInstance(compute: Compute, call: InstanceCall): Pr
     faultPoint('unrescue.started');
   } catch (error) {
     operation.throwIfAborted();
-    instance.set('vm_state', 'error');
+    // while its own container is not back it stays rescued: Nova lets it be unrescued again
+    const now = await compute.containers.spec(call.uuid).catch(() => undefined);
+    instance.set('vm_state', now && !now.rescue ? 'error' : 'rescued');
     throw error;
   }
   await finishWith(compute, call, { vmState: 'active', expected: ['unrescuing'] });

@@ -68,6 +68,7 @@ async function handOver(compute: Compute, call: InstanceCall, migration: NovaObj
   const flavor = args['flavor'] as NovaObject;
   const { image, ticket } = splitTicket(args['image']);
   await Promise.all([withAttribute(compute, call, 'flavor'), withAttribute(compute, call, 'system_metadata')]);
+  if ((await compute.containers.spec(uuid).catch(() => undefined))?.rescue) throw new HaulierError('INSTANCE_STATE', { instance: uuid, state: 'rescued', action: 'resize' }); // what is aside is the server's own
   // what a failed move has left aside must not come back as the state before this one
   await compute.containers.moves.drop(uuid);
   await setStatus(compute, context, migration, 'migrating');

@@ -108,7 +108,7 @@ export class ReadyDump {
   static async prepare(parts: HostParts, id: string, paths: CheckpointPaths, signal: AbortSignal, more: readonly string[] = []): Promise<ReadyDump> {
     const ready = new ReadyDump(parts, id, paths, more, await CriuGate.make(paths.work, parts.options.criu, parts.runc));
     try {
-      await untilAborted(Promise.race([ready.gate.reached, dumping(paths, ready.#ended)]), signal);
+      await untilAborted(Promise.race([ready.gate.reached, explained(paths, ready.#ended)]), signal);
       return ready;
     } catch (error) {
       await ready.end();
@@ -141,13 +141,18 @@ export function dumpOptions(paths: Pick<CheckpointPaths, 'images' | 'work'>): st
   return [...runtimeCriuOptions, '--leave-running', '--image-path', paths.images, '--work-path', paths.work];
 }
 
-/** What is the same for every dump: criu's own words if it fails, mended images if it does not. @throws SUSPEND_FAILED, the signal's reason */
-export async function dumping<T>(paths: CheckpointPaths, work: Promise<T>): Promise<T> {
-  const result = await work.catch(async (error: unknown) => {
+/** A failure in criu's own words. @throws SUSPEND_FAILED, the signal's reason */
+export async function explained<T>(paths: CheckpointPaths, work: Promise<T>): Promise<T> {
+  return await work.catch(async (error: unknown) => {
     if (!isHaulierError(error, 'RUNTIME_FAILED')) throw error; // given up, or come to a halt
     const killed = breaksOff(await readFile(paths.dumpLog, 'utf8').catch(() => ''));
     throw new HaulierError('SUSPEND_FAILED', { reason: await wordsOf(paths.dumpLog, String(error.details['reason'])), killed }, { cause: error });
   });
+}
+
+/** What is the same for every dump: criu's own words if it fails, mended images if it does not. @throws SUSPEND_FAILED, the signal's reason */
+export async function dumping<T>(paths: CheckpointPaths, work: Promise<T>): Promise<T> {
+  const result = await explained(paths, work);
   await keepConsole(paths.images);
   await openPrograms(paths.images);
   await forgetLengths(paths.images);

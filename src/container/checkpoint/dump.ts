@@ -16,6 +16,7 @@ import { cgroupPids } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { waitGone } from '../process.js';
+import { isQuiesced } from '../quiesce.js';
 import { requireUnquiesced } from '../quiesce.js';
 import type { ContainerSpec } from '../spec.js';
 import type { InstanceState } from '../state.js';
@@ -130,7 +131,7 @@ type Step = readonly [what: string, work: () => Promise<unknown>];
 
 function letGoSteps(parts: HostParts, spec: ContainerSpec): Step[] {
   return [
-    ['thaw it', async () => { if ((await parts.store.readState(spec.id))?.wanted !== 'paused') await thaw(parts, spec.id); }],
+    ['thaw it', async () => { if ((await parts.store.readState(spec.id))?.wanted !== 'paused' && !(await isQuiesced(parts, spec.id))) await thaw(parts, spec.id); }],
     ['unlock its network', () => unlockNetwork(parts, spec.id)],
     ['open its ports', () => openPorts(spec.vifs, parts.log)],
   ];

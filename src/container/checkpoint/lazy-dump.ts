@@ -9,7 +9,7 @@ import type { Duplex, Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
 import { untilAborted } from '../../base/together.js';
 import type { HostParts } from '../parts.js';
-import { dumping, dumpOptions } from './criu-dump.js';
+import { dumping, explained, dumpOptions } from './criu-dump.js';
 import { CriuGate } from './criu-gate.js';
 import type { CheckpointPaths } from './images.js';
 import { chooseNetworkLock } from './network-lock.js';
@@ -51,7 +51,7 @@ export class ReadyLazyDump {
     await writeFile(config, `ps-socket ${pagesFd}\nstatus-fd ${statusFd}\n`, { mode: 0o600 });
     const ready = new ReadyLazyDump(parts, id, paths, await CriuGate.make(paths.work, parts.options.criu, parts.runc), config, more);
     try {
-      await untilAborted(Promise.race([ready.gate.reached, dumping(paths, ready.#dump.served)]), signal);
+      await untilAborted(Promise.race([ready.gate.reached, explained(paths, ready.#dump.served)]), signal);
       return ready;
     } catch (error) {
       await ready.end();

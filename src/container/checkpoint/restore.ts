@@ -209,6 +209,7 @@ export async function stayOrEnd(parts: HostParts, spec: ContainerSpec, paths: Ch
     ['unmount its tree', () => parts.storage.unmount(id)],
     ['remove its exit file', () => rm(join(parts.exitFolder, id), { force: true })],
     ['record it', async () => {
+      if ((await parts.store.readState(id))?.phase === 'arriving') return; // of a haul: who receives it takes it away
       const ran = await wasResumed(paths);
       if (!ran) return await parts.store.update(id, { phase: 'ready', wanted: 'suspended' });
       await parts.store.update(id, { phase: 'ready', wanted: 'stopped', suspendedFor: undefined, exit: { code: 255, at: new Date().toISOString(), wanted: false } });

@@ -29,6 +29,7 @@ async function removeFolder(path: string): Promise<void> {
 async function settle(parts: HostParts, id: string, action: string): Promise<ContainerSpec> {
   const [state, spec] = await Promise.all([parts.store.readState(id), parts.store.readSpec(id)]);
   if (!state || !spec) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+  if (spec.rescue) throw new HaulierError('INSTANCE_STATE', { instance: id, state: 'rescued', action }); // what it rescues is what is set aside
   const running = (await parts.store.running(id)) !== undefined;
   if (running || state.phase !== 'ready' || state.wanted !== 'stopped') throw new HaulierError('INSTANCE_STATE', { instance: id, state: running ? 'running' : state.phase === 'ready' ? state.wanted : state.phase, action });
   await parts.storage.endSnapshot(id);

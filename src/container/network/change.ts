@@ -30,7 +30,8 @@ export async function changePorts(parts: Parts, id: string, wanted: readonly Vif
   const vifs = keepNames(wanted, spec.vifs);
   vifs.forEach(checkVif);
   await parts.store.writeSpec({ ...spec, vifs });
-  for (const vif of missingIn(spec.vifs, vifs)) await parts.plugger.unplug(id, vif);
+  const former = [...new Map([...(await parts.plugger.plugged(id)), ...spec.vifs].map((vif) => [vif.id, vif])).values()]; // also what an earlier try has left
+  for (const vif of missingIn(former, vifs)) await parts.plugger.unplug(id, vif);
   const running = await parts.store.running(id);
   if (!running) return;
   for (const vif of vifs) if (!deviceExists(vif.hostDevice) || deviceExists(parkedDevice(vif))) await parts.plugger.plug(id, vif, true, signal);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
-import { together } from '../../base/together.js';
+import { together, untilAborted } from '../../base/together.js';
 import { arrivedPid, letRun, mountArrival, prepareArrival, ReadyRestore, recordArrived, takeImages } from '../../container/checkpoint/arrival.js';
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoint/facts.js';
@@ -133,7 +133,7 @@ export class LiveDestination implements DestinationPort {
       await mountArrival(parts, instance, arrival.idBase);
       channel.signal.throwIfAborted(); // what is started now is not looked for any more
       this.#restore = await ReadyRestore.start(parts, arrival.spec, isLazy);
-      await this.#restore.ready();
+      await untilAborted(this.#restore.ready(), channel.signal);
     };
     const differs = await receiveRounds(channel, upper, viewPaths(folder).view, signal, {
       standBy: (quiet) => {
@@ -232,7 +232,7 @@ export class LiveDestination implements DestinationPort {
 
   #mark(part?: keyof FrozenParts): void {
     const now = performance.now();
-    if (part !== undefined) this.#parts = { ...this.#parts, [part]: Math.round(now - this.#marked) };
+    if (part !== undefined && this.#marked > 0) this.#parts = { ...this.#parts, [part]: Math.round(now - this.#marked) };
     this.#marked = now;
   }
 

@@ -8,6 +8,7 @@ import { Operation } from '../../base/operation.js';
 import { run } from '../../base/run.js';
 import type { ContainerHost } from '../../container/container-host.js';
 import type { HostParts } from '../../container/parts.js';
+import { requireUnquiesced } from '../../container/quiesce.js';
 import type { ContainerSpec } from '../../container/spec.js';
 import { startContainer } from '../../container/start.js';
 import { obstacles, verdictOf } from '../../container/verdict/verdict.js';
@@ -40,6 +41,7 @@ export async function whyRestart(parts: HostParts, id: string): Promise<string |
 /** At the source: shuts it down. That it is to run again is on record before, by its phase. */
 export async function stopToHaul(parts: HostParts, life: ContainerLife, id: string, timing: RestartTiming, operation: Operation): Promise<void> {
   await parts.store.update(id, { phase: 'departing' });
+  await requireUnquiesced(parts, id, 'haul'); // it may have been since the haul began
   await life.stopContainer(id, timing, operation);
 }
 

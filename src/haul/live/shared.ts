@@ -39,7 +39,12 @@ const sharedPaths = (parts: HostParts, id: string): { readonly folder: string; r
   return { folder, images: join(folder, 'haul-images'), before: join(folder, 'haul-before.json'), checkpoint: checkpointPaths({ folder }).folder };
 };
 
-interface Before { readonly spec: ContainerSpec; readonly state: InstanceState }
+interface Before {
+  /** Of a source that comes back late another haul's may lie here. */
+  readonly haul?: string;
+  readonly spec: ContainerSpec;
+  readonly state: InstanceState;
+}
 
 /** What a service leaves on its own host of a container that is another's. */
 async function forgetHere(parts: HostParts, id: string): Promise<void> {
@@ -84,6 +89,7 @@ export class SharedSource extends LiveSource {
     const { instance } = this.haul;
     const [spec, state] = await Promise.all([store.readSpec(instance), store.readState(instance)]);
     if (!spec || !state) throw new HaulierError('INSTANCE_NOT_FOUND', { instance });
+    if (spec.rescue) throw new HaulierError('INSTANCE_STATE', { instance, state: 'rescued', action: 'haul' }); // what it rescues lies beside it
     const runs = state.phase === 'ready' && (state.wanted === 'running' || state.wanted === 'paused') && (await store.running(instance));
     if (!runs) throw new HaulierError('INSTANCE_STATE', { instance, state: state.phase === 'ready' ? state.wanted : state.phase, action: 'haul' });
     return { spec, state };
@@ -94,7 +100,7 @@ export class SharedSource extends LiveSource {
     const { instance } = this.haul;
     const { folder, images, before, checkpoint } = sharedPaths(parts, instance);
     await rm(images, { recursive: true, force: true });
-    await writeJsonAtomic(before, await this.#running());
+    await writeJsonAtomic(before, { haul: this.haul.haul, ...(await this.#running()) });
     haulStep(operation, 'haul.source.freeze');
     const account = tracker.begin('memory', 0, 0);
     tracker.freezes();
@@ -142,8 +148,10 @@ export class SharedSource extends LiveSource {
     settledStep(operation, 'haul.source.kill');
     const { images, before } = sharedPaths(parts, instance);
     if (!(await parts.store.isForeign(instance)) && (await parts.store.exists(instance))) return; // it has come back since
-    await rm(images, { recursive: true, force: true });
-    await rm(before, { force: true });
+    if (((await readJson(before)) as Before | undefined)?.haul === this.haul.haul) {
+      await rm(images, { recursive: true, force: true });
+      await rm(before, { force: true });
+    }
     await forgetHere(parts, instance);
     settledStep(operation, 'haul.source.removed');
   }
@@ -219,6 +227,7 @@ export class SharedDestination extends LiveDestination {
     const { context: { parts } } = this;
     const { instance } = this.haul;
     const state = await parts.store.readState(instance);
+    const mine = !isAnothers(state, parts.store.host); // or the source has it back
     const taken = this.#taken || this.from === 'restoring' || (!isAnothers(state, parts.store.host) && state?.phase === 'arriving');
     if (!taken && state !== undefined && !isAnothers(state, parts.store.host)) return; // it is this host's
     const { folder, checkpoint, images } = sharedPaths(parts, instance);
@@ -227,12 +236,12 @@ export class SharedDestination extends LiveDestination {
       await removeRuntime(parts, instance, { inFlight: true });
       await parts.storage.unmount(instance);
       await unmountBelow(folder);
-      if (existsSync(images)) await rm(checkpoint, { recursive: true, force: true });
+      if (mine && existsSync(images)) await rm(checkpoint, { recursive: true, force: true });
     }
     const vifs = [...new Map([...(this.#spec?.vifs ?? []), ...(await parts.plugger.plugged(instance))].map((vif) => [vif.id, vif])).values()];
     await parts.plugger.unplugAll(instance, vifs);
     await unmutePorts(vifs, parts.log);
     await forgetHere(parts, instance);
-    if (taken) await parts.store.update(instance, { phase: 'ready', wanted: 'suspended', suspendedFor: 'user', exit: undefined });
+    if (taken && mine) await parts.store.update(instance, { phase: 'ready', wanted: 'suspended', suspendedFor: 'user', exit: undefined });
   }
 }
