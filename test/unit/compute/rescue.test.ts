@@ -80,12 +80,12 @@ test('a failure that even keeps the own one from starting is an error of the ser
   t.deepEqual([states(w).slice(0, 2), own(w)], [['error', null], ['stopped', undefined, 0]]);
 });
 
-test('a failed unrescue is an error, and what was set aside is never thrown away', async (t) => {
+test('after a failed unrescue it is still rescued, so that it can be unrescued again; what was set aside is never thrown away', async (t) => {
   const { w, rescue, unrescue } = await booted();
   await rescue(other);
   w.steps.fail('moves.restore', new HaulierError('COMMAND_FAILED', { command: 'umount', outcome: '32', stderr: 'busy' }));
   await t.throwsAsync(unrescue(), { code: 'COMMAND_FAILED' });
-  t.deepEqual([states(w).slice(0, 2), w.containers.moves.aside.size], [['error', null], 1]);
+  t.deepEqual([states(w).slice(0, 2), w.containers.moves.aside.size], [['rescued', null], 1]);
   await unrescue();
   t.deepEqual([states(w), own(w)], [['active', null, 1], ['running', undefined, 0]]);
   t.is(rescueFaultPoints.length, 8);
