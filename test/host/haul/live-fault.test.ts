@@ -3,49 +3,26 @@
  * the protocol says, its counter has not gone back, nothing is left on the other, and the one TCP connection of the client outside
  * lives through all of them.
  */
-import { rmSync } from 'node:fs';
 import anyTest, { type TestFn } from 'ava';
 import { canStayFrozen } from '../../../src/container/checkpoint/cgroup-image.js';
 import { readCgroupLayout } from '../../../src/container/cgroup.js';
-import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
 import { destinationSteps, sourceSteps, type HaulStep } from '../../../src/haul/live/steps.js';
-import { Authority } from '../../lib/certificates.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
 import { until } from '../container/harness.js';
-import { makeHosts, type TestHost } from './hosts.js';
-import { bootNumbers, counted, haul, NumberClient, numbersImage } from './numbers.js';
+import { makeHosts } from './hosts.js';
+import { counted, haul } from './numbers.js';
+import { authority, closeWorld, openWorld, place, type World } from './world.js';
 
 const problem = await criuProblem();
-interface World { a: TestHost; b: TestHost; image: ImageSource; spec: ContainerSpec; client: NumberClient; end(): Promise<void> }
 const test = anyTest as TestFn<World>;
 const real = problem === undefined ? test.serial : test.skip;
 if (problem !== undefined) process.stderr.write(`SKIPPED test/host/haul/live-fault: ${problem}\n`);
 
-const authority = new Authority();
-process.on('exit', () => rmSync(authority.folder, { recursive: true, force: true }));
-
 test.before(async (t) => {
   if (problem !== undefined) return;
-  const hosts = await makeHosts(authority);
-  const image = await numbersImage();
-  Object.assign(t.context, hosts, { image });
-  await hosts.a.start();
-  await hosts.b.start();
-  for (const host of [hosts.a, hosts.b]) await host.takeImage(image);
-  const spec = await bootNumbers(hosts.a, image);
-  Object.assign(t.context, { spec, client: await NumberClient.open('10.99.0.50', 7000) });
-  await t.context.client.more(50);
+  await openWorld(t.context, await makeHosts(authority));
 });
-test.after.always(async (t) => {
-  t.context.client?.close();
-  await t.context.end?.();
-});
-
-/** Where it runs; undefined while that is not exactly one. */
-async function place({ a, b, spec }: World): Promise<TestHost | undefined> {
-  const states = await Promise.all([a, b].map(async (host) => (await host.view(spec.id)).state));
-  return states[0] === 'running' && states[1] === 'missing' ? a : states[1] === 'running' && states[0] === 'missing' ? b : undefined;
-}
+test.after.always((t) => closeWorld(t.context));
 
 const decidedAtSource: HaulStep = 'haul.source.committed';
 const decidedAtDestination: HaulStep = 'haul.destination.restored';

@@ -2,47 +2,25 @@
  * The way between the hosts breaks, or criu is killed, or the destination's disk is full, in the middle of a haul. Each time the
  * container runs on exactly one side afterwards, its counter has not gone back, its client's connection lives, and nothing is left.
  */
-import { rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import anyTest, { type TestFn } from 'ava';
-import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
 import type { HaulStep } from '../../../src/haul/live/steps.js';
-import { Authority } from '../../lib/certificates.js';
 import { criuProblem, killedInDump, killedInRestore, wrapper } from '../container/checkpoint-kit.js';
 import { until } from '../container/harness.js';
 import { makeHosts, type TestHost } from './hosts.js';
-import { bootNumbers, counted, haul, NumberClient, numbersImage } from './numbers.js';
+import { counted, haul } from './numbers.js';
+import { authority, closeWorld, openWorld, place, type World } from './world.js';
 
 const problem = await criuProblem();
-interface World { a: TestHost; b: TestHost; image: ImageSource; spec: ContainerSpec; client: NumberClient; end(): Promise<void> }
 const test = anyTest as TestFn<World>;
 const real = problem === undefined ? test.serial : test.skip;
 if (problem !== undefined) process.stderr.write(`SKIPPED test/host/haul/live-outage: ${problem}\n`);
 
-const authority = new Authority();
-process.on('exit', () => rmSync(authority.folder, { recursive: true, force: true }));
-
 test.before(async (t) => {
   if (problem !== undefined) return;
-  const hosts = await makeHosts(authority);
-  const image = await numbersImage();
-  Object.assign(t.context, hosts, { image });
-  await hosts.a.start();
-  await hosts.b.start();
-  for (const host of [hosts.a, hosts.b]) await host.takeImage(image);
-  const spec = await bootNumbers(hosts.a, image);
-  Object.assign(t.context, { spec, client: await NumberClient.open('10.99.0.50', 7000) });
-  await t.context.client.more(50);
+  await openWorld(t.context, await makeHosts(authority));
 });
-test.after.always(async (t) => {
-  t.context.client?.close();
-  await t.context.end?.();
-});
-
-async function place({ a, b, spec }: World): Promise<TestHost | undefined> {
-  const states = await Promise.all([a, b].map(async (host) => (await host.view(spec.id)).state));
-  return states[0] === 'running' && states[1] === 'missing' ? a : states[1] === 'running' && states[0] === 'missing' ? b : undefined;
-}
+test.after.always((t) => closeWorld(t.context));
 
 const stopped = async (pid: number): Promise<boolean> => /^State:\tT/m.test(await readFile(`/proc/${pid}/status`, 'utf8').catch(() => ''));
 const settleMs = 150_000; // a connection that says nothing is given up after 20 s; then it is asked for in growing pauses

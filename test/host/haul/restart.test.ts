@@ -1,42 +1,25 @@
 /** A container that criu refuses is stopped at one host and started at the other: where it is permitted, and never on both or on none, whichever service dies. */
-import { rmSync } from 'node:fs';
 import anyTest, { type TestFn } from 'ava';
-import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
+import type { ContainerSpec } from '../../../src/container/spec.js';
 import { destinationSteps, restartSteps, sourceSteps, type HaulStep } from '../../../src/haul/live/steps.js';
-import { Authority } from '../../lib/certificates.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
 import { until } from '../container/harness.js';
 import { makeHosts, type TestHost } from './hosts.js';
-import { bootNumbers, haul, NumberClient, numbersImage } from './numbers.js';
+import { haul, NumberClient } from './numbers.js';
+import { authority, closeWorld, openWorld, place, type World } from './world.js';
 
 const problem = await criuProblem();
-interface World { a: TestHost; b: TestHost; image: ImageSource; spec: ContainerSpec; end(): Promise<void> }
 const test = anyTest as TestFn<World>;
 const real = problem === undefined ? test.serial : test.skip;
 if (problem !== undefined) process.stderr.write(`SKIPPED test/host/haul/restart: ${problem}\n`);
 
-const authority = new Authority();
-process.on('exit', () => rmSync(authority.folder, { recursive: true, force: true }));
-
 test.before(async (t) => {
   if (problem !== undefined) return;
-  const hosts = await makeHosts(authority);
-  const image = await numbersImage();
-  Object.assign(t.context, hosts, { image });
-  await hosts.a.start();
-  await hosts.b.start();
-  for (const host of [hosts.a, hosts.b]) await host.takeImage(image);
-  t.context.spec = await bootNumbers(hosts.a, image);
+  await openWorld(t.context, await makeHosts(authority));
 });
-test.after.always(async (t) => { await t.context.end?.(); });
+test.after.always((t) => closeWorld(t.context));
 
 const restart = { timeoutMs: 20_000, retryMs: 5000 };
-
-/** Where it runs; undefined while that is not exactly one. */
-async function place({ a, b, spec }: World): Promise<TestHost | undefined> {
-  const states = await Promise.all([a, b].map(async (host) => (await host.view(spec.id)).state));
-  return states[0] === 'running' && states[1] === 'missing' ? a : states[1] === 'running' && states[0] === 'missing' ? b : undefined;
-}
 
 const inGuest = (host: TestHost, { id }: ContainerSpec, script: string): Promise<string> => host.guest(id, 'sh', '-c', script);
 

@@ -3,54 +3,33 @@
  * given up, and with kill -9 of either service: the container runs on exactly one side, the side that the protocol says, and the one TCP
  * connection of the client outside lives through all of them.
  */
-import { rmSync } from 'node:fs';
 import { chmod, mkdtemp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import anyTest, { type TestFn } from 'ava';
 import { readCgroupLayout } from '../../../src/container/cgroup.js';
 import { canStayFrozen } from '../../../src/container/checkpoint/cgroup-image.js';
-import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
+import type { ContainerSpec } from '../../../src/container/spec.js';
 import { destinationSteps, sourceSteps } from '../../../src/haul/live/steps.js';
-import { Authority } from '../../lib/certificates.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
 import { until } from '../container/harness.js';
 import { makeHosts, type TestHost } from './hosts.js';
-import { bootNumbers, counted, haul, NumberClient, numbersImage } from './numbers.js';
+import { counted, haul } from './numbers.js';
+import { authority, closeWorld, openWorld, place, type World } from './world.js';
 
 const problem = (await criuProblem()) ?? (canStayFrozen(await readCgroupLayout()) ? undefined : 'no freezer of cgroup v1');
-interface World { a: TestHost; b: TestHost; image: ImageSource; spec: ContainerSpec; client: NumberClient; end(): Promise<void> }
 const test = anyTest as TestFn<World>;
 const real = problem === undefined ? test.serial : test.skip;
 if (problem !== undefined) process.stderr.write(`SKIPPED test/host/haul/shared: ${problem}\n`);
-
-const authority = new Authority();
-process.on('exit', () => rmSync(authority.folder, { recursive: true, force: true }));
 
 test.before(async (t) => {
   if (problem !== undefined) return;
   const folder = await mkdtemp('/var/lib/nova/hl-shared-');
   await chmod(folder, 0o755);
-  const hosts = await makeHosts(authority, {}, {}, folder);
-  const image = await numbersImage();
-  Object.assign(t.context, hosts, { image });
-  await hosts.a.start();
-  await hosts.b.start();
-  await hosts.a.takeImage(image); // the other finds it where it is
-  const spec = await bootNumbers(hosts.a, image);
-  Object.assign(t.context, { spec, client: await NumberClient.open('10.99.0.50', 7000) });
-  await t.context.client.more(50);
+  await openWorld(t.context, await makeHosts(authority, {}, {}, folder), ['a']); // the other finds the image where it is
 });
-test.after.always(async (t) => {
-  t.context.client?.close();
-  await t.context.end?.();
-});
+test.after.always((t) => closeWorld(t.context));
 
 const shared = true;
-
-async function place({ a, b, spec }: World): Promise<TestHost | undefined> {
-  const states = await Promise.all([a, b].map(async (host) => (await host.view(spec.id)).state));
-  return states[0] === 'running' && states[1] === 'missing' ? a : states[1] === 'running' && states[0] === 'missing' ? b : undefined;
-}
 
 /** What a host without the container still has of it; the folder and the processes are the other's. */
 const traces = async (host: TestHost, spec: ContainerSpec): Promise<string[]> => (await host.traces(spec)).filter((trace) => !/: (folder|process|record) /.test(trace));
