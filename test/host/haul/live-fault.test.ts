@@ -11,7 +11,7 @@ import { criuProblem } from '../container/checkpoint-kit.js';
 import { until } from '../container/harness.js';
 import { makeHosts } from './hosts.js';
 import { counted, haul } from './numbers.js';
-import { authority, closeWorld, openWorld, place, type World } from './world.js';
+import { authority, closeWorld, killedAt, openWorld, place, type World } from './world.js';
 
 const problem = await criuProblem();
 const test = anyTest as TestFn<World>;
@@ -24,28 +24,16 @@ test.before(async (t) => {
 });
 test.after.always((t) => closeWorld(t.context));
 
-const decidedAtSource: HaulStep = 'haul.source.committed';
-const decidedAtDestination: HaulStep = 'haul.destination.restored';
 /** Restored or about to be, but not yet committed: the next start may find it standing there or not, and decides; mute as it was, both are right. */
-const undecided: readonly HaulStep[] = ['haul.destination.restoring', 'haul.destination.restore', decidedAtDestination];
+const undecided: readonly HaulStep[] = ['haul.destination.restoring', 'haul.destination.restore', 'haul.destination.restored'];
 const steps: readonly HaulStep[] = [...sourceSteps, ...destinationSteps];
 
 for (const step of steps) {
   real(`killed at ${step}`, async (t) => {
     const { spec, client, a, b } = t.context;
-    const from = await until('it runs on one side', () => place(t.context));
-    const to = from === a ? b : a;
-    const own: readonly HaulStep[] = step.startsWith('haul.source.') ? sourceSteps : destinationSteps;
-    const victim = own === sourceSteps ? from : to;
-    await victim.kill();
-    await victim.start(`kill:${step}`);
-    const before = await until('it counts', () => counted(from, spec.id));
-    const result = haul(spec.id, from, to).then(() => 'went through', (error: Error) => error.message);
-    await victim.gone();
-    await victim.start();
+    const { before, right, result } = await killedAt(t.context, step, {}, (from) => until('it counts', () => counted(from, spec.id)));
     const now = await until('it runs on one side', () => place(t.context), 60_000);
-    const goesOn = own.indexOf(step) >= own.indexOf(own === sourceSteps ? decidedAtSource : decidedAtDestination);
-    if (!undecided.includes(step)) t.is(now.name, (goesOn ? to : from).name, await result);
+    if (!undecided.includes(step)) t.is(now.name, right.name, await result);
     await client.more(50);
     t.true((await counted(now, spec.id)) >= before);
     const other = now === a ? b : a;

@@ -1,12 +1,12 @@
 /** A container that criu refuses is stopped at one host and started at the other: where it is permitted, and never on both or on none, whichever service dies. */
 import anyTest, { type TestFn } from 'ava';
 import type { ContainerSpec } from '../../../src/container/spec.js';
-import { destinationSteps, restartSteps, sourceSteps, type HaulStep } from '../../../src/haul/live/steps.js';
+import { destinationSteps, restartSteps, sourceSteps } from '../../../src/haul/live/steps.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
 import { until } from '../container/harness.js';
 import { makeHosts, type TestHost } from './hosts.js';
 import { haul, NumberClient } from './numbers.js';
-import { authority, closeWorld, openWorld, place, type World } from './world.js';
+import { authority, closeWorld, killedAt, openWorld, place, type World } from './world.js';
 
 const problem = await criuProblem();
 const test = anyTest as TestFn<World>;
@@ -105,8 +105,6 @@ for (const step of ['container.start.record', 'container.start.run']) {
   });
 }
 
-const decidedAtSource: HaulStep = 'haul.source.committed';
-const decidedAtDestination: HaulStep = 'haul.destination.restored';
 /** Of the others see live-fault.test.ts; the first one is in the middle of the guest's shutdown. */
 const only: readonly string[] = ['container.stop.ask', 'haul.source.stopped', 'haul.source.offered', 'haul.source.committed',
   'haul.destination.restore', 'haul.destination.restored', 'haul.destination.committed'];
@@ -115,20 +113,10 @@ const atSource: readonly string[] = sourceSteps.flatMap((step) => (step === 'hau
 for (const step of [...atSource, ...destinationSteps].filter((name) => only.includes(name))) {
   real(`killed at ${step}`, async (t) => {
     const { spec, a, b } = t.context;
-    const from = await until('it runs on one side', () => place(t.context));
-    const to = from === a ? b : a;
-    const own: readonly string[] = atSource.includes(step) ? atSource : destinationSteps;
-    const victim = own === atSource ? from : to;
-    await refusedByCriu(from, spec, step);
-    await victim.kill();
-    await victim.start(`kill:${step}`);
-    const result = haul(spec.id, from, to, { restart }).then(() => 'went through', (error: Error) => error.message);
-    await victim.gone();
-    await victim.start();
+    const { right, result } = await killedAt(t.context, step, { atSource, how: { restart } }, (from) => refusedByCriu(from, spec, step));
     const now = await until('it runs on one side', () => place(t.context), 60_000);
-    const goesOn = own.indexOf(step) >= own.indexOf(own === atSource ? decidedAtSource : decidedAtDestination);
     // started, but not yet committed: the next start finds it running or not, and decides
-    if (step !== decidedAtDestination) t.is(now.name, (goesOn ? to : from).name, await result);
+    if (step !== 'haul.destination.restored') t.is(now.name, right.name, await result);
     t.regex(await inGuest(now, spec, look), new RegExp(`^${step}\n(clean\nforgotten|${step})$`));
     await talks();
     const other = now === a ? b : a;

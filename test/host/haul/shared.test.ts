@@ -9,12 +9,12 @@ import anyTest, { type TestFn } from 'ava';
 import { readCgroupLayout } from '../../../src/container/cgroup.js';
 import { canStayFrozen } from '../../../src/container/checkpoint/cgroup-image.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
-import { destinationSteps, sourceSteps } from '../../../src/haul/live/steps.js';
+import { sourceSteps } from '../../../src/haul/live/steps.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
 import { until } from '../container/harness.js';
 import { makeHosts, type TestHost } from './hosts.js';
 import { counted, haul } from './numbers.js';
-import { authority, closeWorld, openWorld, place, type World } from './world.js';
+import { authority, closeWorld, killedAt, openWorld, place, type World } from './world.js';
 
 const problem = (await criuProblem()) ?? (canStayFrozen(await readCgroupLayout()) ? undefined : 'no freezer of cgroup v1');
 const test = anyTest as TestFn<World>;
@@ -94,21 +94,10 @@ const steps = ['container.suspend.dumped', 'container.suspend.kill', 'haul.sourc
 
 for (const step of steps) {
   real(`killed at ${step}`, async (t) => {
-    const { spec, a, b } = t.context;
-    const from = await until('it runs on one side', () => place(t.context));
-    const to = from === a ? b : a;
-    const own: readonly string[] = atSource.includes(step) ? atSource : destinationSteps;
-    const victim = own === atSource ? from : to;
-    await victim.kill();
-    await victim.start(`kill:${step}`);
-    const before = await until('it counts', () => counted(from, spec.id));
-    const result = haul(spec.id, from, to, { shared }).then(() => 'went through', (error: Error) => error.message);
-    await Promise.race([victim.gone(), result.then(async (text) => { await until(`${victim.name} dies (${text})`, () => !victim.lives, 20_000); })]);
-    await victim.start();
+    const { before, right, result } = await killedAt(t.context, step, { atSource, how: { shared } }, (from) => until('it counts', () => counted(from, t.context.spec.id)));
     const { now, left } = await settled(t.context, before);
-    const goesOn = own.indexOf(step) >= own.indexOf(own === atSource ? 'haul.source.committed' : 'haul.destination.restored');
     // restored, but not yet committed: the next start may find it running or not, and decides
-    if (step !== 'haul.destination.restored') t.is(now.name, (goesOn ? to : from).name, await result);
+    if (step !== 'haul.destination.restored') t.is(now.name, right.name, await result);
     t.deepEqual(left, []);
     t.log(await result);
   });
