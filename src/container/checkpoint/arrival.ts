@@ -22,7 +22,7 @@ import { canStayFrozen, stayFrozen, stayFrozenOption } from './cgroup-image.js';
 import { haulCriuConfig, restoreCriuOptions } from './criu-options.js';
 import { groupAbove, parentFrozen, requireOwnFreeze, thawParent } from './criu-apart.js';
 import { CriuGate } from './criu-gate.js';
-import { whileCriuLives } from './criu-lost.js';
+import { lostInRestore, whileCriuLives } from './criu-lost.js';
 import { killFrozen } from './dump.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, ownImages, type CheckpointPaths } from './images.js';
@@ -138,7 +138,7 @@ export class ReadyRestore {
       if (this.lazy) await startPageDaemon(parts, spec.id, this.#paths, elsewhere);
       this.#limit(restoreTimeoutMs(bytes));
       this.gate.open(this.#still ? groupAbove(parts.cgroups, this.#group) : undefined);
-      const pid = await whileCriuLives(this.#paths, async (signal) => {
+      const pid = await whileCriuLives(this.#paths.folder, this.#paths.restoreLog, lostInRestore(), async (signal) => {
         signal.addEventListener('abort', () => this.#stop.abort(signal.reason), { once: true });
         return await this.#monitor;
       });

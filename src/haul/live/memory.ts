@@ -49,6 +49,8 @@ export interface SourceMemoryContext extends MemoryContext {
 export interface FrozenState {
   readonly groups: Promise<GuestGroups>;
   readonly startedAt: string | undefined;
+  /** As `criuDump` wants it. @throws if what has gone over of it is its past now */
+  readonly frozenAnew: (ran: boolean) => Promise<void>;
 }
 
 /** The source's end of one mode. */
