@@ -47,18 +47,12 @@ export async function prepareArrival(parts: HostParts, spec: ContainerSpec, idBa
   );
 }
 
-/** When its file system is whole. */
-export async function mountArrival(parts: HostParts, id: string, idBase: number): Promise<void> {
-  await makeMountPoints(await parts.storage.mount(id, idBase), idBase);
-}
-
-/** At the source, before its files are copied: then the restore adds nothing to the copy, which may be compared once more after it was prepared. */
-export async function prepareDeparture(parts: HostParts, id: string, idBase: number): Promise<void> {
-  await makeMountPoints(await parts.storage.mount(id, idBase), idBase);
-}
-
-async function makeMountPoints(rootfs: string, idBase: number): Promise<void> {
-  await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
+/**
+ * Mounts its file system with all that a restore puts into it: at the destination when it is whole; at the source before its files are
+ * copied, so that the restore adds nothing to the copy, which may be compared once more after it was prepared.
+ */
+export async function mountWhole(parts: HostParts, id: string, idBase: number): Promise<void> {
+  await makeFolderInside(await parts.storage.mount(id, idBase), cgroupMountPoint, { uid: idBase, gid: idBase });
 }
 
 /** When its images are whole. */

@@ -4,7 +4,7 @@ import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
-import { prepareDeparture } from '../../container/checkpoint/arrival.js';
+import { mountWhole } from '../../container/checkpoint/arrival.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
 import { memoryBytes, requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
@@ -112,7 +112,7 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#restart = why !== undefined;
     if (why === undefined) {
       this.#facts = await requireDumpable(parts, instance);
-      await prepareDeparture(parts, instance, state.idBase);
+      await mountWhole(parts, instance, state.idBase);
     } else operation.log.warn({ reason: why }, `hauled by restart, which the operator permits: the container will be stopped here and started at ${this.haul.peer.host}; ${why}`);
     const layers = await parts.storage.layers(instance);
     this.#there.send({ type: 'begin', haul, secret, memory: await memoryAbilities(parts, policy), ...(this.#restart ? { restart: process.arch } : { facts: this.#facts }) });
@@ -152,7 +152,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const running = await parts.store.running(instance);
     if (spec && state && running && this.#restart) return await this.#stop();
     if (!spec || !state || !running || !this.#sender || !this.#memory) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
-    const ports = this.#ports = new ReadyPorts(spec.vifs);
+    const ports = this.#ports = await ReadyPorts.toMute(spec.vifs, signal);
     const [neighbours] = await together(
       readNeighbours(running.pid),
       // as it will be when it is offered: that record is then all that has to be written while it stands
