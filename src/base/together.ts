@@ -9,6 +9,7 @@ export async function together<T extends readonly unknown[]>(...work: { readonly
 
 /** Waits for `work`, but no longer than until the signal. @throws what `work` throws, or the signal's reason; `work` goes on then */
 export async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  work.catch(() => undefined); // where nobody waits for it any more, its failure is nobody's: it would end the service
   signal.throwIfAborted();
   await new Promise<void>((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason as Error);
