@@ -51,8 +51,8 @@ async function leadingCriu(folder: string): Promise<ProcessId | undefined> {
     if (!/^\d+$/.test(name) || (await commandOf(name)) !== 'criu') continue;
     const status = await readFile(`/proc/${name}/status`, 'utf8').catch(() => '');
     const parent = /^PPid:\t(\d+)$/m.exec(status)?.[1] ?? '0';
-    if (!isCriu(status) || !(await isServiceUsers(Number(name))) || !(await isMarked(name, folder))) continue;
-    // a helper's parent is criu, or, when that has gone, the monitor or init
+    if (!isCriu(status) || !(await isServiceUsers(Number(name)))) continue;
+    // by the mark of the runtime, its parent: its own environment goes when it gives itself a title (setproctitle); a helper's parent is criu, or, when that has gone, the monitor or init
     if ((await commandOf(parent)) !== 'criu' && (await isMarked(parent, folder))) return identify(Number(name));
   }
   return undefined;

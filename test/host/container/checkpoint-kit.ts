@@ -56,12 +56,11 @@ export const killedInDump = 'CRIU_FAULT=1 exec $real "$@"';
 /** The same, and a helper of it stays, which holds its end of the runtime's connection. */
 export const killedInDumpWithHelper = `sleep 100 </dev/null >/dev/null 2>&1 &\n${killedInDump}`;
 
-/** criu is stopped for three seconds in the middle of a dump. */
-export const slowInDump = `$real "$@" &
-criu=$!
-until [ -s "$HAULIER_CHECKPOINT/work/dump.log" ] || ! [ -e /proc/$criu ]; do sleep 0.002; done
-kill -STOP $criu 2>/dev/null; sleep 3; kill -CONT $criu 2>/dev/null
-wait $criu`;
+/** criu is stopped for three seconds in the middle of a dump: criu itself, with the title that it has given itself. */
+export const slowInDump = `criu=$$
+( ( eval "exec $2>&-"; until grep -qa dump /proc/$criu/cmdline && [ -s "$HAULIER_CHECKPOINT/work/dump.log" ]; do [ -e /proc/$criu ] || exit; sleep 0.002; done
+kill -STOP $criu; sleep 3; kill -CONT $criu ) </dev/null >/dev/null 2>&1 & )
+exec $real "$@"`;
 
 /** A script for `wrapper`: in a restore criu, or a process that it has half made, reads an image that gives nothing, until `then` has done what it wants with `$criu`, and with the image as descriptor 9. */
 const inRestore = (image: string, then: string): string => `images=$HAULIER_CHECKPOINT/images
