@@ -32,7 +32,7 @@ import { isQuiesced, quiesce, unquiesce } from './quiesce.js';
 import { reconcile } from './reconcile.js';
 import { SerialConsoles } from './serial-consoles.js';
 import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
-import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImagesFound, ImageSource, VifSpec } from './spec.js';
 import { rootFsPaths } from './storage/root-fs.js';
 import { startContainer } from './start.js';
 import { InstanceStore } from './state.js';
@@ -43,9 +43,6 @@ import type { ContainerStorage } from './storage-port.js';
 import { captureTemplate, markTemplate, type Captured } from './template/capture.js';
 import { verdictOf, type Verdict } from './verdict/verdict.js';
 import { viewContainer } from './view.js';
-
-/** Between two looks at whether lxcfs is the one whose files the containers have. */
-const figuresMs = 30_000;
 
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
@@ -61,7 +58,6 @@ export class LocalContainerHost implements ContainerHost {
   #parts: HostParts | undefined;
   #abilities: Promise<Abilities> | undefined;
   #ends: Ends | undefined;
-  #figures: NodeJS.Timeout | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
@@ -97,14 +93,10 @@ export class LocalContainerHost implements ContainerHost {
     }
     this.#ends = ends;
     await ends.start();
-    if (this.#options.lxcfs !== undefined) {
-      await renewAllFigures(parts);
-      this.#figures = setInterval(() => void renewAllFigures(parts).catch((error: unknown) => this.#log.error({ err: error }, `cannot look at lxcfs: ${messageOf(error)}`)), figuresMs).unref();
-    }
+    await this.renewFigures((_id, work) => work()); // nothing else works on them yet
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#figures);
     await this.#parts?.pages.stop();
     this.serial?.closeAll();
     for (const id of this.#quiesced.keys()) await this.unquiesce(id);
@@ -146,8 +138,8 @@ export class LocalContainerHost implements ContainerHost {
     await this.parts.plugger.unplug(instance, vif);
   }
 
-  async check(spec: ContainerSpec): Promise<void> {
-    await checkContainer(this.parts, spec);
+  async check(spec: ContainerSpec): Promise<ImagesFound> {
+    return await checkContainer(this.parts, spec);
   }
 
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {
@@ -172,6 +164,10 @@ export class LocalContainerHost implements ContainerHost {
     } catch (error) {
       throw new HaulierError('PASSWORD_FAILED', { instance: id, reason: messageOf(error) }, { cause: error });
     }
+  }
+
+  async renewFigures(inTurn: (id: string, work: () => Promise<void>) => Promise<void>): Promise<void> {
+    if (this.#options.lxcfs !== undefined) await renewAllFigures(this.parts, inTurn);
   }
 
   async mount(id: string, operation: Operation): Promise<void> {
