@@ -15,14 +15,15 @@ import type { ContainerSpec } from './spec.js';
 import { beginStep } from './steps.js';
 
 /**
- * Whether a container of this spec could be made here, with its images as they are in the cache. Changes nothing.
+ * Whether a container of this spec could be made here, with its images as they are in the cache. Changes nothing. Of a snapshot with memory a
+ * container that rescues has only the disk: that memory knows nothing of what is to be rescued, and need not fit.
  * @throws what `createContainer` throws of spec and images: VIF_PLUG_FAILED, IMAGE_NOT_FOUND, STATE_DAMAGED, TEMPLATE_UNACCEPTABLE,
  * MEMORY_IMAGE_REFUSED, MEMORY_IMAGE_MISFIT, IMAGE_TOO_LARGE
  */
 export async function checkContainer(parts: HostParts, spec: ContainerSpec): Promise<void> {
   spec.vifs.forEach(checkVif);
   const memory = await parts.storage.check(spec.imageId, spec.templates ?? []);
-  if (!memory) return;
+  if (!memory || spec.rescue) return;
   if (spec.templates?.[0] !== undefined) throw new HaulierError('TEMPLATE_UNACCEPTABLE', { template: spec.templates[0], reason: 'the image is a snapshot with memory, whose processes count on its files as they are' });
   requireMemory(memory.manifest, spec.limits);
   requireFit(memory.manifest, await readHostFacts(parts.options));
@@ -51,7 +52,7 @@ export async function createContainer(parts: HostParts, spec: ContainerSpec, ope
 
   beginStep(operation, 'container.create.disk');
   await storage.prepare(spec.id, { imageId: spec.imageId, templates: spec.templates ?? [], rootGiB: spec.limits.rootGiB }, operation);
-  const memory = await storage.memory(spec.id);
+  const memory = spec.rescue ? undefined : await storage.memory(spec.id);
   if (memory) {
     beginStep(operation, 'container.create.memory');
     await giveMemory(checkpointPaths(store.paths(spec.id)), memory);

@@ -15,11 +15,13 @@ import type { NovaObject } from '../../nova/object.js';
 export interface BootRequest {
   readonly adminPassword: string | undefined;
   readonly files: readonly InjectedFile[];
+  /** The user data is on the drive for whoever asks, but is not run by Haulier: a rescue system is not to be set up as the server was. */
+  readonly withoutScript?: true;
 }
 
-/** Of the arguments of a boot (`admin_password`) or a rebuild (`new_pass`). */
+/** Of the arguments of a boot (`admin_password`), a rebuild (`new_pass`) or a rescue (`rescue_password`). */
 export function bootRequest(args: Readonly<Record<string, unknown>>): BootRequest {
-  const password = args['admin_password'] ?? args['new_pass'];
+  const password = args['admin_password'] ?? args['new_pass'] ?? args['rescue_password'];
   const files: readonly unknown[] = Array.isArray(args['injected_files']) ? args['injected_files'] : [];
   return {
     adminPassword: typeof password === 'string' && password !== '' ? password : undefined,
@@ -56,7 +58,7 @@ export async function giveBootData(compute: Compute, about: Newcomer, vifs: read
 
 /** What goes into its tree: password, keys, user data script, files. Needs no network. @throws DISK_FULL */
 export async function giveTree(compute: Compute, { instance, operation }: Newcomer, request: BootRequest): Promise<void> {
-  const data: BootData = { configDrive: undefined, adminUser: adminUser(instance), adminPassword: request.adminPassword, publicKeys: publicKeys(instance), userData: userData(instance), files: request.files };
+  const data: BootData = { configDrive: undefined, adminUser: adminUser(instance), adminPassword: request.adminPassword, publicKeys: publicKeys(instance), userData: request.withoutScript ? undefined : userData(instance), files: request.files };
   await compute.containers.giveBootData(uuidOf(instance), data, operation);
 }
 
