@@ -101,10 +101,10 @@ async function drive(compute: Compute, context: WireContext, instance: NovaObjec
   });
 }
 
-/** Names of the security groups of its ports. */
+/** Names of the security groups of its ports, port by port: one on two ports is there twice (nova/network/security_group_api.py `get_instances_security_groups_bindings`). */
 async function groupNames(compute: Compute, context: WireContext, instance: NovaObject, signal: AbortSignal): Promise<string[]> {
   const scope = serviceScope(context, signal);
   const [ports, groups] = await Promise.all([compute.neutron.ports(scope, { device_id: uuidOf(instance) }), compute.neutron.securityGroups(scope, instance.text('project_id') ?? '')]);
-  const used = new Set(ports.flatMap((port) => port.security_groups ?? []));
-  return groups.filter(({ id }) => used.has(id)).map(({ name }) => name);
+  const names = new Map(groups.map(({ id, name }) => [id, name || id]));
+  return ports.flatMap((port) => port.security_groups ?? []).flatMap((id) => names.get(id) ?? []);
 }
