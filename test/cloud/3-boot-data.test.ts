@@ -1,17 +1,10 @@
 /** Boot data through Nova's API: the config drive and the metadata service behind neutron's agents say the same; key, script and passwords; over a live migration and a rebuild. */
 import test from 'ava';
-import { generateKeyPairSync } from 'node:crypto';
 import { guest } from './lib/host.js';
+import { keyPair } from './lib/key-pair.js';
 import { ask, over, runsAt } from './lib/live.js';
 import { cloud, haulierLog, mustRun, until } from './lib/machine.js';
 import { Scene } from './lib/scene.js';
-
-/** A key as `ssh-keygen -t ed25519` writes it (RFC 8709). */
-function sshKey(): string {
-  const raw = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'der' }).subarray(-32);
-  const field = (bytes: Buffer): Buffer => Buffer.concat([Buffer.from([0, 0, 0, bytes.length]), bytes]);
-  return `ssh-ed25519 ${Buffer.concat([field(Buffer.from('ssh-ed25519')), field(raw)]).toString('base64')} ct`;
-}
 
 const script = '#!/bin/sh\necho "booted with user data"\necho run >> /root/runs\n';
 /** A network without a router whose subnet has DHCP, which the DHCP agent takes up. @returns its id, and the address of the agent's port, by which the metadata service is reached */
@@ -38,10 +31,7 @@ test.serial('a server with key, script, password and config drive asks the metad
   scene.after(() => cloud(['metadata', 'down']));
   const { network, gate } = await networkWithDhcp(scene);
   const name = 'ct-boot-data';
-  const key = sshKey();
-  await admin.raw('nova', 'DELETE', `/v2.1/os-keypairs/${name}`);
-  await admin.call('nova', 'POST', '/v2.1/os-keypairs', { keypair: { name, public_key: key, type: 'ssh' } });
-  scene.after(() => admin.remove('nova', `/v2.1/os-keypairs/${name}`));
+  const key = await keyPair(scene, name);
 
   const server = await scene.active({ host: 'host1', networks: [{ uuid: ground.publicNetwork }, { uuid: network }], extra: { config_drive: true, key_name: name, user_data: Buffer.from(script).toString('base64'), adminPass: first, metadata: { role: 'web' } } });
   const { id } = server;
