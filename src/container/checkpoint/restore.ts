@@ -157,12 +157,13 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
     const rootfs = await parts.storage.mount(id, idBase);
     await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
     beginStep(operation, 'container.resume.bundle');
+    if (meta.from) {
+      await showImages(parts, spec, idBase, paths);
+      await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
+    }
     const own = meta.from ? { ...spec, figures: await hasFigures(paths.images) } : spec;
     if (own.figures !== spec.figures) await parts.store.writeSpec(own);
     await writeBundle(parts, own, idBase, rootfs, { application: await applicationOf(parts, id), restored: { from: meta.from } });
-    if (!meta.from) return;
-    await showImages(parts, spec, idBase, paths);
-    await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
   };
   const plug = async (): Promise<void> => {
     beginStep(operation, 'container.resume.plug');
