@@ -1,6 +1,6 @@
 /**
  * criu processes that still work on a container's images, also those of a service that died: known by the files that they hold, and
- * by a mark in their environment, which a helper whose parent was killed still has. Only processes of the service's own user count: a
+ * by a mark in their environment, which the runtime has, and criu until it writes its title over it. Only processes of the service's own user count: a
  * guest can name its folders and variables as it likes, and what criu has half restored, as the guest's user, goes with its control group.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
