@@ -69,7 +69,7 @@ export async function settle(folder: string, timeoutMs: number, log?: Pick<Log, 
 }
 
 /** What these processes and those below them have done so far: processor time, and who runs or waits for a disk just now. */
-async function progressOf(working: readonly ProcessId[]): Promise<string> {
+export async function progressOf(working: readonly ProcessId[]): Promise<string> {
   const all = (await Promise.all((await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(async (name) => {
     const text = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => '');
     const [state = '', parent = '', ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ');
