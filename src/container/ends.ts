@@ -2,7 +2,7 @@
  * Notices that containers end: by the exit files that their monitors write, and, where a monitor died too, by looking at their PID 1
  * now and then. Puts an end on record and tells the listeners, unless somebody asked for it and waits for it himself.
  */
-import { messageOf } from '../base/errors.js';
+import { isHaulierError, messageOf } from '../base/errors.js';
 import type { ContainerExit } from './container-host.js';
 import type { HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
@@ -22,6 +22,8 @@ export class Ends {
   readonly #tell: (exit: ContainerExit) => void;
   readonly #watched = new Map<string, ProcessId>();
   readonly #vanished = new Set<string>();
+  /** Ends that could not be recorded: the disk may be full. */
+  readonly #unrecorded = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
 
   /** @param tell called when a container ended by itself; it may not throw */
@@ -61,6 +63,7 @@ export class Ends {
   /** Whoever ends it, or freezes it, looks after it himself. */
   leave(id: string): void {
     this.#watched.delete(id);
+    this.#unrecorded.delete(id);
   }
 
   /** An exit file is there. Ends that somebody waits for are left to them. */
@@ -82,11 +85,16 @@ export class Ends {
       this.#tell({ id, exitCode: code, ...classifyExit(code) });
     } catch (error) {
       this.#parts.log.error({ err: error, instance: id }, `cannot record the end of ${id}: ${messageOf(error)}`);
+      if (!isHaulierError(error, 'STATE_DAMAGED')) this.#unrecorded.set(id, code);
     }
   }
 
   /** The timer: a process that is gone twice in a row, and no exit file, means that its monitor died too. */
   async #look(): Promise<void> {
+    for (const [id, code] of [...this.#unrecorded]) {
+      this.#unrecorded.delete(id);
+      await this.#onExitFile(id, code);
+    }
     for (const [id, process] of this.#watched) {
       if (isAlive(process)) continue;
       if (this.#vanished.delete(id)) await this.#noticeVanished(id);

@@ -1,13 +1,13 @@
 /** Stops a container: asks, then kills, then takes its runtime, ports and mounts away. A suspended one loses its memory, as by pulling the plug. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HaulierError } from '../base/errors.js';
+import { HaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
-import { isFrozen } from './cgroup.js';
+import { thaw } from './checkpoint/freezer.js';
 import { checkpointPaths, removeCheckpoint } from './checkpoint/images.js';
 import { expectEnd } from './checkpoint/page-daemon.js';
 import { removeRuntime } from './cleanup.js';
-import { cgroupsPath, type HostParts } from './parts.js';
-import { isAlive, waitGone, type ProcessId } from './process.js';
+import type { HostParts } from './parts.js';
+import { isAlive, kill, waitGone, type ProcessId } from './process.js';
 import type { ExitWatcher } from './runtime/exits.js';
 import { defaultStopSignal, isOwnInit } from './application/config.js';
 import { applicationOf } from './application/process.js';
@@ -49,17 +49,16 @@ export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: st
 }
 
 async function end(parts: HostParts, id: string, process: ProcessId, timing: { readonly timeoutMs: number; readonly retryMs: number }, operation: Operation): Promise<void> {
-  const frozen = (): Promise<boolean> => isFrozen(parts.cgroups, cgroupsPath(parts, id));
   if (timing.timeoutMs > 0) {
     beginStep(operation, 'container.stop.ask');
-    if (await frozen()) await parts.runc.resume(id);
+    await thaw(parts, id);
     if (await askToShutDown(parts.runc, id, process, { ...timing, stopSignal: await stopSignal(parts, id) }, operation.log, operation.signal)) return;
     operation.log.info({ timeoutMs: timing.timeoutMs }, 'did not shut down in time, killing it');
   }
   cleanupStep(operation, 'container.stop.kill');
   await expectEnd(checkpointPaths(parts.store.paths(id)));
-  await parts.runc.kill(id, 'KILL'); // the end of PID 1 ends its whole PID namespace
-  if (isAlive(process) && (await frozen())) await parts.runc.resume(id).catch(() => undefined);
+  kill(process); // the end of PID 1 ends its whole PID namespace, whatever the runtime is at
+  if (isAlive(process)) await thaw(parts, id).catch((error: unknown) => operation.log.warn({ err: error }, `cannot let it end: ${messageOf(error)}`));
   if (!(await waitGone(process, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'kill the container', reason: `process ${process.pid} survives SIGKILL` });
 }
 

@@ -10,6 +10,7 @@ import { closeSync, openSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
+import { longestCommandMs } from '../../base/fault-points.js';
 import type { Runc } from './runc.js';
 
 /** What a monitor is started with. */
@@ -93,7 +94,8 @@ function firstLine(child: ReturnType<typeof spawn>, pipe: Readable, timeout: num
     let text = '';
     let timer: NodeJS.Timeout | undefined;
     let over = false;
-    const limit = (ms: number): void => {
+    const limit = (longestMs: number): void => {
+      const ms = Math.min(longestMs, longestCommandMs);
       if (!over) timer = setTimeout(() => settle(() => reject(new HaulierError('COMMAND_TIMEOUT', { command: 'conmon', seconds: ms / 1000, stderr: '' }))), ms);
     };
     if (typeof timeout === 'number') limit(timeout);
