@@ -1,18 +1,15 @@
 /**
  * Named points at which a test can make the service die or fail: `HAULIER_FAULT=kill:boot.rootfs,fail:delete.unplug:2`.
  * `kill` is kill -9 of this process; `stop` stops it (SIGSTOP), for whoever wants to do something in that moment; `fail` throws FAULT_INJECTED;
- * a number limits how often it fires. `hurry:MS` lets no external command have more than that time.
+ * a number limits how often it fires.
  */
 import { HaulierError } from './errors.js';
 
 interface Fault { readonly kind: 'kill' | 'stop' | 'fail'; left: number }
 
 const faults = new Map<string, Fault>();
-/** Most that an external command may take, milliseconds, for tests of those that hang. */
-export let longestCommandMs = Infinity;
 for (const entry of (process.env['HAULIER_FAULT'] ?? '').split(',').filter(Boolean)) {
   const [kind, point, times] = entry.split(':');
-  if (kind === 'hurry' && Number(point) > 0) longestCommandMs = Number(point);
   if ((kind === 'kill' || kind === 'stop' || kind === 'fail') && point) faults.set(point, { kind, left: times ? Number(times) : Infinity });
 }
 

@@ -22,6 +22,8 @@ export class Ends {
   readonly #tell: (exit: ContainerExit) => void;
   readonly #watched = new Map<string, ProcessId>();
   readonly #vanished = new Set<string>();
+  /** Those that somebody ends, or freezes, just now. */
+  readonly #left = new Set<string>();
   /** Ends that could not be recorded: the disk may be full. */
   readonly #unrecorded = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
@@ -49,6 +51,7 @@ export class Ends {
 
   /** Looks after a container's PID 1 from now on. */
   async watch(id: string): Promise<void> {
+    this.#left.delete(id);
     const running = await this.#parts.store.running(id);
     if (running) this.#watched.set(id, running);
   }
@@ -62,8 +65,15 @@ export class Ends {
 
   /** Whoever ends it, or freezes it, looks after it himself. */
   leave(id: string): void {
+    this.#left.add(id);
     this.#watched.delete(id);
     this.#unrecorded.delete(id);
+  }
+
+  /** It is gone. */
+  forget(id: string): void {
+    this.leave(id);
+    this.#left.delete(id);
   }
 
   /** An exit file is there. Ends that somebody waits for are left to them. */
@@ -78,6 +88,7 @@ export class Ends {
         if (!state.exit) await store.update(id, { exit: { code, at: new Date().toISOString(), wanted: true } });
         return;
       }
+      if (this.#left.has(id)) return; // its wish could not be recorded
       this.#watched.delete(id);
       await store.update(id, { wanted: 'stopped', exit: { code, at: new Date().toISOString(), wanted: false } });
       await store.clearRunning(id);

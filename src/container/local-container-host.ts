@@ -12,7 +12,7 @@ import { keepConsole, readConsole } from './console.js';
 import { openConsole, type ConsoleLine } from './console-line.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
 import { suspendContainer } from './checkpoint/dump.js';
-import { freeze } from './checkpoint/freezer.js';
+import { freeze, thaw } from './checkpoint/freezer.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import { Tally } from './checkpoint/tally.js';
 import { dumpContainer } from './coredump/crash-dump.js';
@@ -193,7 +193,12 @@ export class LocalContainerHost implements ContainerHost {
 
   async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
     this.#watched.leave(id);
-    await stopContainer(this.parts, this.#watched.files, id, timing, operation);
+    try {
+      await stopContainer(this.parts, this.#watched.files, id, timing, operation);
+    } catch (error) {
+      await this.#watched.watchOn(id); // it may still run
+      throw error;
+    }
   }
 
   async pause(id: string, operation: Operation): Promise<void> {
@@ -201,15 +206,19 @@ export class LocalContainerHost implements ContainerHost {
     if (view.state === 'paused') return;
     if (view.state !== 'running') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'pause' });
     await freeze(this.parts, id, operation.signal); // not in the middle of a vfork: it could not be dumped before it is let go again
-    await this.parts.store.update(id, { wanted: 'paused' });
+    await this.parts.store.update(id, { wanted: 'paused' }).catch(async (error: unknown) => {
+      await thaw(this.parts, id);
+      throw error;
+    });
   }
 
   async unpause(id: string, operation: Operation): Promise<void> {
     const view = await this.#existing(id);
     if (view.state === 'running') return;
     if (view.state !== 'paused') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'unpause' });
-    await this.parts.runc.resume(id, operation.signal);
+    operation.throwIfAborted();
     await this.parts.store.update(id, { wanted: 'running' });
+    await thaw(this.parts, id);
   }
 
   async snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
@@ -300,6 +309,7 @@ export class LocalContainerHost implements ContainerHost {
     this.serial?.close(id);
     await destroyContainer(this.parts, id, operation, ports);
     await this.#watched.files.clear(id);
+    this.#watched.forget(id);
   }
 
   async updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void> {
@@ -356,7 +366,7 @@ export class LocalContainerHost implements ContainerHost {
 
   /** It is another host's now; the room above has removed it. */
   async left(id: string): Promise<void> {
-    this.#watched.leave(id);
+    this.#watched.forget(id);
     await this.#watched.files.clear(id);
   }
 

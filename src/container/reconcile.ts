@@ -55,6 +55,7 @@ async function findRunning(parts: HostParts, id: string, startedAt: string | und
   const process = known && (known.status === 'running' || known.status === 'paused') ? identify(known.pid) : undefined;
   if (!process) return;
   parts.log.warn({ instance: id, pid: process.pid }, `${parts.store.paths(id).running} is gone or damaged: written anew`);
+  await parts.store.clearRunning(id);
   await parts.store.writeRunning(id, process, startedAt ?? new Date().toISOString());
 }
 

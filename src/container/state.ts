@@ -208,7 +208,7 @@ export class InstanceStore {
 
   /** Forgets PID 1. */
   async clearRunning(id: string): Promise<void> {
-    await rm(this.paths(id).running, { force: true });
+    await rm(this.paths(id).running, { recursive: true, force: true }); // it may be anything, if it is damaged
   }
 }
 

@@ -1,6 +1,6 @@
 /** Stops a container: asks, then kills, then takes its runtime, ports and mounts away. A suspended one loses its memory, as by pulling the plug. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HaulierError, messageOf } from '../base/errors.js';
+import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { thaw } from './checkpoint/freezer.js';
 import { checkpointPaths, removeCheckpoint } from './checkpoint/images.js';
@@ -12,6 +12,7 @@ import type { ExitWatcher } from './runtime/exits.js';
 import { defaultStopSignal, isOwnInit } from './application/config.js';
 import { applicationOf } from './application/process.js';
 import { askToShutDown } from './shutdown.js';
+import type { InstanceState } from './state.js';
 import { beginStep, cleanupStep } from './steps.js';
 
 const killWaitMs = 15_000;
@@ -31,7 +32,12 @@ export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: st
   beginStep(operation, 'container.stop.record');
   const running = await store.running(id);
   const wanted = running ? true : (state.exit?.wanted ?? (state.wanted === 'stopped' || state.wanted === 'suspended'));
-  await store.update(id, { wanted: 'stopped', suspendedFor: undefined });
+  // a full disk keeps nobody from stopping: what is not on record then is so by the end, or it counts as stopped all the same
+  const note = (change: Partial<InstanceState>): Promise<void> => store.update(id, { wanted: 'stopped', suspendedFor: undefined, ...change }).catch((error: unknown) => {
+    if (!isHaulierError(error, 'DISK_FULL')) throw error;
+    operation.log.warn({ err: error }, messageOf(error));
+  });
+  await note({});
   if (state.wanted === 'suspended') await removeCheckpoint(checkpointPaths(store.paths(id)));
   if (running) await end(parts, id, running, timing, operation);
 
@@ -43,7 +49,7 @@ export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: st
   await parts.plugger.unplugAll(id, spec.vifs);
   cleanupStep(operation, 'container.stop.unmount');
   await parts.storage.unmount(id);
-  await store.update(id, { ...(state.phase === 'starting' ? { phase: 'ready' } : {}), ...(code === undefined ? {} : { exit: { code, at: new Date().toISOString(), wanted } }) });
+  await note({ ...(state.phase === 'starting' ? { phase: 'ready' } : {}), ...(code === undefined ? {} : { exit: { code, at: new Date().toISOString(), wanted } }) });
   await exits.clear(id);
   cleanupStep(operation, 'container.stop.done');
 }
