@@ -102,6 +102,7 @@ real('nothing can be made, changed or frozen, which is said; what runs goes on; 
   await free(small);
   t.deepEqual((await until('the end is told', () => exits.find(({ id }) => id === dying.id), 30_000)), { id: dying.id, state: 'crashed', exitCode: 137, rebootRequested: false });
   for (const { id } of [running, stopped, dying]) {
+    await stop(bed, id); // as Nova does with one that ended by itself: its disk went read-only
     await start(bed, id);
     await inside(bed, id, 'sh', '-c', 'echo fine > /fine && sync');
   }

@@ -81,7 +81,7 @@ real('the runtime hangs: in create, in start, while it stops, while it is delete
   const spec = makeSpec(bed.image);
   await operate((operation) => bed.host.create(spec, operation));
   const begin = (): Promise<void> => operate((operation) => bed.host.startContainer(spec.id, operation));
-  await whileStuck(t, other.id, 'runc', 'create', begin, /^COMMAND_TIMEOUT: conmon .*runc.* did not finish within 3 s/);
+  await whileStuck(t, other.id, 'runc', 'create', begin, /^COMMAND_TIMEOUT: .*conmon, which has .*runc create the container .* did not finish within 3 s/);
   t.is(await view(bed, spec.id), 'stopped');
   await whileStuck(t, other.id, 'runc', `start ${spec.id}`, begin, /^RUNTIME_FAILED: .*failed to start the container: .*runc .* start [^ ]+ did not finish within 3 s/);
   t.is(await view(bed, spec.id), 'stopped');
