@@ -1,6 +1,7 @@
 /** The door of this room: one host's hauls, out and in, from the service's start to its end. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Ages } from '../base/ages.js';
 import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { Operation } from '../base/operation.js';
@@ -57,6 +58,7 @@ export class Hauler {
   readonly #unopened = new Map<string, { open(runs: () => void): Promise<void> }>();
   #again = false;
   readonly #telling = new Telling();
+  readonly #ages = new Ages();
   /** Memory that is still coming for containers that run already. */
   readonly #owed = new Set<Promise<void>>();
   /** Hauls from here that somebody is at work on, by their instance. */
@@ -79,7 +81,8 @@ export class Hauler {
   async start(): Promise<ReadonlyMap<string, Promise<void>>> {
     await discardArrivals(this.parts);
     const open = new Map<string, Promise<void>>();
-    const records = await this.#records.all();
+    // its container, if it has one, stands frozen and stays so; nothing is hauled from here until the record is restored or removed
+    const records = await this.#records.all((error) => this.log.error({ err: error }, `a haul that was cut short is left as it is: ${messageOf(error)}`));
     for (const record of records.filter((each) => !isOvertaken(each, records))) {
       const settled = (isStale(record, records) ? this.#records.remove(record.haul, 'source') : this.#settle(record)).catch((error: unknown) => {
         if (!this.#stopping.signal.aborted) this.log.error({ err: error, instance: record.instance }, `cannot end a haul that was cut short: ${messageOf(error)}`);
@@ -270,12 +273,14 @@ export class Hauler {
   /** Of a haul that is over here: its destination is told, as long as that makes sense. */
   async #tell(haul: string, source: LiveSource): Promise<void> {
     const since = await this.#records.writtenAt(haul, 'source');
-    if (since !== undefined && Date.now() - since >= tellingEndsMs) {
+    if (since !== undefined && this.#ages.of(haul, since) >= tellingEndsMs) {
       this.log.warn({ haul }, `the destination could not be told for ${tellingEndsMs / 86_400_000} days that a haul is over: forgetting it`);
       await this.#records.remove(haul, 'source');
     } else await settleSource(source, 'gone');
-    if ((await this.#records.writtenAt(haul, 'source')) === undefined) this.#telling.done(haul);
-    else this.#telling.failed(haul, performance.now());
+    if ((await this.#records.writtenAt(haul, 'source')) === undefined) {
+      this.#telling.done(haul);
+      this.#ages.forget(haul);
+    } else this.#telling.failed(haul, performance.now());
   }
 
   async #receive(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
