@@ -47,6 +47,8 @@ export class Hauler {
   readonly server: HaulServer;
   readonly #records: HaulRecords;
   readonly #incoming = new Map<string, { readonly instance: string; readonly haul: IncomingHaul }>();
+  /** Instances of hauls that have reached this host, and have not said yet which they are. */
+  readonly #greeted = new Map<HaulChannel, string>();
   readonly #stopping = new AbortController();
   /** Instances that a haul takes away just now. */
   readonly #leaving = new Set<string>();
@@ -101,6 +103,16 @@ export class Hauler {
   async phase(instance: string): Promise<SourcePhase | undefined> {
     const mine = (await this.#records.all()).flatMap((record) => (record.role === 'source' && record.instance === instance ? [record.phase] : []));
     return mine.find((phase) => phase !== 'gone'); // that one is over; it may have come back since
+  }
+
+  /**
+   * True while a haul of the instance to this host is under way and undecided, be it one that an earlier life of the service could not
+   * end: whatever is here of the container may still be the source's. @throws STATE_DAMAGED if that is not known
+   */
+  async coming(instance: string): Promise<boolean> {
+    if ([...this.#greeted.values()].includes(instance)) return true;
+    if ([...this.#incoming.values()].some((each) => each.instance === instance && !each.haul.committed)) return true;
+    return (await this.#records.all()).some((record) => record.role === 'destination' && record.instance === instance && record.phase !== 'committed');
   }
 
   /**
@@ -271,6 +283,15 @@ export class Hauler {
   }
 
   async #receive(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
+    this.#greeted.set(channel, expected.instance); // in the moment in which its token is used up
+    try {
+      await this.#received(channel, expected);
+    } finally {
+      this.#greeted.delete(channel);
+    }
+  }
+
+  async #received(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
     await new Operation({ name: 'receive_haul', log: this.log, instance: expected.instance, parent: channel.signal }).run(async (operation) => {
       const { haul, secret, facts, restart, shared } = await channel.receive(['begin'], operation.signal);
       const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret), ...(restart === undefined ? {} : { restart: true }), ...(shared === true ? { shared } : {}) } as const;
@@ -282,6 +303,7 @@ export class Hauler {
         if (!channel.signal.aborted) channel.send({ type: 'running', parts: port.parts });
       });
       this.#incoming.set(record.haul, { instance: expected.instance, haul: incoming });
+      this.#greeted.delete(channel);
       const { peer, instance } = expected;
       const entry = this.board.begin({ haul: record.haul, instance, direction: 'in', peer: peer.host, address: peer.address, port: peer.port });
       try {
