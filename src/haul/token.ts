@@ -1,12 +1,15 @@
 /** One-time tokens: 32 random bytes that open one haul of one instance for one peer, once, within their time. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { hideSecret } from '../base/log.js';
 
 const tokenBytes = 32;
 const digestOf = (token: string): Buffer => createHash('sha256').update(token).digest();
 
-/** A new token, as text. */
+/** A new token, as text; hidden in the log from now on. */
 export function newToken(): string {
-  return randomBytes(tokenBytes).toString('base64url');
+  const token = randomBytes(tokenBytes).toString('base64url');
+  hideSecret(token);
+  return token;
 }
 
 /** True if both are the same; takes equally long in any case. */

@@ -2,8 +2,10 @@
  * What a guest sees of its machine: the sizes of its disk and its tmpfs, limits of its processes, its devices, time zone and locale; and, with lxcfs, its own memory,
  * processors, uptime and load, through suspend, snapshots with memory, a host without lxcfs, and the end of lxcfs.
  */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import anyTest, { type TestFn } from 'ava';
+import { packageRoot } from '../../../src/base/package-root.js';
 import { run } from '../../../src/base/run.js';
 import { figureFiles } from '../../../src/container/figures/lxcfs.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
@@ -105,6 +107,24 @@ real('time zone and locale are the image\'s, whatever the service has', async (t
   }
 });
 
+real('its files are renewed in the process that was meant, and in none that has its pid by now', async (t) => {
+  const { bed } = t.context;
+  const { id } = await boot(bed);
+  const folder = await mkdtemp('/run/figures-');
+  t.teardown(() => rm(folder, { recursive: true }));
+  await mkdir(join(folder, 'proc'));
+  await writeFile(join(folder, 'proc/uptime'), 'of the test\n');
+  const { pid, startTicks } = (await bed.host.parts.store.running(id))!;
+  const renew = (start: number, from: string): Promise<unknown> => run('perl', [join(packageRoot, 'src/container/figures/renew.pl'), String(pid), String(start), from, '/proc/uptime']);
+  await t.throwsAsync(renew(startTicks - 1, folder), { message: /is not the one that was meant any more/ });
+  t.not(await inside(bed, id, 'cat', '/proc/uptime'), 'of the test');
+  await renew(startTicks, folder);
+  t.is(await inside(bed, id, 'cat', '/proc/uptime'), 'of the test');
+  await renew(startTicks, '');
+  t.not(await inside(bed, id, 'cat', '/proc/uptime'), 'of the test');
+  await destroy(bed, id);
+});
+
 withLxcfs('its memory, processors, uptime and load are its own; what lxcfs serves is found at the next start, and renewed when lxcfs is', async (t) => {
   const { bed, lxcfs } = t.context;
   const { id } = await boot(bed); // nobody serves it yet
@@ -204,7 +224,7 @@ withCriu('a snapshot with memory of one that has its own figures: who boots from
   t.is(await memoryTotal(bed, clone.id), 96 * 1024, 'from a checkpoint of its own');
   await lxcfs.kill();
   await lxcfs.start();
-  await bed.host.renewFigures((_id, work) => work());
+  await bed.host.renewFigures(inTurn);
   t.is(await memoryTotal(bed, clone.id), 96 * 1024, 'and after lxcfs was started anew');
   await destroy(bed, clone.id);
 

@@ -1,5 +1,6 @@
 /** Two hosts for live migrations: what nova-api and the conductor do between them (nova/conductor/tasks/live_migrate.py), over the fakes. */
 import { HaulierError } from '../../../src/base/errors.js';
+import { silentLog, type Log } from '../../../src/base/log.js';
 import type { ComputeSettings } from '../../../src/compute/settings.js';
 import { computeEndpoint } from '../../../src/compute/endpoint.js';
 import { initHost } from '../../../src/compute/init-host.js';
@@ -24,11 +25,11 @@ export class LiveHosts {
   /** What travelled: by method, the arguments. */
   readonly sent: { readonly method: string; readonly args: Record<string, unknown> }[] = [];
 
-  private constructor(readonly it: TwoHosts) {}
+  private constructor(readonly it: TwoHosts, private readonly log = silentLog()) {}
 
   /** The recorded server runs on `host`; neutron keeps a binding for each host. */
-  static async begin(change: Partial<ComputeSettings> = {}): Promise<LiveHosts> {
-    const live = new LiveHosts(await TwoHosts.begin(change));
+  static async begin(change: Partial<ComputeSettings> = {}, log?: Log): Promise<LiveHosts> {
+    const live = new LiveHosts(await TwoHosts.begin(change), log);
     live.w.neutron.aliases.add('binding-extended');
     await live.#start(host, change, live.w.containers);
     await live.#start(other, change, new FakeContainers(live.w.steps));
@@ -48,7 +49,7 @@ export class LiveHosts {
   async #start(name: string, change: Partial<ComputeSettings>, containers: FakeContainers): Promise<void> {
     const hauls = new FakeHauls(this.w.steps, name, this.net, containers);
     const identity = name === host ? { id: 7, uuid: nodeUuid } : name === other ? { id: 8, uuid: otherNode } : { id: 9, uuid: thirdNode };
-    const compute = await makeCompute(this.w, containers, { ...settings, ...change, host: name, hypervisorHostname: name }, identity, undefined, this.it.glance, hauls);
+    const compute = await makeCompute(this.w, containers, { ...settings, ...change, host: name, hypervisorHostname: name }, identity, undefined, this.it.glance, hauls, this.log);
     const endpoint = computeEndpoint(compute);
     const send: World['send'] = (method, args, about = context) =>
       endpoint.handle({ method, namespace: undefined, version: '6.0', args: structuredClone(args), context: about, isCall: true, signal: new AbortController().signal });
