@@ -3,7 +3,7 @@
  * a disk of its own; the server's own container is set aside, and its root file system is at `/mnt/rescue` in the new one. What is done there stays; the rescue
  * container itself is thrown away in the end. Password, key pair and config drive are in it as in a new server; Haulier runs no user data script in it.
  */
-import { bootRequest, giveBootData } from '../boot-data/boot-data.js';
+import { bootRequest, checkBootData, giveBootData } from '../boot-data/boot-data.js';
 import type { Compute, InstanceCall } from '../compute.js';
 import { containerSpec } from '../container-spec.js';
 import { finishWith, readPowerState, requireContainer, startAgain, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
@@ -56,7 +56,7 @@ async function rescueSpec(compute: Compute, call: InstanceCall): Promise<Contain
   const id = ids.find((value): value is string => typeof value === 'string' && value !== '');
   if (id === undefined) throw new HaulierError('UNSUPPORTED', { what: 'rescuing a server that boots from a volume' });
   const spec: ContainerSpec = { ...containerSpec(compute, instance, await fetchImage(compute, call, id), cachedVifs(instance)), rescue: true };
-  await compute.containers.check(spec);
+  await checkBootData(compute, instance, await compute.containers.check(spec));
   return spec;
 }
 
