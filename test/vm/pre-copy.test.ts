@@ -9,7 +9,7 @@ import { checkpointPaths } from '../../src/container/checkpoint/paths.js';
 import type { ContainerSpec, ImageSource } from '../../src/container/spec.js';
 import { aheadFolder } from '../../src/haul/memory/ahead.js';
 import type { HaulPolicy } from '../../src/haul/memory/mode.js';
-import { maxMemoryRounds, whyStop } from '../../src/haul/memory/stop-rule.js';
+import { whyStop } from '../../src/haul/memory/stop-rule.js';
 import type { HaulResult } from '../../src/haul/progress.js';
 import { criuProblem, wrapper } from '../host/container/checkpoint-kit.js';
 import { until } from '../host/container/harness.js';
@@ -42,8 +42,7 @@ const permitting: HaulPolicy = { ...policy, permitPostCopy: true };
 
 test.before(async (t) => {
   if (problem !== undefined) return;
-  const hosts = await makeHosts(authority, { policy });
-  const image = await memoryImage(true);
+  const [hosts, image] = await Promise.all([makeHosts(authority, { policy }), memoryImage(true)]);
   Object.assign(t.context, hosts, { image });
   // a file `small` beside it: what criu writes in the second round does not get larger than that; it has looked at the pages by then, and calls them clean
   // a file `busy`: the next round begins as one does that meets a process in a disk wait
@@ -57,10 +56,10 @@ fi
 if [ -e $folder/small ] && grep -qa /ahead-2 /proc/$PPID/cmdline; then trap '' XFSZ; ulimit -f 1024; fi
 exec $real "$@"`);
   t.context.criu = small;
-  for (const host of [hosts.a, hosts.b]) {
+  await Promise.all([hosts.a, hosts.b].map(async (host) => {
     await host.start('', host === hosts.b ? { policy: permitting } : {}, t.context.criu);
     await host.takeImage(image);
-  }
+  }));
   const spec = await bootMemory(hosts.a, image, last, mib);
   await askMemory(last, 'write 6 12');
   await askMemory(last, 'files 0.5');
@@ -115,16 +114,17 @@ async function watchRounds<T>(host: TestHost, id: string, work: Promise<T>): Pro
   let over = false;
   const came: Came[] = [];
   const look = async (): Promise<void> => {
-    for (let round = 1; round <= maxMemoryRounds; round++) {
+    // one that is followed by another is whole: it is looked at once more after that
+    for (let round = Math.max(1, came.length - 1); existsSync(roundAt(host, id, round)); round++) {
       const folder = roundAt(host, id, round);
       const images = (await readdir(folder, { withFileTypes: true }).catch(() => [])).filter((entry) => entry.isFile()); // not the link to the round before
       const sizes = await Promise.all(images.map(async ({ name }) => [name, (await stat(join(folder, name)).catch(() => ({ size: 0 }))).size] as const));
       const sum = (of: typeof sizes): number => of.reduce((bytes, [, size]) => bytes + size, 0);
       const [known = { bytes: 0, pageBytes: 0 }, now] = [came[round - 1], { bytes: sum(sizes), pageBytes: sum(sizes.filter(([name]) => name.startsWith('pages-'))) }];
-      if (now.bytes >= known.bytes && now.bytes > 0) came[round - 1] = now; // they go at the end
+      came[round - 1] = now.bytes > known.bytes ? now : known; // they go at the end
     }
   };
-  const watching = (async () => { for (; !over; await sleep(100)) await look(); })();
+  const watching = (async () => { for (; !over; await sleep(250)) await look(); })();
   const done = await work.finally(() => { over = true; });
   await watching;
   return { done, came };

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 
 const shownErrors = 4;
 /** Said on hosts where root lacks CAP_SYS_RESOURCE, and of no consequence. */
-const noise = /rlimit|Can't set rlimit|Dumping FAILED|Restoring FAILED|exited, status|killed by signal 19/;
+const noise = /rlimit|Can't set rlimit|[Dd]umping FAILED|Restoring FAILED|exited, status|killed by signal 19/;
 
 /** The first errors in the text of a criu log, without times and pids: the first one is the cause, the rest follows from it. */
 export function errorsOf(log: string): string[] {
@@ -21,7 +21,7 @@ export function breaksOff(log: string): boolean {
 
 /** True if criu has come to an end that it knows of, good or bad. */
 export function saysEnd(log: string): boolean {
-  return /(Dumping|Restoring|Restore) (FAILED|finished)/.test(log);
+  return /([Dd]umping|Restoring|Restore) (FAILED|finished)/.test(log);
 }
 
 export const killedWords = 'criu was killed in the middle of its work';

@@ -5,6 +5,7 @@
  * `vm.unprivileged_userfaultfd` = 1. That setting is the host's and the operator's; guests are kept from the call by their filter.
  */
 import { readFile } from 'node:fs/promises';
+import { isHaulierError } from '../../base/errors.js';
 import { run } from '../../base/run.js';
 import type { FeatureName } from '../abilities.js';
 import type { ContainerHostOptions } from '../container-host.js';
@@ -15,7 +16,7 @@ import { watchdogProblem } from './watchdog.js';
 
 /** Below this the daemon costs more than reading all at once. */
 const worthBytes = 64 * 1024 * 1024;
-const checkTimeoutMs = 20_000;
+const checkTimeoutMs = 60_000;
 const known = new Map<string, Promise<boolean>>();
 
 /** Why no resume can be lazy on this host; undefined if it can. */
@@ -46,10 +47,13 @@ export async function trackingProblem(options: Pick<ContainerHostOptions, 'criu'
   return (await hasFeature(options, 'mem_dirty_track')) ? undefined : 'the kernel has no dirty tracking (CONFIG_MEM_SOFT_DIRTY)';
 }
 
-/** The answer of criu is asked for once. */
+/** The answer of criu is asked for once; that a busy host gave none in time is no answer. */
 async function hasFeature({ criu }: Pick<ContainerHostOptions, 'criu'>, feature: FeatureName): Promise<boolean> {
   const key = `${feature} ${criu}`;
-  const able = known.get(key) ?? run(criu, ['check', '--feature', feature], { timeoutMs: checkTimeoutMs, env: runtimeEnvironment(criu) }).then(() => true, () => false);
+  const able = known.get(key) ?? run(criu, ['check', '--feature', feature], { timeoutMs: checkTimeoutMs, env: runtimeEnvironment(criu) }).then(() => true, (error: unknown) => {
+    if (isHaulierError(error, 'COMMAND_TIMEOUT')) known.delete(key);
+    return false;
+  });
   known.set(key, able);
   return await able;
 }

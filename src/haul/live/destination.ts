@@ -65,6 +65,8 @@ export class LiveDestination implements DestinationPort {
   #pid: number | undefined;
   #meta: CheckpointMeta | undefined;
   #memory: MemoryReceiver | undefined;
+  /** As the source says before it sends any: the restore reads all of it, the last dump may be a small difference. */
+  #memoryBytes = 0;
   #restore: ReadyRestore | undefined;
   #parts: FrozenParts = {};
   #marked = 0;
@@ -122,6 +124,7 @@ export class LiveDestination implements DestinationPort {
     haulStep(operation, 'haul.destination.prepared');
     channel.send({ type: 'prepared', memory: await memoryAbilities(parts, policy), growing: true });
     const { mode, bytes, watchdogSeconds } = await channel.receive(['memory'], signal);
+    if (typeof bytes === 'number') this.#memoryBytes = bytes;
     await makeCheckpointFolders(paths, memoryFolder(mode, bytes, Number(bytes), parts.log)); // its memory comes to be beside the images
     const memory = await receiverFor({ parts, instance, channel, operation, policy, paths }, mode);
     this.#memory = memory;
@@ -182,7 +185,7 @@ export class LiveDestination implements DestinationPort {
 
   async #go({ bytes }: CheckpointMeta): Promise<number> {
     if (!this.#restore) throw new HaulierError('HAUL_PROTOCOL', { reason: 'restore before all has come' });
-    return await this.#restore.go({ bytes, elsewhere: this.#memory?.elsewhere });
+    return await this.#restore.go({ bytes: Math.max(bytes, this.#memoryBytes), elsewhere: this.#memory?.elsewhere });
   }
 
   async restore(): Promise<void> {

@@ -9,6 +9,8 @@ test('a log that breaks off is that of a criu that was killed', (t) => {
   t.true(breaksOff('(00.001) Dumping processes (pid: 5 comm: init)\n(00.038) Parasite syscall_ip at 0x401000\n'));
   t.false(breaksOff('(00.1) Error (criu/x.c:1): no\n(00.2) Error (criu/cr-dump.c:2111): Dumping FAILED.\n'));
   t.false(breaksOff('(00.1) Dumping finished successfully\n'));
+  t.false(breaksOff('(00.1) Pre-dumping finished successfully\n'));
+  t.deepEqual(errorsOf('(00.1) Error (criu/x.c:1): no\n(00.2) Error (criu/cr-dump.c:1): Pre-dumping FAILED.\n'), ['no']);
   t.false(breaksOff('(00.1) Restore finished successfully. Tasks resumed.\n'));
   t.false(breaksOff(''));
   t.false(breaksOff('(00.1) Error (criu/bfd.c:1): bfd: Error flushing image: No space left on device\n'));
