@@ -33,6 +33,14 @@ export function isAlive(id: ProcessId): boolean {
   return identify(id.pid)?.startTicks === id.startTicks;
 }
 
+/** Of a second; the kernel's USER_HZ, the same on every architecture that Node.js runs on. */
+const clockTicks = 100;
+
+/** How long it has lived, whatever becomes of the wall clock. */
+export function ageSeconds(id: ProcessId): number {
+  return parseFloat(readFileSync('/proc/uptime', 'utf8')) - id.startTicks / clockTicks;
+}
+
 /** Kills that very process, if it lives. */
 export function kill(id: ProcessId): void {
   if (!isAlive(id)) return;
@@ -41,14 +49,6 @@ export function kill(id: ProcessId): void {
   } catch {
     // it ended in between
   }
-}
-
-/** Of a second; the kernel's USER_HZ, the same on every architecture that Node.js runs on. */
-const clockTicks = 100;
-
-/** How long it has lived, whatever becomes of the wall clock. */
-export function ageSeconds(id: ProcessId): number {
-  return parseFloat(readFileSync('/proc/uptime', 'utf8')) - id.startTicks / clockTicks;
 }
 
 /** Waits until the process is gone. @returns false if it still lives after `timeoutMs` */
