@@ -47,3 +47,16 @@ test('a record of another form is replaced as a whole', async (t) => {
   await records.write({ ...record, phase: 'committed' });
   t.deepEqual(await records.read(haul, 'source'), { ...record, phase: 'committed' });
 });
+
+test('a damaged record is told of and left out, or named in the error', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'records-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const records = new HaulRecords(folder);
+  await records.write({ ...about, role: 'source', phase: 'offered' });
+  const damaged = join(folder, '_hauls', `${haul}.destination`);
+  await writeFile(damaged, '{"version": 1');
+  await t.throwsAsync(records.all(), { name: 'STATE_DAMAGED' });
+  const told: string[] = [];
+  t.deepEqual((await records.all((error) => told.push(String(error)))).map(({ role }) => role), ['source']);
+  t.true(told.length === 1 && told[0]!.includes(damaged));
+});
