@@ -75,7 +75,7 @@ const lostAfterSeconds = 600;
 export async function failLostBuilds(compute: Compute): Promise<void> {
   const context = adminContext();
   for (const uuid of Object.keys(await compute.placement.allocationsOf(compute.node.uuid))) {
-    if (compute.locks.held(uuid)) continue;
+    if (compute.locks.held(uuid) || compute.tracker.counts(uuid)) continue; // of those that have a host nobody need ask
     try {
       const instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: [] })) as NovaObject;
       if (instance.text('vm_state') !== 'building' || instance.text('host') !== undefined || instance.text('task_state') !== 'scheduling') continue;

@@ -10,6 +10,7 @@ import { cgroupPids, isFrozen, removeCgroups } from './cgroup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
 import { identify, waitGone } from './process.js';
 import { isMonitorPid, starters } from './runtime/starters.js';
+import { mountsUnder } from './storage/mounts.js';
 
 const monitorWaitMs = 3000;
 const cgroupTries = 40;
@@ -91,16 +92,7 @@ function kill(pid: number): void {
   }
 }
 
-/** Mount points at and below a folder, deepest first, from the text of `/proc/self/mountinfo`. */
-export function mountsBelow(mountinfo: string, folder: string): string[] {
-  return mountinfo
-    .split('\n')
-    .map((line) => (line.split(' ')[4] ?? '').replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))))
-    .filter((point) => point === folder || point.startsWith(`${folder}/`))
-    .reverse();
-}
-
 /** Unmounts everything below a folder that is about to be removed: a recursive removal must never reach through a mount. */
 export async function unmountBelow(folder: string): Promise<void> {
-  for (const point of mountsBelow(await readFile('/proc/self/mountinfo', 'utf8'), folder)) await run('umount', [point]);
+  for (const { path } of mountsUnder(folder)) await run('umount', [path]);
 }

@@ -36,5 +36,5 @@ export async function mountInMemory(folder: string, needs: number, log: Log): Pr
 
 /** Takes it away, with all that is in it; whoever still has a file of it open keeps that. Nothing if there is none. */
 export async function unmountMemory(folder: string): Promise<void> {
-  if ((await listMounts()).some(({ path, type }) => path === folder && type === fileSystem)) await run('umount', ['--lazy', '--no-canonicalize', '--', folder]);
+  if (listMounts(folder).some(({ path, type }) => path === folder && type === fileSystem)) await run('umount', ['--lazy', '--no-canonicalize', '--', folder]);
 }

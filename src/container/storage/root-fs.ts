@@ -100,7 +100,7 @@ export class RootFs {
    */
   async mountLayer(instanceDir: string, idBase: number, operation: Operation): Promise<RootFsPaths> {
     const paths = rootFsPaths(instanceDir);
-    if (find(await listMounts(), paths.layer)) return paths;
+    if (find(listMounts(instanceDir), paths.layer)) return paths;
     operation.undo('disk mount', () => unmountAll(paths.layer, this.#log));
     await mountDisk(paths.disk, paths.layer, idBase, operation.signal);
     return paths;
@@ -109,7 +109,7 @@ export class RootFs {
   /** Mounts the trees and the disk, but not the overlay: its upper folder may still be written to. Idempotent. @throws IMAGE_NOT_FOUND, COMMAND_FAILED */
   async mountAhead(instanceDir: string, idBase: number, signal?: AbortSignal): Promise<void> {
     const paths = rootFsPaths(instanceDir);
-    const before = await listMounts();
+    const before = listMounts(instanceDir);
     const trees = await this.#images.attached(instanceDir);
     await together(
       ...lowersOf(paths, trees.length).map(async (lower, index) => (find(before, lower) ? undefined : await run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', trees[index] ?? '', lower], { signal }))),
@@ -127,7 +127,7 @@ export class RootFs {
   async mount(instanceDir: string, idBase: number, operation?: Operation): Promise<string> {
     operation?.step('rootfs.mount');
     const paths = rootFsPaths(instanceDir);
-    const before = await listMounts();
+    const before = listMounts(instanceDir);
     const lowers = await this.#lowers(instanceDir);
     if (isWhole(before, paths, lowers)) return paths.rootfs;
     const undo = async (): Promise<void> => {
@@ -141,7 +141,7 @@ export class RootFs {
       // xino: without it folders are numbered 1, 2, 3... as on a tmpfs, and criu, which tells inotify's targets apart by their number, takes /run/systemd for "/"
       await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,${lowerOptions(lowers)},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });
       // overlayfs says what it could not do in the kernel log only
-      if (!isWhole(await listMounts(), paths, lowers)) throw new HaulierError('RUNTIME_FAILED', { action: 'mount the root file system', reason: 'overlayfs refused index, nfs_export or writing (see dmesg)' });
+      if (!isWhole(listMounts(instanceDir), paths, lowers)) throw new HaulierError('RUNTIME_FAILED', { action: 'mount the root file system', reason: 'overlayfs refused index, nfs_export or writing (see dmesg)' });
       faultPoint('rootfs.mounted');
       return paths.rootfs;
     } catch (error) {
@@ -157,7 +157,7 @@ export class RootFs {
 
   /** What is mounted of it now. */
   async state(instanceDir: string): Promise<RootFsState> {
-    const mounts = await listMounts();
+    const mounts = listMounts(instanceDir);
     const paths = rootFsPaths(instanceDir);
     const lowers = await this.#lowers(instanceDir);
     if (isWhole(mounts, paths, lowers)) return 'mounted';
@@ -168,7 +168,7 @@ export class RootFs {
   async unmount(instanceDir: string): Promise<void> {
     const paths = rootFsPaths(instanceDir);
     const own = [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer];
-    const mounts = await mountsUnder(instanceDir);
+    const mounts = mountsUnder(instanceDir);
     // also whatever somebody mounted inside, deepest first
     await unmountEach(mounts.map(({ path }) => path).filter((path) => own.some((point) => path === point || path.startsWith(`${point}/`))), this.#log);
   }
@@ -176,7 +176,7 @@ export class RootFs {
   /** Puts on the host's disk what is still in memory of the instance's own: its unmount has little left to do then. Nothing if it is not mounted. */
   async flush(instanceDir: string): Promise<void> {
     const { layer } = rootFsPaths(instanceDir);
-    if (find(await listMounts(), layer)) await run('sync', ['--file-system', layer], { timeoutMs: flushTimeoutMs });
+    if (find(listMounts(layer), layer)) await run('sync', ['--file-system', layer], { timeoutMs: flushTimeoutMs });
   }
 
   /** Unmounts and removes all of it, the guest's data too; leaves the instance folder and what is not of this class. Idempotent. */

@@ -22,7 +22,7 @@ export function viewPaths(instanceFolder: string): { readonly view: string; read
 export async function openView(instanceFolder: string, signal?: AbortSignal): Promise<string> {
   const { disk, layer } = rootFsPaths(instanceFolder);
   const { view, upper } = viewPaths(instanceFolder);
-  const mounts = await listMounts();
+  const mounts = listMounts(instanceFolder);
   if (mounts.some(({ path }) => path === view)) return upper;
   await mkdir(view, { recursive: true, mode: 0o700 });
   // where the disk is mounted already, its loop device: a second one would be a second file system on the same bytes

@@ -12,13 +12,14 @@ import { startHttp } from '../../../src/http/server.js';
 const abilities: Abilities = { criu: '4.2.1', kernel: 'a "b" \\ c', problem: undefined, features: Object.fromEntries(featureTable.map(({ name }) => [name, name !== 'mem_dirty_track'])) as Abilities['features'] };
 
 function figures(): ServiceFigures {
-  const [requests, calls, ended, events] = [new Timings(), new Timings(), new Timings(), new Timings()];
+  const [requests, calls, ended, events, periodic] = [new Timings(), new Timings(), new Timings(), new Timings(), new Timings()];
   requests.add('start_instance', 'done', 0.3);
   requests.add('start_instance', 'failed', 2);
   calls.add('conductor object_action', 'timeout', 60);
   ended.add('start_instance', 'aborted', 1);
   events.add('network-vif-plugged', 'completed', 1.5);
-  return { requests: requests.rows, calls: calls.rows, ended: ended.rows, events: events.rows, heartbeatAge: 4.5 };
+  periodic.add('sync_power_states', 'done', 0.25);
+  return { requests: requests.rows, calls: calls.rows, ended: ended.rows, events: events.rows, periodic: periodic.rows, periodicCpu: [['sync_power_states', 0.125]], heartbeatAge: 4.5 };
 }
 
 test('the page: every line is a comment or a figure, every figure has its type', async (t) => {
