@@ -1,4 +1,5 @@
 /** Takes away what a container is made of at run time, whatever is left of it. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,7 +26,7 @@ export async function removeRuntime(parts: HostParts, id: string, options: { rea
   await expectEnd(checkpoint);
   if (options.inFlight) await killStarters(parts, id);
   // a runtime that was killed while it restored leaves the guest's tree mounted in its record (`criu-root`), which is removed recursively
-  await unmountBelow(join(parts.runc.root, id));
+  if (existsSync(join(parts.runc.root, id, 'criu-root'))) await unmountBelow(join(parts.runc.root, id));
   await removeRecord(parts, id, options);
   await killCgroup(parts, id);
   await endPageDaemon(checkpoint);

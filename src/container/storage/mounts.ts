@@ -8,6 +8,8 @@ import { run } from '../../base/run.js';
 /** One line of mountinfo. */
 export interface Mount {
   readonly path: string;
+  /** major:minor of the file system. */
+  readonly device: string;
   /** Path within the file system that is mounted here; `/` unless it is a bind mount. */
   readonly root: string;
   readonly type: string;
@@ -25,10 +27,10 @@ const bytesToText = (text: string): string => Buffer.from(text, 'latin1').toStri
 export function parseMountinfo(text: string): Mount[] {
   return text.split('\n').filter(Boolean).map((line) => {
     const [front = '', back = ''] = line.split(' - ');
-    const [, , , root = '', path = '', options = ''] = front.split(' ');
+    const [, , device = '', root = '', path = '', options = ''] = front.split(' ');
     const [type = '', source = '', superOptions = ''] = back.split(' ');
     const clean = (field: string): string => bytesToText(unescape(field));
-    return { path: clean(path), root: clean(root), type, source: clean(source), options: new Set(options.split(',')), superOptions: new Set(clean(superOptions).split(',')) };
+    return { path: clean(path), device, root: clean(root), type, source: clean(source), options: new Set(options.split(',')), superOptions: new Set(clean(superOptions).split(',')) };
   });
 }
 
@@ -87,9 +89,14 @@ export async function unmountAll(path: string, log: Log): Promise<void> {
   }
 }
 
-/** `unmountAll` of several, in this order, by one process where none is busy. */
-export async function unmountEach(paths: readonly string[], log: Log): Promise<void> {
-  if (paths.length > 1) await run('umount', ['--no-canonicalize', '--', ...paths], { timeoutMs: 120_000 }).catch(() => undefined); // below it is seen what is left
+/**
+ * `unmountAll` of several, in this order, by one process where none is busy.
+ * @param guests whether a guest's folders are on their ways: without them the command may follow links, and need not read the table of mounts
+ */
+export async function unmountEach(paths: readonly string[], log: Log, guests: boolean): Promise<void> {
+  if (paths.length === 0) return;
+  const done = await run('umount', [...(guests ? ['--no-canonicalize'] : []), '--', ...paths], { timeoutMs: 120_000 }).then(() => true, () => false);
+  if (done) return;
   for (const path of paths) await unmountAll(path, log);
 }
 

@@ -1,5 +1,6 @@
 /** What the kernel tells of memory and processor time: of the machine, and of processes. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 const ticksPerSecond = 100; // USER_HZ, the unit of /proc/PID/stat on every Linux
 
@@ -62,4 +63,19 @@ export function memoryTaken(before: Memory, after: Memory): Memory {
 /** The sum of several. */
 export function memorySum(all: readonly Memory[]): Memory {
   return Object.fromEntries(memoryFields.map((field) => [field, all.reduce((sum, one) => sum + one[field], 0)])) as Memory;
+}
+
+/** What a control group and all below it hold of memory that cannot be dropped, in MiB: of processes, of tmpfs, of the kernel for them. */
+export function groupMiB(folder: string): number {
+  const stat = readFileSync(join(folder, 'memory.stat'), 'utf8');
+  const field = (name: string): number => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(stat)?.[1] ?? 0);
+  const kernel = join(folder, 'memory.kmem.usage_in_bytes'); // cgroup v1
+  const bytes = existsSync(kernel) ? field('total_rss') + field('total_shmem') + Number(readFileSync(kernel, 'utf8')) : field('anon') + field('shmem') + field('kernel');
+  return bytes / 1024 ** 2;
+}
+
+/** The control group for memory of a process's machine of the devstack: what runs in it lies in the leaf `host`, containers beside that. */
+export function machineGroup(pid: number): string {
+  const path = /^\d+:(?:memory|):(\/.*)\/host$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8').split('\n').filter((line) => /:(memory|):/.test(line)).sort().reverse().join('\n'))?.[1] ?? '';
+  return [join('/sys/fs/cgroup/memory', path), join('/sys/fs/cgroup', path)].find((folder) => existsSync(join(folder, 'memory.stat'))) ?? '';
 }
