@@ -13,13 +13,16 @@ function secondsSince(text: string | undefined): number {
   return text === undefined ? Infinity : (Date.now() - Date.parse(text)) / secondMs;
 }
 
-/** Ends containers of deleted servers. Asks for every one with deleted rows visible, and touches none that the database does not know (wrong cell). */
+/** Ends containers of deleted servers. Asks for every one that has no server here, with deleted rows visible, and touches none that the database does not know (wrong cell). */
 export async function reapDeleted(compute: Compute): Promise<void> {
   const { runningDeletedAction: action, runningDeletedTimeout } = compute.settings;
   if (action === 'noop') return;
   const context = readingDeleted(adminContext());
-  for (const { id, state } of await compute.containers.list()) {
-    if (compute.locks.held(id)) continue;
+  const containers = await compute.containers.list();
+  // those that live here need not be asked for one by one
+  const alive = new Set(containers.length === 0 ? [] : (await compute.conductor.classCall(adminContext(), 'InstanceList', 'get_uuids_by_host', [compute.settings.host])) as string[]);
+  for (const { id, state } of containers) {
+    if (alive.has(id) || compute.locks.held(id)) continue;
     let instance: NovaObject;
     try {
       instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [id], { expected_attrs: ['info_cache'] })) as NovaObject;
