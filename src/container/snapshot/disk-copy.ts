@@ -25,6 +25,7 @@ import { run } from '../../base/run.js';
 import { checkpointPaths, removeCheckpoint, type CheckpointPaths } from '../checkpoint/images.js';
 import { settle } from '../checkpoint/in-flight.js';
 import { asDiskFull } from '../image/image-error.js';
+import { mountImage } from '../storage/disk.js';
 import { mountsUnder, unmountAll } from '../storage/mounts.js';
 import { lowerOptions, rootFsPaths, type RootFsPaths } from '../storage/root-fs.js';
 
@@ -78,7 +79,7 @@ export async function copyRootFs(instanceDir: string, trees: readonly string[], 
     }
     faultPoint('snapshot.copied');
     const options = 'nodev,nosuid,noexec';
-    await run('mount', ['-t', 'ext4', '-o', `loop,${options},noinit_itable,errors=remount-ro`, '--', copy.disk, copy.layer], { signal });
+    await mountImage(copy.disk, copy.layer, `${options},noinit_itable,errors=remount-ro`, signal);
     await unlink(copy.disk);
     // the same index: without it a hard link of which one name was changed would fall apart into two files
     await run('mount', ['-t', 'overlay', '-o', `ro,${options},index=on,nfs_export=on,${lowerOptions(trees)},upperdir=${copy.upper},workdir=${copy.work}`, '--', 'overlay', copy.rootfs], { signal });

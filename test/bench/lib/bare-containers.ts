@@ -1,7 +1,7 @@
 /**
  * Containers made with runc and conmon alone, of the configuration that Haulier writes (user namespace, filter, mounts, control groups,
- * hook): an overlay over one shared tree, `config.json`, conmon, which has runc create it, and `runc start`. No disk of their own, no
- * record, no idmapped mounts (the tree is the first range's: all use one), nothing that would outlive a crash.
+ * hook): the shared tree, idmapped to a range of its own (the kernel allows a user 200 keys, of which each container takes one), an overlay
+ * over it, `config.json`, conmon, which has runc create it, and `runc start`. No disk of their own, no record, nothing that would outlive a crash.
  */
 import { randomUUID } from 'node:crypto';
 import { chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -13,6 +13,7 @@ import { readCgroupLayout, removeCgroups } from '../../../src/container/cgroup.j
 import { criuConfig } from '../../../src/container/checkpoint/criu-options.js';
 import { hookScript, writeHookFiles } from '../../../src/container/network/hook-files.js';
 import { ociConfig } from '../../../src/container/oci/spec.js';
+import { baseIdmap } from '../../../src/container/storage/disk.js';
 import { startMonitor } from '../../../src/container/runtime/conmon.js';
 import { Runc } from '../../../src/container/runtime/runc.js';
 import { cgroupParent, makeSpec } from '../../host/container/harness.js';
@@ -21,18 +22,18 @@ import { minimalTree } from './minimal-tree.js';
 const folder = '/var/lib/nova/bare';
 const state = '/run/bare';
 const exits = join(state, 'exits');
-const idBase = 900_000_000;
+const firstId = 900_000_000;
 
 /** The containers of one host. */
 export class BareContainers {
   readonly #runc = new Runc('/usr/sbin/runc', join(state, 'runc'), '/usr/sbin/criu');
   readonly #ids: string[] = [];
+  #made = 0;
 
   /** The shared tree. */
   async prepare(): Promise<void> {
     await mkdir(exits, { recursive: true, mode: 0o700 });
     await minimalTree(join(folder, 'lower'));
-    await run('chown', ['-hR', `${idBase}:${idBase}`, join(folder, 'lower')]);
   }
 
   /** Makes one and starts it. @returns milliseconds */
@@ -40,10 +41,12 @@ export class BareContainers {
     const began = performance.now();
     const id = randomUUID();
     const at = join(folder, id);
-    for (const name of ['upper', 'work', 'rootfs', 'systemd']) await mkdir(join(at, name), { recursive: true, mode: 0o755 });
+    const idBase = firstId + 65_536 * this.#made++;
+    for (const name of ['lower', 'upper', 'work', 'rootfs', 'systemd']) await mkdir(join(at, name), { recursive: true, mode: 0o755 });
     await chown(join(at, 'upper'), idBase, idBase);
-    await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,lowerdir=${join(folder, 'lower')},upperdir=${join(at, 'upper')},workdir=${join(at, 'work')}`, '--', 'overlay', join(at, 'rootfs')]);
-    await this.#writeBundle(id, at);
+    await run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', join(folder, 'lower'), join(at, 'lower')]);
+    await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,lowerdir=${join(at, 'lower')},upperdir=${join(at, 'upper')},workdir=${join(at, 'work')}`, '--', 'overlay', join(at, 'rootfs')]);
+    await this.#writeBundle(id, at, idBase);
     const ends = join(state, id);
     await startMonitor('/usr/bin/conmon', this.#runc, {
       id, name: id, bundle: at, console: join(at, 'console.log'), consoleBytes: 256 * 1024, exitFolder: exits, runFolder: ends,
@@ -54,7 +57,7 @@ export class BareContainers {
     return performance.now() - began;
   }
 
-  async #writeBundle(id: string, at: string): Promise<void> {
+  async #writeBundle(id: string, at: string, idBase: number): Promise<void> {
     const layout = await readCgroupLayout();
     const spec = makeSpec({ id: 'minimal' } as Parameters<typeof makeSpec>[0], { id, limits: { vcpus: 1, cpuShares: undefined, cpuQuota: undefined, cpuPeriod: undefined, memoryMiB: 128, swapMiB: 0, pids: 64, rootGiB: 1 } });
     await writeHookFiles(at, [], 1500);
@@ -73,7 +76,7 @@ export class BareContainers {
     await this.#runc.kill(id, 'KILL');
     while (!existsSync(join(exits, id))) await sleep(2);
     await this.#runc.delete(id);
-    await run('umount', ['--no-canonicalize', '--', join(folder, id, 'rootfs')]);
+    await run('umount', ['--', join(folder, id, 'rootfs'), join(folder, id, 'lower')]);
     await removeCgroups(await readCgroupLayout(), join(await cgroupParent(), id));
     await rm(join(folder, id), { recursive: true });
     return performance.now() - began;
