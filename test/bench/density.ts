@@ -10,7 +10,7 @@
  * Makes hosts of its own, takes them away at the end, also after a failure, and refuses where one of that name is up.
  * Exits with 1 when a goal was missed or anything failed.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readlinkSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -118,15 +118,25 @@ async function waves(insides: Insides, what: 'boot' | 'remove'): Promise<Turn[]>
 
 const pssOf = (monitors: readonly number[]): number => monitors.reduce((sum, pid) => sum + rollup(pid, 'Pss'), 0) / Math.max(1, monitors.length);
 
-/** Pids of the monitors, by whose they are: known by the folder of their exit files. */
+const initOf = (kind: Kind): number => Number(readFileSync(join(work, 'ns', hosts[kind]), 'utf8').split(' ')[0]);
+
+function pidNamespace(pid: number): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return ''; // it has ended
+  }
+}
+
+/** Pids of the monitors, by whose they are: other hosts of this machine have some too. */
 function monitorsOf(kind: Kind): number[] {
-  const exits = kind === 'bare' ? '/run/bare/exits' : '/run/haulier/exits';
-  return [...commandLines()].filter(([, args]) => args[0]?.endsWith('conmon') && args[args.indexOf('--exit-dir') + 1] === exits).map(([pid]) => pid);
+  const own = pidNamespace(initOf(kind));
+  return [...commandLines()].filter(([pid, args]) => args[0]?.endsWith('conmon') && pidNamespace(pid) === own).map(([pid]) => pid);
 }
 
 /** What one container's own control group holds, MiB: its processes and the kernel's memory for them. */
 function groupMiBEach(kind: Kind): number {
-  const group = machineGroup(Number(readFileSync(join(work, 'ns', hosts[kind]), 'utf8').split(' ')[0]));
+  const group = machineGroup(initOf(kind));
   return (groupMiB(group) - groupMiB(join(group, 'host'))) / count;
 }
 
