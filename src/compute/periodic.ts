@@ -12,6 +12,8 @@ export interface PeriodicTask {
 }
 
 const defaultSpacing = 60;
+/** Node's timers run out at once when they are given more. */
+const longestMs = 2 ** 31 - 1;
 
 /** The tasks of a running service. */
 export class PeriodicTasks {
@@ -41,6 +43,10 @@ export class PeriodicTasks {
 
   #schedule(task: PeriodicTask, spacing: number, delay: number): void {
     if (this.#stopped) return;
+    if (delay > longestMs) {
+      this.#timers.set(task.name, setTimeout(() => this.#schedule(task, spacing, delay - longestMs), longestMs));
+      return;
+    }
     this.#timers.set(task.name, setTimeout(() => {
       const started = performance.now();
       const cpu = process.cpuUsage();

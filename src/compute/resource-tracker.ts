@@ -6,6 +6,8 @@ import type { Node } from './compute.js';
 import { abilityTraits, cpuTraits, hostTraits, managedTraits, ownTraits } from './traits.js';
 import type { ComputeSettings } from './settings.js';
 import { inventoriesOf } from './inventories.js';
+import { recordValues } from './node-values.js';
+import { isMoving, newest, uncounted, usageOf, usageWith, type Usage } from './usage.js';
 import { KeyedLock } from '../base/lock.js';
 import type { Log } from '../base/log.js';
 import type { Abilities } from '../container/abilities.js';
@@ -15,43 +17,11 @@ import type { WireContext } from '../messaging/types.js';
 import { createComputeNode, updateComputeNode, computeNodeByUuid, type ComputeNodeValues } from '../nova/compute-node.js';
 import { adminContext, readingDeleted } from '../nova/context.js';
 import { isNova } from './failure-report.js';
-import { NovaObject } from '../nova/object.js';
+import type { NovaObject } from '../nova/object.js';
 import type { Conductor } from '../nova/types.js';
 import type { Placement } from '../openstack/types.js';
-import { packageVersion } from '../base/package-root.js';
-
-/** What one instance takes. */
-interface Usage { readonly vcpus: number; readonly memoryMb: number; readonly diskGb: number; vmState: string; taskState: string; readonly project: string; readonly osType: string }
 
 const saveDelayMs = 1000;
-/** Reported to Nova as `hypervisor_type`; the same on all Haulier hosts, as live migration demands (contract D.4). */
-export const hypervisorType = 'haulier';
-
-/** @param before what is known of it: many messages carry no flavor, and only the flavor knows the swap */
-function usageOf(instance: NovaObject, before: Usage | undefined): Usage {
-  return usageWith(instance, instance.object('flavor'), before);
-}
-
-/** What the instance takes in the size of `flavor`. */
-function usageWith(instance: NovaObject, flavor: NovaObject | undefined, before?: Usage): Usage {
-  const size = (field: string): number => flavor?.number(field) ?? instance.number(field) ?? 0;
-  const sizes = !flavor && before ? before : { vcpus: size('vcpus'), memoryMb: size('memory_mb'), diskGb: size('root_gb') + size('ephemeral_gb') + Math.ceil(size('swap') / 1024) };
-  return {
-    vcpus: sizes.vcpus, memoryMb: sizes.memoryMb, diskGb: sizes.diskGb,
-    vmState: instance.text('vm_state') ?? '', taskState: instance.text('task_state') ?? 'None', project: instance.text('project_id') ?? '', osType: instance.text('os_type') ?? 'None',
-  };
-}
-
-/** What moves much data (nova/compute/stats.py `io_workload`). */
-const ioTasks = new Set(['resize_migrating', 'rebuilding', 'resize_prep', 'image_snapshot', 'image_backup', 'rescuing', 'unshelving']);
-const uncounted = new Set(['deleted', 'shelved_offloaded']);
-/** Tasks in which an active or stopped server counts at both ends of its move (nova/compute/resource_tracker.py `_instance_in_resize_state`). */
-const movingTasks = new Set(['resize_prep', 'resize_migrating', 'resize_migrated', 'resize_finish', 'rebuilding', 'rebuild_block_device_mapping', 'rebuild_spawning']);
-
-function isMoving(instance: NovaObject): boolean {
-  const vmState = instance.text('vm_state') ?? '';
-  return vmState === 'resized' || ((vmState === 'active' || vmState === 'stopped') && movingTasks.has(instance.text('task_state') ?? ''));
-}
 
 /** The doors that the tracker works through. */
 export interface TrackerParts {
@@ -234,50 +204,8 @@ export class ResourceTracker {
   }
 
   #values(resources: HostResources): ComputeNodeValues {
-    const { settings, node } = this.parts;
-    const all = [...this.#usage.values()];
-    const taken = [...all, ...[...this.#moves.values()].map((move) => move.usage)];
-    const sum = (pick: (usage: Usage) => number): number => taken.reduce((total, usage) => total + pick(usage), 0);
-    const memoryUsed = settings.reservedMemoryMb + sum((usage) => usage.memoryMb);
-    const diskUsed = Math.ceil(settings.reservedDiskMb / 1024) + sum((usage) => usage.diskGb);
-    return {
-      hypervisor_type: hypervisorType,
-      hypervisor_version: packageVersion.split('.').reduce((number, part) => number * 1000 + (Number.parseInt(part, 10) || 0), 0),
-      hypervisor_hostname: node.hypervisorHostname,
-      host_ip: settings.myIp,
-      vcpus: resources.cpus,
-      vcpus_used: settings.reservedCpus + sum((usage) => usage.vcpus),
-      memory_mb: resources.memoryMiB,
-      memory_mb_used: memoryUsed,
-      local_gb: resources.diskGiB,
-      local_gb_used: diskUsed,
-      free_ram_mb: resources.memoryMiB - memoryUsed,
-      free_disk_gb: resources.diskGiB - diskUsed,
-      disk_available_least: resources.diskFreeGiB,
-      current_workload: all.filter((usage) => usage.taskState !== 'None').length,
-      running_vms: all.length,
-      cpu_info: JSON.stringify({ arch: resources.architecture, model: resources.cpuModel, vendor: resources.cpuVendor, features: resources.cpuFlags, topology: { sockets: 1, cores: resources.cpus, threads: 1 } }),
-      stats: this.#stats(all, resources),
-      supported: [{ arch: resources.architecture, hv_type: 'lxc', vm_mode: 'exe' }],
-    };
-  }
-
-  #stats(all: readonly Usage[], resources: HostResources): Record<string, string> {
-    const counts = new Map<string, number>();
-    const count = (key: string): void => void counts.set(key, (counts.get(key) ?? 0) + 1);
-    for (const usage of all) {
-      count('num_instances');
-      count(`num_vm_${usage.vmState}`);
-      count(`num_task_${usage.taskState}`);
-      count(`num_os_type_${usage.osType}`);
-      count(`num_proj_${usage.project}`);
-    }
-    return {
-      failed_builds: String(this.#failedBuilds),
-      ...(all.length > 0 ? { io_workload: String(all.filter((usage) => usage.vmState === 'building' || ioTasks.has(usage.taskState)).length) } : {}),
-      ...(this.parts.conductor.release === '2026.2' ? { uptime: resources.uptime } : {}),
-      ...Object.fromEntries([...counts].map(([key, number]) => [key, String(number)])),
-    };
+    const { settings, node, conductor: { release } } = this.parts;
+    return recordValues({ settings, node, resources, release, failedBuilds: this.#failedBuilds }, [...this.#usage.values()], [...this.#moves.values()].map((move) => move.usage));
   }
 
   async #writePlacement(resources: HostResources): Promise<void> {
@@ -306,15 +234,4 @@ export class ResourceTracker {
       }
     }
   }
-}
-
-/** The newest migration of each instance. */
-function newest(migrations: readonly NovaObject[]): readonly NovaObject[] {
-  const time = (migration: NovaObject): string => migration.text('updated_at') ?? migration.text('created_at') ?? '';
-  const byInstance = new Map<string, NovaObject>();
-  for (const migration of migrations) {
-    const other = byInstance.get(migration.text('instance_uuid') ?? '');
-    if (!other || time(migration) > time(other)) byInstance.set(migration.text('instance_uuid') ?? '', migration);
-  }
-  return [...byInstance.values()];
 }

@@ -3,6 +3,7 @@
  * now and then. Puts an end on record and tells the listeners, unless somebody asked for it and waits for it himself.
  */
 import { messageOf } from '../base/errors.js';
+import type { Log } from '../base/log.js';
 import type { ContainerExit } from './container-host.js';
 import type { HostParts } from './parts.js';
 import { isAlive, type ProcessId } from './process.js';
@@ -104,6 +105,28 @@ export class Ends {
       await this.#onExitFile(id, unknownExit);
     } catch (error) {
       this.#parts.log.error({ err: error, instance: id }, `cannot look after ${id}: ${messageOf(error)}`);
+    }
+  }
+}
+
+/** Who wants to know of containers that ended by themselves. */
+export class ExitListeners {
+  readonly #listeners: ((exit: ContainerExit) => void)[] = [];
+
+  constructor(private readonly log: Log) {}
+
+  add(listener: (exit: ContainerExit) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Tells each; one that throws is logged, and keeps nothing from the others. */
+  tell(exit: ContainerExit): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(exit);
+      } catch (error) {
+        this.log.error({ err: error, instance: exit.id }, `a listener failed: ${messageOf(error)}`);
+      }
     }
   }
 }

@@ -6,20 +6,15 @@ import type { Operation } from '../base/operation.js';
 import { probeAbilities, type Abilities } from './abilities.js';
 import { giveBootData, hasCloudInit, type BootData } from './boot-data/boot-data.js';
 import { setPassword } from './boot-data/password.js';
-import { beginScript } from './boot-data/user-script.js';
 import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
 import { openConsole, type ConsoleLine } from './console-line.js';
 import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
-import { suspendContainer } from './checkpoint/dump.js';
-import { freeze } from './checkpoint/freezer.js';
-import { resumeContainer } from './checkpoint/restore.js';
 import { Tally } from './checkpoint/tally.js';
-import { dumpContainer } from './coredump/crash-dump.js';
 import { checkContainer, createContainer } from './create.js';
-import { destroyContainer } from './destroy.js';
 import { renewAllFigures } from './figures/renew.js';
-import { Ends } from './ends.js';
+import { Ends, ExitListeners } from './ends.js';
+import { Life } from './life.js';
 import { LocalStorage } from './local-storage.js';
 import { readKeyRing } from './memory-image/keys.js';
 import { LocalMoves } from './move/local-moves.js';
@@ -28,24 +23,18 @@ import { changePorts } from './network/change.js';
 import { keepNames } from './network/guest-devices.js';
 import { checkVif } from './network/plug.js';
 import { makeParts, type HostParts } from './parts.js';
-import { isQuiesced, quiesce, unquiesce } from './quiesce.js';
+import { isQuiesced, QuiescedGuests } from './quiesce.js';
 import { reconcile } from './reconcile.js';
 import { SerialConsoles } from './serial-consoles.js';
 import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
-import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImagesFound, ImageSource, VifSpec } from './spec.js';
 import { rootFsPaths } from './storage/root-fs.js';
-import { startContainer } from './start.js';
 import { InstanceStore } from './state.js';
 import { readStats } from './stats.js';
-import { cleanupStep } from './steps.js';
-import { stopContainer } from './stop.js';
 import type { ContainerStorage } from './storage-port.js';
 import { captureTemplate, markTemplate, type Captured } from './template/capture.js';
 import { verdictOf, type Verdict } from './verdict/verdict.js';
-import { viewContainer } from './view.js';
-
-/** Between two looks at whether lxcfs is the one whose files the containers have. */
-const figuresMs = 30_000;
+import { existing, viewContainer } from './view.js';
 
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
@@ -56,17 +45,18 @@ export class LocalContainerHost implements ContainerHost {
   readonly #options: ContainerHostOptions;
   readonly #log: Log;
   readonly #storage: ContainerStorage;
-  readonly #listeners: ((exit: ContainerExit) => void)[] = [];
-  readonly #quiesced = new Map<string, NodeJS.Timeout>();
+  readonly #exits: ExitListeners;
+  readonly #quiesced = new QuiescedGuests();
   #parts: HostParts | undefined;
   #abilities: Promise<Abilities> | undefined;
   #ends: Ends | undefined;
-  #figures: NodeJS.Timeout | undefined;
+  #life: Life | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
     this.#options = options;
     this.#log = log;
+    this.#exits = new ExitListeners(log);
     this.serial = options.serial && new SerialConsoles(options.serial, new InstanceStore(options.instancesPath, options.runPath, options.host), (id) => this.openConsole(id), log);
     this.#storage = storage ?? new LocalStorage(options, new InstanceStore(options.instancesPath, options.runPath, options.host), log);
   }
@@ -77,9 +67,9 @@ export class LocalContainerHost implements ContainerHost {
     return this.#parts;
   }
 
-  get #watched(): Ends {
-    if (!this.#ends) throw new HaulierError('RUNTIME_FAILED', { action: 'be used', reason: 'the container host was not started' });
-    return this.#ends;
+  get #running(): Life {
+    if (!this.#life) throw new HaulierError('RUNTIME_FAILED', { action: 'be used', reason: 'the container host was not started' });
+    return this.#life;
   }
 
   async start(): Promise<void> {
@@ -90,26 +80,24 @@ export class LocalContainerHost implements ContainerHost {
     this.#parts = parts;
     const found = await reconcile(parts);
     this.#log.info({ running: found.running.length, halfMade: found.halfMade, damaged: found.damaged }, 'containers found');
-    const ends = new Ends(parts, (exit) => this.#emit(exit));
+    const ends = new Ends(parts, (exit) => this.#exits.tell(exit));
     for (const id of found.running) {
       await ends.watch(id);
       parts.pages.follow(id);
     }
     this.#ends = ends;
+    this.#life = new Life(parts, ends, this.tally);
     await ends.start();
-    if (this.#options.lxcfs !== undefined) {
-      await renewAllFigures(parts);
-      this.#figures = setInterval(() => void renewAllFigures(parts).catch((error: unknown) => this.#log.error({ err: error }, `cannot look at lxcfs: ${messageOf(error)}`)), figuresMs).unref();
-    }
+    await this.renewFigures((_id, work) => work()); // nothing else works on them yet
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#figures);
     await this.#parts?.pages.stop();
     this.serial?.closeAll();
-    for (const id of this.#quiesced.keys()) await this.unquiesce(id);
+    if (this.#parts) await this.#quiesced.endAll(this.#parts);
     this.#ends?.stop();
     this.#ends = undefined;
+    this.#life = undefined;
   }
 
   abilities(): Promise<Abilities> {
@@ -146,8 +134,8 @@ export class LocalContainerHost implements ContainerHost {
     await this.parts.plugger.unplug(instance, vif);
   }
 
-  async check(spec: ContainerSpec): Promise<void> {
-    await checkContainer(this.parts, spec);
+  async check(spec: ContainerSpec): Promise<ImagesFound> {
+    return await checkContainer(this.parts, spec);
   }
 
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {
@@ -165,13 +153,17 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async setPassword(id: string, account: string, password: string): Promise<void> {
-    if ((await this.#existing(id)).state !== 'running') throw new HaulierError('INSTANCE_NOT_RUNNING', { instance: id });
+    if ((await existing(this.parts, id)).state !== 'running') throw new HaulierError('INSTANCE_NOT_RUNNING', { instance: id });
     const idBase = (await this.parts.store.readState(id))?.idBase ?? 0;
     try {
       await setPassword({ rootfs: rootFsPaths(this.parts.store.paths(id).folder).rootfs, idBase }, account, password);
     } catch (error) {
       throw new HaulierError('PASSWORD_FAILED', { instance: id, reason: messageOf(error) }, { cause: error });
     }
+  }
+
+  async renewFigures(inTurn: (id: string, work: () => Promise<void>) => Promise<void>): Promise<void> {
+    if (this.#options.lxcfs !== undefined) await renewAllFigures(this.parts, inTurn);
   }
 
   async mount(id: string, operation: Operation): Promise<void> {
@@ -182,34 +174,31 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void> {
-    const state = await this.parts.store.readState(id);
-    if (state?.wanted === 'suspended' && state.suspendedFor === 'boot') return await this.resume(id, operation, ready);
-    this.#watched.leave(id);
-    await startContainer(this.parts, id, operation, ready);
-    await this.#watched.watchOn(id);
-    void this.announce(id);
-    await beginScript(this.parts, id);
+    await this.#running.start(id, operation, ready);
   }
 
   async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
-    this.#watched.leave(id);
-    await stopContainer(this.parts, this.#watched.files, id, timing, operation);
+    await this.#running.stop(id, timing, operation);
   }
 
   async pause(id: string, operation: Operation): Promise<void> {
-    const view = await this.#existing(id);
-    if (view.state === 'paused') return;
-    if (view.state !== 'running') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'pause' });
-    await freeze(this.parts, id, operation.signal); // not in the middle of a vfork: it could not be dumped before it is let go again
-    await this.parts.store.update(id, { wanted: 'paused' });
+    await this.#running.pause(id, operation);
   }
 
   async unpause(id: string, operation: Operation): Promise<void> {
-    const view = await this.#existing(id);
-    if (view.state === 'running') return;
-    if (view.state !== 'paused') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'unpause' });
-    await this.parts.runc.resume(id, operation.signal);
-    await this.parts.store.update(id, { wanted: 'running' });
+    await this.#running.unpause(id, operation);
+  }
+
+  async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
+    await this.#running.suspend(id, operation, wantedBy);
+  }
+
+  async resume(id: string, operation: Operation, ready?: Readiness): Promise<void> {
+    await this.#running.resume(id, operation, ready);
+  }
+
+  async crashDump(id: string, operation: Operation): Promise<string> {
+    return await this.#running.crashDump(id, operation);
   }
 
   async snapshot(id: string, operation: Operation, memoryFor?: string): Promise<DiskSnapshot> {
@@ -221,49 +210,8 @@ export class LocalContainerHost implements ContainerHost {
     await readKeyRing(this.#options.snapshotKey);
   }
 
-  async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
-    await this.parts.pages.settled(id, operation.signal);
-    this.#watched.leave(id);
-    try {
-      const meta = await this.tally.time('suspend', () => suspendContainer(this.parts, id, operation, wantedBy));
-      if (meta?.stats) this.tally.frozen(meta.stats.frozenTime / 1e6);
-      if (meta) operation.log.info({ bytes: meta.bytes, criu: meta.stats }, 'suspended');
-      await this.#watched.files.clear(id);
-      cleanupStep(operation, 'container.suspend.done');
-    } catch (error) {
-      await this.#watched.watchOn(id);
-      throw error;
-    }
-  }
-
-  async resume(id: string, operation: Operation, ready?: Readiness): Promise<void> {
-    await this.#watched.files.clear(id);
-    const resumed = await this.tally.time('resume', () => resumeContainer(this.parts, id, operation, ready));
-    if (resumed) operation.log.info({ criu: resumed.stats, lazy: resumed.lazy }, 'resumed');
-    this.parts.pages.follow(id);
-    await this.#watched.watchOn(id);
-    void this.announce(id);
-  }
-
-  async crashDump(id: string, operation: Operation): Promise<string> {
-    await this.parts.pages.settled(id, operation.signal);
-    this.#watched.leave(id);
-    try {
-      return await dumpContainer(this.parts, id, operation);
-    } finally {
-      await this.#watched.watchOn(id);
-    }
-  }
-
   async quiesce(id: string, frozen: boolean, operation: Operation): Promise<void> {
-    await this.#existing(id);
-    await quiesce(this.parts, id, frozen, operation);
-    if (!frozen) return; // whoever asked ends it: a thaw by the clock could come in the middle of his copy
-    clearTimeout(this.#quiesced.get(id));
-    this.#quiesced.set(id, setTimeout(() => {
-      this.#log.warn({ instance: id }, `${id} was quiesced for ${this.#options.quiesceSeconds} s: it goes on`);
-      void this.unquiesce(id);
-    }, this.#options.quiesceSeconds * 1000).unref());
+    await this.#quiesced.begin(this.parts, id, frozen, operation);
   }
 
   isQuiesced(id: string): Promise<boolean> {
@@ -271,9 +219,7 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async unquiesce(id: string): Promise<void> {
-    clearTimeout(this.#quiesced.get(id));
-    this.#quiesced.delete(id);
-    await unquiesce(this.parts, id);
+    await this.#quiesced.end(this.parts, id);
   }
 
   markTemplate(id: string, operation: Operation): Promise<number> {
@@ -285,7 +231,7 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async verdict(id: string): Promise<Verdict> {
-    const view = await this.#existing(id);
+    const view = await existing(this.parts, id);
     const verdict = await verdictOf(this.parts, id);
     if (!verdict) throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'judge' });
     return verdict;
@@ -296,10 +242,8 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   async destroy(id: string, operation: Operation, ports: readonly VifSpec[] = []): Promise<void> {
-    this.#watched.leave(id);
     this.serial?.close(id);
-    await destroyContainer(this.parts, id, operation, ports);
-    await this.#watched.files.clear(id);
+    await this.#running.destroy(id, operation, ports);
   }
 
   async updateVifs(id: string, vifs: readonly VifSpec[]): Promise<void> {
@@ -341,7 +285,7 @@ export class LocalContainerHost implements ContainerHost {
   }
 
   onExit(listener: (exit: ContainerExit) => void): void {
-    this.#listeners.push(listener);
+    this.#exits.add(listener);
   }
 
   resources(): Promise<HostResources> {
@@ -350,29 +294,11 @@ export class LocalContainerHost implements ContainerHost {
 
   /** Looks after a container's PID 1, and its images, from now on; for the room above, which restores containers too. */
   async watch(id: string): Promise<void> {
-    this.parts.pages.follow(id);
-    await this.#watched.watch(id);
+    await this.#running.watch(id);
   }
 
   /** It is another host's now; the room above has removed it. */
   async left(id: string): Promise<void> {
-    this.#watched.leave(id);
-    await this.#watched.files.clear(id);
-  }
-
-  async #existing(id: string): Promise<ContainerView> {
-    const view = await this.view(id);
-    if (view.state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
-    return view;
-  }
-
-  #emit(exit: ContainerExit): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener(exit);
-      } catch (error) {
-        this.#log.error({ err: error, instance: exit.id }, `a listener failed: ${messageOf(error)}`);
-      }
-    }
+    await this.#running.left(id);
   }
 }

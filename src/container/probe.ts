@@ -12,6 +12,7 @@ import { unfitCriu } from './checkpoint/facts.js';
 import { findLxcfs } from './figures/lxcfs.js';
 import type { ContainerHostOptions } from './container-host.js';
 import { readKeyRing } from './memory-image/keys.js';
+import { fileSystemOf, reflinkProblem } from './storage/file-system.js';
 import { atLeast } from './version.js';
 
 /** One finding. */
@@ -140,17 +141,29 @@ async function probeKernel(options: ContainerHostOptions): Promise<ProbeLine[]> 
       return 'yes';
     }),
     await probe('idmapped mounts', 'instances_path must be on a file system that supports them (ext4, xfs, btrfs), and mount(8) be 2.39.1 or newer.', () => probeIdmap(options)),
+    await optional('reflinks', 'Put instances_path on XFS or Btrfs: a snapshot, a resize and a cold migration to the same host then copy nothing of a disk, and a guest that writes stands still for a moment only.', async () => {
+      const parent = instancesParent(options);
+      const [type, problem] = await Promise.all([fileSystemOf(parent), reflinkProblem(parent)]);
+      must(problem === undefined, `the ${type} at ${parent} has none: copies of a disk take the space and the time of what its guest has written`);
+      return `the ${type} at ${parent} has them: copies of a disk share its blocks`;
+    }),
   ];
+}
+
+/** instances_path, or the folder that it will be made in. */
+function instancesParent(options: ContainerHostOptions): string {
+  let parent = options.instancesPath;
+  while (!existsSync(parent)) parent = dirname(parent);
+  return parent;
 }
 
 /** Tries one in a mount namespace that ends with the command. */
 async function probeIdmap(options: ContainerHostOptions): Promise<string> {
-  let parent = options.instancesPath; // or where it will be made
-  while (!existsSync(parent)) parent = dirname(parent);
+  const parent = instancesParent(options);
   const folder = await mkdtemp(join(parent, '.probe-'));
   try {
     await run('unshare', ['--mount', '--propagation', 'private', 'mount', '--bind', '-o', `X-mount.idmap=b:0:${options.subidBase}:65536`, folder, folder], { timeoutMs });
-    return `yes, on ${parent}`;
+    return `yes, on the ${await fileSystemOf(parent)} at ${parent}`;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -15,6 +15,7 @@ import { freeze, thaw } from './checkpoint/freezer.js';
 import { resolveInside } from './guest-tree.js';
 import { cgroupsPath, type HostParts } from './parts.js';
 import { rootFsPaths } from './storage/root-fs.js';
+import { existing } from './view.js';
 
 const hook = '/etc/qemu/fsfreeze-hook';
 /** A hook may have a database write all it has; a frozen guest must not wait for it for ever. */
@@ -83,5 +84,34 @@ export async function unquiesce(parts: HostParts, id: string): Promise<void> {
     parts.log.error({ err: error, instance: id }, `after quiescing ${id}: ${messageOf(error)}`);
   } finally {
     await rm(markerOf(parts, id), { force: true });
+  }
+}
+
+/** The guests that were quiesced and frozen by this service, each with the clock that lets it go on. */
+export class QuiescedGuests {
+  readonly #clocks = new Map<string, NodeJS.Timeout>();
+
+  /** As `quiesce`; a frozen one goes on after `quiesceSeconds`. @throws INSTANCE_NOT_FOUND too */
+  async begin(parts: HostParts, id: string, frozen: boolean, operation: Operation): Promise<void> {
+    const { options: { quiesceSeconds }, log } = parts;
+    await existing(parts, id);
+    await quiesce(parts, id, frozen, operation);
+    if (!frozen) return; // whoever asked ends it: a thaw by the clock could come in the middle of his copy
+    clearTimeout(this.#clocks.get(id));
+    this.#clocks.set(id, setTimeout(() => {
+      log.warn({ instance: id }, `${id} was quiesced for ${quiesceSeconds} s: it goes on`);
+      void this.end(parts, id);
+    }, quiesceSeconds * 1000).unref());
+  }
+
+  /** As `unquiesce`. */
+  async end(parts: HostParts, id: string): Promise<void> {
+    clearTimeout(this.#clocks.get(id));
+    this.#clocks.delete(id);
+    await unquiesce(parts, id);
+  }
+
+  async endAll(parts: HostParts): Promise<void> {
+    for (const id of this.#clocks.keys()) await this.end(parts, id);
   }
 }

@@ -1,4 +1,5 @@
 /** How the host sees a container, from its files and /proc alone: no runtime is started for a look. */
+import { HaulierError } from '../base/errors.js';
 import type { ContainerState, ContainerView } from './spec.js';
 import { isFrozen } from './cgroup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
@@ -35,4 +36,11 @@ export async function viewContainer(parts: Pick<HostParts, 'options' | 'store' |
 async function unseenExit(parts: Pick<HostParts, 'store'>, id: string, state: InstanceState | undefined): Promise<ExitRecord | undefined> {
   if (!state || state.wanted === 'stopped' || !(await parts.store.lastRunning(id))) return undefined;
   return { code: 255, at: '', wanted: false };
+}
+
+/** As `viewContainer`, of one that must be here. @throws INSTANCE_NOT_FOUND */
+export async function existing(parts: Parameters<typeof viewContainer>[0], id: string): Promise<ContainerView> {
+  const view = await viewContainer(parts, id);
+  if (view.state === 'missing') throw new HaulierError('INSTANCE_NOT_FOUND', { instance: id });
+  return view;
 }

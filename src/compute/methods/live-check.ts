@@ -13,7 +13,7 @@ import { askSource } from '../live/other-end.js';
 import { migrationOf } from '../moves/migration.js';
 import { isSharedWith } from '../moves/shared-storage.js';
 import { cachedVifs } from '../network/info-cache.js';
-import { hypervisorType } from '../resource-tracker.js';
+import { hypervisorType } from '../node-values.js';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import type { NovaObject } from '../../nova/object.js';
 

@@ -12,7 +12,7 @@ import { migrationOf, oldVmStateKey, revertAllocation, setStatus } from '../move
 import { castResizeInstance } from '../moves/other-computes.js';
 import { withTicket, type Ticket } from '../moves/transport.js';
 import { RefusedMethod } from '../refusal.js';
-import { hypervisorType } from '../resource-tracker.js';
+import { hypervisorType } from '../node-values.js';
 import { messageOf, type NovaClass } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Operation } from '../../base/operation.js';

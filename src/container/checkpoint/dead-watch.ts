@@ -10,16 +10,22 @@ import { foldersIn } from '../kernel-files.js';
 /** One watch, as /proc/PID/fdinfo tells it (Documentation/filesystems/proc.rst). */
 export interface Watch {
   readonly inode: number;
-  /** The file system's device number. */
+  /** The file system's device number, as stat(2) tells it. */
   readonly device: number;
   /** False: the kernel has no name for the file any more. */
   readonly hasHandle: boolean;
 }
 
+/** A device number as stat(2) tells it, from the kernel's own form (include/linux/kdev_t.h `new_encode_dev`). */
+function toUser(device: number): number {
+  const [major, minor] = [device >>> 20, device & 0xfffff];
+  return (minor & 0xff) + major * 0x100 + (minor & ~0xff) * 0x1000;
+}
+
 /** The watches in the text of an fdinfo file. */
 export function watchesIn(fdinfo: string): Watch[] {
   return [...fdinfo.matchAll(/^inotify wd:\S+ ino:([0-9a-f]+) sdev:([0-9a-f]+) (.*)$/gm)].map(([, inode, device, rest]) => (
-    { inode: parseInt(inode ?? '', 16), device: parseInt(device ?? '', 16), hasHandle: rest?.includes('fhandle-bytes:') === true }));
+    { inode: parseInt(inode ?? '', 16), device: toUser(parseInt(device ?? '', 16)), hasHandle: rest?.includes('fhandle-bytes:') === true }));
 }
 
 /** What init systems watch in a group; '.': the group itself. */
@@ -34,7 +40,8 @@ function inodesBelow(folder: string, names: (folder: string) => readonly string[
   return inodes;
 }
 
-function watchesOf(pid: number): Watch[] {
+/** Those of a process; none if it has ended. */
+export function watchesOf(pid: number): Watch[] {
   try {
     return readdirSync(`/proc/${pid}/fd`).filter((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === 'anon_inode:inotify').flatMap((fd) => watchesIn(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8')));
   } catch {

@@ -7,7 +7,9 @@ import type { CgroupLayout } from '../cgroup.js';
 import { cgroupPids, isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { someDeadWatch } from './dead-watch.js';
+import { rootFsPaths } from '../storage/root-fs.js';
 import { someInVfork } from './vfork.js';
+import { recallNames, someNameless } from './watched-folders.js';
 
 const settleMs = 10_000;
 const pollMs = 1;
@@ -18,24 +20,33 @@ const longestPauseMs = 50;
 const passingMs = 6000;
 /** Most that it goes on for between two looks: shells that start programs all the time are out of one for a moment only. */
 const passingPauseMs = 4;
+/** A folder that has no name any more gets none by looking. */
+const maxRecalls = 2;
 
 /**
- * Freezes every process of it, by the kernel's own switch (the runtime's command for it takes 8 ms), and neither in the middle of a vfork nor with a watch of what is gone.
+ * Freezes every process of it, by the kernel's own switch (the runtime's command for it takes 8 ms), and neither in the middle of a vfork nor with a watch of what is gone, or of a folder whose name the kernel has dropped.
  * @throws RUNTIME_FAILED if it does not stand still in time
  */
 export async function freeze(parts: HostParts, id: string, signal?: AbortSignal): Promise<void> {
   const path = cgroupsPath(parts, id);
   const { file, frozen, thawed } = freezerSwitch(parts.cgroups, path);
+  const { rootfs } = rootFsPaths(parts.store.paths(id).folder);
   const began = performance.now();
   let patience = againMs;
   let pause = pollMs;
+  let recalls = 0;
   while (performance.now() - began < settleMs) {
     await writeFile(file, frozen).catch((error: unknown) => { throw notFrozen(messageOf(error)); });
     if (await standsStillWithin(parts.cgroups, path, patience, signal)) {
       const pids = cgroupPids(parts.cgroups, path);
-      if (performance.now() - began > passingMs || !(someInVfork(pids) || (parts.cgroups.unified !== undefined && someDeadWatch(pids, join(parts.cgroups.unified, path))))) return;
+      const late = performance.now() - began > passingMs;
+      const nameless = !late && recalls < maxRecalls && someNameless(pids, rootfs);
+      if (late || !(nameless || someInVfork(pids) || (parts.cgroups.unified !== undefined && someDeadWatch(pids, join(parts.cgroups.unified, path))))) return;
       await writeFile(file, thawed);
-      await sleep(Math.random() * passingPauseMs); // never in step with the guest
+      if (nameless) {
+        recalls++;
+        await recallNames(rootfs, signal);
+      } else await sleep(Math.random() * passingPauseMs); // never in step with the guest
     } else {
       patience *= 2; // one that waits for a disk stands still later
       await writeFile(file, thawed);
@@ -48,6 +59,12 @@ export async function freeze(parts: HostParts, id: string, signal?: AbortSignal)
 
 function notFrozen(reason: string): HaulierError {
   return new HaulierError('RUNTIME_FAILED', { action: 'freeze the container', reason });
+}
+
+/** True if it is to stand still and comes to that in time, without being let go for a moment meanwhile. */
+export async function staysFrozen(parts: Pick<HostParts, 'cgroups' | 'options'>, id: string, signal?: AbortSignal): Promise<boolean> {
+  const path = cgroupsPath(parts, id);
+  return (await isFrozen(parts.cgroups, path)) && (await standsStillWithin(parts.cgroups, path, settleMs, signal));
 }
 
 /** Lets it go on. */

@@ -52,9 +52,10 @@ export function mountsOf(text: string, folder: string): Mount[] {
   return parseMountinfo(lines.join('\n')).filter(({ path }) => path === folder || path.startsWith(`${folder}/`));
 }
 
-/** The mounts at `folder` or below it that this process sees; later ones lie above earlier ones of the same path. */
-export function listMounts(folder: string): Mount[] {
-  return mountsOf(readFileSync('/proc/self/mountinfo', 'latin1'), folder); // at once: through the thread pool it would be one request for every 4 KiB
+/** The mounts at `folder` or below it that this process sees, or all; later ones lie above earlier ones of the same path. */
+export function listMounts(folder?: string): Mount[] {
+  const text = readFileSync('/proc/self/mountinfo', 'latin1'); // at once: through the thread pool it would be one request for every 4 KiB
+  return folder === undefined ? parseMountinfo(text) : mountsOf(text, folder);
 }
 
 /** The mounts at `path` or below it, topmost and deepest first. */

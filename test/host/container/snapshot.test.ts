@@ -228,29 +228,6 @@ real('a full disk: the guest goes on, and nothing is left', async (t) => {
   }
 });
 
-real('a reflink where the host has them: Btrfs', async (t) => {
-  const file = join(t.context.folder, 'btrfs.img');
-  const mounted = await mkdtemp('/var/lib/nova/btrfs-');
-  await run('truncate', ['-s', '1G', file]);
-  await run('mkfs.btrfs', ['-q', file]);
-  await run('mount', ['-o', 'loop', file, mounted]);
-  await run('chmod', ['755', mounted]);
-  try {
-    const bed = await makeBed({ instancesPath: mounted });
-    const id = await boot(bed, bed.image);
-    await inside(bed, id, 'sh', '-c', `dd if=/dev/urandom of=/root/big bs=1M count=300 2>/dev/null; (${writer}) >/dev/null 2>&1 &`);
-    const snapshot = await operate((operation) => bed.host.snapshot(id, operation));
-    t.log(`frozen ${Math.round(snapshot.frozenMs)} ms with 300 MiB changed`);
-    const image = await asImage(t.context.folder, snapshot);
-    t.true((image.size ?? 0) > 300e6);
-    t.deepEqual(await leftovers(bed, id), []);
-    await bed.end().catch(() => undefined);
-  } finally {
-    await run('umount', ['-l', mounted]);
-    await rm(mounted, { recursive: true });
-  }
-});
-
 real('a glance that goes away in mid-upload, or is full: the error is told, the guest goes on, nothing is left', async (t) => {
   const { bed } = t.context;
   const id = await boot(bed, bed.image);

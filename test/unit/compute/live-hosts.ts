@@ -3,7 +3,7 @@ import { HaulierError } from '../../../src/base/errors.js';
 import type { ComputeSettings } from '../../../src/compute/settings.js';
 import { computeEndpoint } from '../../../src/compute/endpoint.js';
 import { initHost } from '../../../src/compute/init-host.js';
-import { hypervisorType } from '../../../src/compute/resource-tracker.js';
+import { hypervisorType } from '../../../src/compute/node-values.js';
 import { RemoteFailure } from '../../../src/messaging/types.js';
 import { NovaObject, parseValue, type Primitive } from '../../../src/nova/object.js';
 import { wire } from './fake-nova.js';

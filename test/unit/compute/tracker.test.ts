@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { inventoriesOf } from '../../../src/compute/inventories.js';
 import { nodeIdentity } from '../../../src/compute/node-identity.js';
-import { hypervisorType } from '../../../src/compute/resource-tracker.js';
+import { hypervisorType } from '../../../src/compute/node-values.js';
 import { cpuTraits, hostTraits, managedTraits } from '../../../src/compute/traits.js';
 import { NovaObject } from '../../../src/nova/object.js';
 import type { Inventory } from '../../../src/openstack/types.js';

@@ -4,7 +4,7 @@ import type { Compute } from '../../../src/compute/compute.js';
 import { computeEndpoint } from '../../../src/compute/endpoint.js';
 import { initHost } from '../../../src/compute/init-host.js';
 import { arrivedLabel, type DiskTransport, type Ticket } from '../../../src/compute/moves/transport.js';
-import { hypervisorType } from '../../../src/compute/resource-tracker.js';
+import { hypervisorType } from '../../../src/compute/node-values.js';
 import type { ComputeSettings } from '../../../src/compute/settings.js';
 import type { LimitSpec } from '../../../src/container/spec.js';
 import { MessageUndeliverable, MessagingTimeout } from '../../../src/messaging/types.js';

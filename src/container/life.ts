@@ -1,0 +1,115 @@
+/** Starts, ends, freezes and thaws the containers of one host, and tells the watch over their PID 1s which ends are wanted. */
+import { HaulierError } from '../base/errors.js';
+import type { Operation } from '../base/operation.js';
+import { beginScript } from './boot-data/user-script.js';
+import { suspendContainer } from './checkpoint/dump.js';
+import { freeze } from './checkpoint/freezer.js';
+import { resumeContainer } from './checkpoint/restore.js';
+import type { Tally } from './checkpoint/tally.js';
+import type { Readiness } from './container-host.js';
+import { dumpContainer } from './coredump/crash-dump.js';
+import { destroyContainer } from './destroy.js';
+import type { Ends } from './ends.js';
+import { announce } from './network/announce.js';
+import type { HostParts } from './parts.js';
+import type { VifSpec } from './spec.js';
+import { startContainer } from './start.js';
+import { cleanupStep } from './steps.js';
+import { stopContainer } from './stop.js';
+import { existing } from './view.js';
+
+/** One host's. Each method is the one of `ContainerHost`. */
+export class Life {
+  readonly #parts: HostParts;
+  readonly #ends: Ends;
+  readonly #tally: Tally;
+
+  constructor(parts: HostParts, ends: Ends, tally: Tally) {
+    this.#parts = parts;
+    this.#ends = ends;
+    this.#tally = tally;
+  }
+
+  async start(id: string, operation: Operation, ready?: Readiness): Promise<void> {
+    const state = await this.#parts.store.readState(id);
+    if (state?.wanted === 'suspended' && state.suspendedFor === 'boot') return await this.resume(id, operation, ready);
+    this.#ends.leave(id);
+    await startContainer(this.#parts, id, operation, ready);
+    await this.#ends.watchOn(id);
+    void announce(this.#parts, id);
+    await beginScript(this.#parts, id);
+  }
+
+  async stop(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
+    this.#ends.leave(id);
+    await stopContainer(this.#parts, this.#ends.files, id, timing, operation);
+  }
+
+  async pause(id: string, operation: Operation): Promise<void> {
+    const view = await existing(this.#parts, id);
+    if (view.state === 'paused') return;
+    if (view.state !== 'running') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'pause' });
+    await freeze(this.#parts, id, operation.signal); // not in the middle of a vfork: it could not be dumped before it is let go again
+    await this.#parts.store.update(id, { wanted: 'paused' });
+  }
+
+  async unpause(id: string, operation: Operation): Promise<void> {
+    const view = await existing(this.#parts, id);
+    if (view.state === 'running') return;
+    if (view.state !== 'paused') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'unpause' });
+    await this.#parts.runc.resume(id, operation.signal);
+    await this.#parts.store.update(id, { wanted: 'running' });
+  }
+
+  async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
+    await this.#parts.pages.settled(id, operation.signal);
+    this.#ends.leave(id);
+    try {
+      const meta = await this.#tally.time('suspend', () => suspendContainer(this.#parts, id, operation, wantedBy));
+      if (meta?.stats) this.#tally.frozen(meta.stats.frozenTime / 1e6);
+      if (meta) operation.log.info({ bytes: meta.bytes, criu: meta.stats }, 'suspended');
+      await this.#ends.files.clear(id);
+      cleanupStep(operation, 'container.suspend.done');
+    } catch (error) {
+      await this.#ends.watchOn(id);
+      throw error;
+    }
+  }
+
+  async resume(id: string, operation: Operation, ready?: Readiness): Promise<void> {
+    await this.#ends.files.clear(id);
+    const resumed = await this.#tally.time('resume', () => resumeContainer(this.#parts, id, operation, ready));
+    if (resumed) operation.log.info({ criu: resumed.stats, lazy: resumed.lazy }, 'resumed');
+    this.#parts.pages.follow(id);
+    await this.#ends.watchOn(id);
+    void announce(this.#parts, id);
+  }
+
+  async crashDump(id: string, operation: Operation): Promise<string> {
+    await this.#parts.pages.settled(id, operation.signal);
+    this.#ends.leave(id);
+    try {
+      return await dumpContainer(this.#parts, id, operation);
+    } finally {
+      await this.#ends.watchOn(id);
+    }
+  }
+
+  async destroy(id: string, operation: Operation, ports: readonly VifSpec[]): Promise<void> {
+    this.#ends.leave(id);
+    await destroyContainer(this.#parts, id, operation, ports);
+    await this.#ends.files.clear(id);
+  }
+
+  /** Looks after a container's PID 1, and its images, from now on; for the room above, which restores containers too. */
+  async watch(id: string): Promise<void> {
+    this.#parts.pages.follow(id);
+    await this.#ends.watch(id);
+  }
+
+  /** It is another host's now; the room above has removed it. */
+  async left(id: string): Promise<void> {
+    this.#ends.leave(id);
+    await this.#ends.files.clear(id);
+  }
+}
