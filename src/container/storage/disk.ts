@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { HaulierError } from '../../base/errors.js';
 import { packageRoot } from '../../base/package-root.js';
 import { run } from '../../base/run.js';
-import { asDiskFull } from '../image/image-error.js';
+import { asDiskFull } from '../../base/disk-full.js';
 import { rangeSize } from './id-ranges.js';
 
 /** The overlay's folders on the disk. */

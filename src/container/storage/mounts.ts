@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../base/log.js';
-import { messageOf } from '../../base/errors.js';
+import { isHaulierError, messageOf } from '../../base/errors.js';
 import { run } from '../../base/run.js';
 
 /** One line of mountinfo. */
@@ -68,12 +68,13 @@ const busyPauses = [10, 30, 60, 100, 300, 500];
 
 /**
  * Unmounts everything at `path`. Idempotent. A busy mount is tried for a second, then detached (`umount --lazy`), which is logged:
- * its file system lives on until its last user ends.
+ * its file system lives on until its last user ends. One whose unmount hangs is detached at once.
+ * @param hangs how it is known that it does
  */
-export async function unmountAll(path: string, log: Log): Promise<void> {
+export async function unmountAll(path: string, log: Log, hangs?: unknown): Promise<void> {
   for (let mounts = mountsAt(path); mounts > 0; mounts--) {
-    let problem: unknown;
-    for (const pause of [...busyPauses, 0]) {
+    let problem = hangs;
+    for (const pause of hangs === undefined ? [...busyPauses, 0] : []) {
       problem = undefined;
       try {
         await run('umount', ['--no-canonicalize', '--', path], { timeoutMs: 120_000 });
@@ -81,6 +82,7 @@ export async function unmountAll(path: string, log: Log): Promise<void> {
       } catch (error) {
         problem = error;
         if (mountsAt(path) < mounts) { problem = undefined; break; }
+        if (isHaulierError(error, 'COMMAND_TIMEOUT')) break;
         if (pause > 0) await sleep(pause);
       }
     }
@@ -96,9 +98,12 @@ export async function unmountAll(path: string, log: Log): Promise<void> {
  */
 export async function unmountEach(paths: readonly string[], log: Log, guests: boolean): Promise<void> {
   if (paths.length === 0) return;
-  const done = await run('umount', [...(guests ? ['--no-canonicalize'] : []), '--', ...paths], { timeoutMs: 120_000 }).then(() => true, () => false);
-  if (done) return;
-  for (const path of paths) await unmountAll(path, log);
+  try {
+    await run('umount', [...(guests ? ['--no-canonicalize'] : []), '--', ...paths], { timeoutMs: 120_000 });
+  } catch (error) {
+    const hangs = isHaulierError(error, 'COMMAND_TIMEOUT') ? error : undefined;
+    for (const path of paths) await unmountAll(path, log, hangs); // what is left
+  }
 }
 
 function mountsAt(path: string): number {
