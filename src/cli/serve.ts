@@ -104,6 +104,7 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
     figures: () => ({
       requests: messaging.timings.requests.rows, calls: messaging.timings.calls.rows,
       ended: service.compute?.operations.ended.rows ?? [], events: service.compute?.events.waited.rows ?? [], heartbeatAge: service.heartbeatAge,
+      periodic: service.periodic?.runs.rows ?? [], periodicCpu: [...(service.periodic?.cpu ?? [])],
     }),
   }, log);
   const forHauls = haulCommands({ board: hauls.board, decide: async (id, outcome) => {

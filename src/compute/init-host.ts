@@ -243,6 +243,7 @@ async function evacuatedAway(compute: Compute, context: WireContext, uuid: strin
 /** Claimed here by the scheduler, but the message died with the service: building without a host, and an allocation on this provider. */
 async function failInterruptedBuilds(compute: Compute, context: WireContext): Promise<void> {
   for (const uuid of Object.keys(await allocations(compute))) {
+    if (compute.tracker.counts(uuid)) continue; // it has a host: one question each would be the longest part of a start
     try {
       const instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: ['info_cache'] })) as NovaObject;
       if (instance.text('vm_state') !== 'building' || instance.text('host') !== undefined) continue;

@@ -1,5 +1,6 @@
 /** Runs the periodic tasks (contract D.6): each at its spacing, never twice at once, an error logged and no more. */
 import type { Log } from '../base/log.js';
+import { Timings } from '../base/timings.js';
 
 /** A task. Spacing in seconds: 0 means 60, negative means never. */
 export interface PeriodicTask {
@@ -18,6 +19,10 @@ const longestMs = 2 ** 31 - 1;
 export class PeriodicTasks {
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #stopped = false;
+  /** How long the runs took, by task. */
+  readonly runs = new Timings();
+  /** Processor time of the service while each ran, in seconds: also of what it did beside. */
+  readonly cpu = new Map<string, number>();
 
   /** @param fuzzySeconds a random delay of up to this before the first run, so that hosts do not beat in step */
   constructor(private readonly tasks: readonly PeriodicTask[], private readonly fuzzySeconds: number, private readonly log: Log) {}
@@ -44,9 +49,14 @@ export class PeriodicTasks {
     }
     this.#timers.set(task.name, setTimeout(() => {
       const started = performance.now();
-      task.run()
+      const cpu = process.cpuUsage();
+      this.runs.time(task.name, task.run)
         .catch((error: unknown) => this.log.warn({ err: error, task: task.name }, 'periodic task failed'))
-        .finally(() => this.#schedule(task, spacing, Math.max(0, spacing - (performance.now() - started))));
+        .finally(() => {
+          const { user, system } = process.cpuUsage(cpu);
+          this.cpu.set(task.name, (this.cpu.get(task.name) ?? 0) + (user + system) / 1e6);
+          this.#schedule(task, spacing, Math.max(0, spacing - (performance.now() - started)));
+        });
     }, delay));
   }
 }

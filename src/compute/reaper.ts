@@ -13,13 +13,16 @@ function passed(compute: Compute, since: string | undefined, seconds: number): b
   return (compute.cloudNow() ?? -Infinity) - Date.parse(since) >= seconds * 1000;
 }
 
-/** Ends containers of deleted servers. Asks for every one with deleted rows visible, and touches none that the database does not know (wrong cell). */
+/** Ends containers of deleted servers. Asks for every one that has no server here, with deleted rows visible, and touches none that the database does not know (wrong cell). */
 export async function reapDeleted(compute: Compute): Promise<void> {
   const { runningDeletedAction: action, runningDeletedTimeout } = compute.settings;
   if (action === 'noop') return;
   const context = readingDeleted(adminContext());
-  for (const { id, state } of await compute.containers.list()) {
-    if (compute.locks.held(id)) continue;
+  const containers = await compute.containers.list();
+  // those that live here need not be asked for one by one
+  const alive = new Set(containers.length === 0 ? [] : (await compute.conductor.classCall(adminContext(), 'InstanceList', 'get_uuids_by_host', [compute.settings.host])) as string[]);
+  for (const { id, state } of containers) {
+    if (alive.has(id) || compute.locks.held(id)) continue;
     let instance: NovaObject;
     try {
       instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [id], { expected_attrs: ['info_cache'] })) as NovaObject;
@@ -75,7 +78,7 @@ const lostAfterSeconds = 600;
 export async function failLostBuilds(compute: Compute): Promise<void> {
   const context = adminContext();
   for (const uuid of Object.keys(await compute.placement.allocationsOf(compute.node.uuid))) {
-    if (compute.locks.held(uuid)) continue;
+    if (compute.locks.held(uuid) || compute.tracker.counts(uuid)) continue; // of those that have a host nobody need ask
     try {
       const instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: [] })) as NovaObject;
       if (instance.text('vm_state') !== 'building' || instance.text('host') !== undefined || instance.text('task_state') !== 'scheduling') continue;

@@ -74,6 +74,10 @@ export class ResourceTracker {
   moved(uuid: string): void {
     if (this.#moves.delete(uuid)) this.#saveSoon();
   }
+  /** True for what is counted here: an instance whose host is this one, by the last audit or since. */
+  counts(uuid: string): boolean {
+    return this.#usage.has(uuid);
+  }
   built(uuid: string, instance: NovaObject): void {
     this.#claims.delete(uuid);
     this.#failedBuilds = 0;

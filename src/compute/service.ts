@@ -87,6 +87,10 @@ export class ComputeService {
   get compute(): Compute | undefined {
     return this.#compute;
   }
+  /** Undefined until it is ready. */
+  get periodic(): Pick<PeriodicTasks, 'runs' | 'cpu'> | undefined {
+    return this.#periodic;
+  }
   /** Seconds since the last stored sign of life; undefined before the first. */
   get heartbeatAge(): number | undefined {
     const { lastBeat } = this.#heartbeat;

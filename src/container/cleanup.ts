@@ -1,4 +1,5 @@
 /** Takes away what a container is made of at run time, whatever is left of it. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +11,7 @@ import { cgroupPids, isFrozen, removeCgroups } from './cgroup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
 import { identify, waitGone } from './process.js';
 import { isMonitorPid, starters } from './runtime/starters.js';
+import { mountsUnder } from './storage/mounts.js';
 
 const monitorWaitMs = 3000;
 const cgroupTries = 40;
@@ -24,7 +26,7 @@ export async function removeRuntime(parts: HostParts, id: string, options: { rea
   await expectEnd(checkpoint);
   if (options.inFlight) await killStarters(parts, id);
   // a runtime that was killed while it restored leaves the guest's tree mounted in its record (`criu-root`), which is removed recursively
-  await unmountBelow(join(parts.runc.root, id));
+  if (existsSync(join(parts.runc.root, id, 'criu-root'))) await unmountBelow(join(parts.runc.root, id));
   await removeRecord(parts, id, options);
   await killCgroup(parts, id);
   await endPageDaemon(checkpoint);
@@ -91,16 +93,7 @@ function kill(pid: number): void {
   }
 }
 
-/** Mount points at and below a folder, deepest first, from the text of `/proc/self/mountinfo`. */
-export function mountsBelow(mountinfo: string, folder: string): string[] {
-  return mountinfo
-    .split('\n')
-    .map((line) => (line.split(' ')[4] ?? '').replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))))
-    .filter((point) => point === folder || point.startsWith(`${folder}/`))
-    .reverse();
-}
-
 /** Unmounts everything below a folder that is about to be removed: a recursive removal must never reach through a mount. */
 export async function unmountBelow(folder: string): Promise<void> {
-  for (const point of mountsBelow(await readFile('/proc/self/mountinfo', 'utf8'), folder)) await run('umount', [point]);
+  for (const { path } of mountsUnder(folder)) await run('umount', [path]);
 }

@@ -18,6 +18,8 @@ export async function destroyContainer(parts: HostParts, id: string, operation: 
   const { store, storage } = parts;
   const paths = store.paths(id);
   cleanupStep(operation, 'container.destroy.record');
+  // one whose last change was completed has nothing under way: not every process of the host needs to be looked at
+  const inFlight = (await store.readState(id).catch(() => undefined))?.phase !== 'ready';
   await store.update(id, { phase: 'removing', wanted: 'stopped' }).catch((error: unknown) => operation.log.warn({ err: error }, messageOf(error)));
   const spec = await store.readSpec(id).catch((error: unknown) => {
     operation.log.warn({ err: error }, messageOf(error));
@@ -25,7 +27,7 @@ export async function destroyContainer(parts: HostParts, id: string, operation: 
   });
 
   cleanupStep(operation, 'container.destroy.runtime');
-  await removeRuntime(parts, id, { inFlight: true });
+  await removeRuntime(parts, id, { inFlight });
   cleanupStep(operation, 'container.destroy.unplug');
   await parts.plugger.unplugAll(id, [...ports, ...(spec?.vifs ?? [])]);
   cleanupStep(operation, 'container.destroy.unmount');

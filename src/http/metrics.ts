@@ -39,6 +39,10 @@ export interface ServiceFigures {
   readonly ended: readonly TimingRow[];
   /** Waits for events of neutron, from the plugging of the port. */
   readonly events: readonly TimingRow[];
+  /** Runs of the periodic tasks. */
+  readonly periodic: readonly TimingRow[];
+  /** Seconds of processor time while each ran. */
+  readonly periodicCpu: readonly (readonly [string, number])[];
   /** Seconds since Nova last stored a sign of life; undefined before the first. */
   readonly heartbeatAge: number | undefined;
 }
@@ -91,6 +95,8 @@ export function metricsPage({ ready, states: seen, operations, abilities, tally,
     ...histogram('haulier_rpc_seconds', 'RPC requests, from their arrival to their answer.', service.requests, ({ name, result }) => ({ method: name, result })),
     ...histogram('haulier_rpc_call_seconds', 'Calls to the conductor and other services.', service.calls, ({ name, result }) => ({ topic: name.split(' ')[0] ?? '', method: name.split(' ')[1] ?? '', result })),
     ...histogram('haulier_event_wait_seconds', 'How long neutron and its agent took to wire a port.', service.events, ({ name, result }) => ({ event: name, result })),
+    ...summary('haulier_periodic_seconds', 'Runs of the periodic tasks, by result.', service.periodic, ({ name, result }) => ({ task: name, result })),
+    ...family('haulier_periodic_cpu_seconds_total', 'counter', 'CPU time of the service while a periodic task ran.', service.periodicCpu.map(([task, seconds]) => line('haulier_periodic_cpu_seconds_total', { task }, seconds))),
     ...family('haulier_images', 'gauge', 'Images in the cache.', [line('haulier_images', {}, images)]),
     ...family('haulier_image_requests_total', 'counter', 'Images that were asked for, by whether they were in the cache.', [
       line('haulier_image_requests_total', { cache: 'hit' }, tally.images.cached), line('haulier_image_requests_total', { cache: 'miss' }, tally.images.fetched),

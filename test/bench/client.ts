@@ -2,8 +2,8 @@
  * The benchmark's client, run inside the cloud's management network (`devstack/cloud exec`): commands as JSON lines on standard
  * input, one answer a line on standard output. The first command is the login.
  */
-import { createInterface } from 'node:readline';
 import { Boots } from './lib/boots.js';
+import { obeyEach } from './lib/inside.js';
 import type { Login } from './lib/nova-api.js';
 
 /** What it is told. */
@@ -11,9 +11,6 @@ export type Command =
   | { readonly do: 'login'; readonly login: Login; readonly image: string; readonly flavor: string }
   | { readonly do: 'one' | 'many' | 'keep'; readonly host: string; readonly count: number }
   | { readonly do: 'clear' | 'end' };
-
-/** What it answers. */
-export type Reply = { readonly ok: unknown } | { readonly failed: string };
 
 let boots: Boots | undefined;
 
@@ -32,7 +29,4 @@ async function obey(command: Command): Promise<unknown> {
   }
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const reply = await obey(JSON.parse(line) as Command).then<Reply, Reply>((value) => ({ ok: value ?? null }), (error: unknown) => ({ failed: error instanceof Error ? error.message : String(error) }));
-  process.stdout.write(`${JSON.stringify(reply)}\n`);
-}
+await obeyEach(obey);

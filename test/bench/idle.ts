@@ -8,14 +8,13 @@
  *
  * The cloud must be up. Exits with 1 when Haulier needs more than 65 MiB or is busy (more than 2 % of one processor), or anything failed.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Client, cloud, Haulier, loadAverage, pidOf, say } from './lib/cloud.js';
 import { table } from './lib/figures.js';
+import { commandLines, cpuSeconds, rollup } from './lib/machine.js';
 
 const goal = { pssMiB: 65, busyPercent: 2 };
-const ticksPerSecond = 100; // USER_HZ, the unit of /proc/PID/stat on every Linux
 
 const { values: flags } = parseArgs({
   options: { rest: { type: 'string', default: '60' }, containers: { type: 'string', default: '10' }, main: { type: 'string', default: 'dist/src/main.js' } },
@@ -33,17 +32,6 @@ interface Idle {
   readonly busyPercent: number;
 }
 
-function rollup(pid: number, field: 'Pss' | 'Rss' | 'Private_Clean' | 'Private_Dirty'): number {
-  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return Number(new RegExp(`^${field}: +(\\d+) kB$`, 'm').exec(text)?.[1]) / 1024;
-}
-
-function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
-}
-
 /** Rests, then rests again under observation. */
 async function idle(names: ReadonlyMap<string, number>): Promise<Idle[]> {
   await sleep(rest * 1000);
@@ -54,14 +42,7 @@ async function idle(names: ReadonlyMap<string, number>): Promise<Idle[]> {
 
 /** Mean PSS of a container's monitor. */
 function monitors(): { readonly count: number; readonly pssMiB: number } {
-  const sizes = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).flatMap((name) => {
-    try {
-      const words = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
-      return words[0]?.endsWith('conmon') ? [rollup(Number(name), 'Pss')] : [];
-    } catch {
-      return []; // it has ended
-    }
-  });
+  const sizes = [...commandLines()].filter(([, [command = '']]) => command.endsWith('conmon')).map(([pid]) => rollup(pid, 'Pss'));
   return { count: sizes.length, pssMiB: sizes.reduce((sum, size) => sum + size, 0) / Math.max(1, sizes.length) };
 }
 

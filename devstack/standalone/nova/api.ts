@@ -53,13 +53,13 @@ export function novaRoutes(control: Control): Route[] {
     return row;
   }
   async function create({ body }: RestCall): Promise<Row> {
-    const { name, imageRef, flavorRef, user_data: userData, metadata } = (body['server'] ?? {}) as Record<string, unknown>;
+    const { name, imageRef, flavorRef, user_data: userData, metadata, networks } = (body['server'] ?? {}) as Record<string, unknown>;
     if (typeof name !== 'string' || name === '') throw badRequest('a server needs a name');
     const flavor = flavors.find((one) => one.name === flavorRef);
     if (!flavor) throw badRequest(`Flavor ${String(flavorRef)} could not be found; there are ${flavors.map((one) => one.name).join(', ')}.`);
     const image = control.images.get(String(imageRef));
     if (image['status'] !== 'active') throw badRequest(`Image ${image.id} is not active.`);
-    return bootServer(control, { name, image, flavor, userData: typeof userData === 'string' ? userData : null, metadata: (metadata ?? {}) as Record<string, string> });
+    return bootServer(control, { name, image, flavor, userData: typeof userData === 'string' ? userData : null, metadata: (metadata ?? {}) as Record<string, string>, ports: networks === 'none' ? 'none' : 'auto' });
   }
   async function act(call: RestCall): Promise<{ status: number; body?: unknown }> {
     const row = server(call);

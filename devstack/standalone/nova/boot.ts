@@ -14,12 +14,13 @@ import { flavorObject, resourcesOf, type FlavorRow } from './flavors.js';
 import { candidates, claim, selection } from './scheduler.js';
 
 /** What the user asks for. */
-export interface ServerRequest { readonly name: string; readonly image: Image; readonly flavor: FlavorRow; readonly userData: string | null; readonly metadata: Record<string, string> }
+export interface ServerRequest { readonly name: string; readonly image: Image; readonly flavor: FlavorRow; readonly userData: string | null; readonly metadata: Record<string, string>; /** A port on each network there is, or none at all. */ readonly ports: 'auto' | 'none' }
 
 const alternates = 3;
 
-function networkRequests(): Row {
-  return listOf('NetworkRequestList', networks.map(({ id }) => primitive('NetworkRequest', {
+function networkRequests(ports: ServerRequest['ports']): Row {
+  const wanted = ports === 'none' ? ['none'] : networks.map(({ id }) => id);
+  return listOf('NetworkRequestList', wanted.map((id) => primitive('NetworkRequest', {
     network_id: id, address: null, port_id: null, pci_request_id: null, tag: null, arq_uuid: null, device_profile: null,
   })));
 }
@@ -75,7 +76,7 @@ export async function bootServer(control: Control, request: ServerRequest): Prom
   await castCompute(control, first.host, 'build_and_run_instance', {
     instance: instanceObject(cell, row, forBuild), image: imageForNova(request.image), request_spec: requestSpec(row, flavor),
     filter_properties: { limits: {}, retry: { num_attempts: 1, hosts: [[first.host, first.node]] } },
-    admin_password: '', injected_files: [], requested_networks: networkRequests(), security_groups: ['default'], block_device_mapping: deviceList([device]),
+    admin_password: '', injected_files: [], requested_networks: networkRequests(request.ports), security_groups: ['default'], block_device_mapping: deviceList([device]),
     node: first.node, limits: {}, host_list: others.slice(0, alternates).map((choice) => selection(choice, wanted)), accel_uuids: [],
   }, context);
   return row;

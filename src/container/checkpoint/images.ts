@@ -4,7 +4,7 @@
  *   work/      criu's logs and statistics
  *   meta.json  what it is; written last, after all files are on the disk: with it the checkpoint is whole, without it it is rubbish
  */
-import { chmodSync, chownSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, statSync } from 'node:fs';
 import { chmod, chown, mkdir, open, readdir, realpath, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -64,6 +64,7 @@ export async function makeCheckpointFolders(paths: CheckpointPaths, memory?: { r
 /** Removes it; the marker first, so that no half-removed one is ever taken for whole. A criu that was killed leaves its cgroup mounts in work/. */
 export async function removeCheckpoint(paths: CheckpointPaths): Promise<void> {
   await rm(paths.meta, { force: true });
+  if (!existsSync(paths.folder)) return;
   for (const folder of [paths.images, paths.work]) await unmountBelow(folder);
   await unmountMemory(paths.folder);
   await unmountBelow(paths.folder);

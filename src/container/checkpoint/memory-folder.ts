@@ -20,7 +20,7 @@ const lock = new KeyedLock();
 
 /** Of what was promised, what is not used yet and therefore still looks free. The memory of a container that was restored is counted twice for the moment until its images go. */
 async function outstandingBytes(): Promise<number> {
-  const mounted = new Set((await listMounts()).flatMap(({ path, type }) => (type === fileSystem ? [path] : [])));
+  const mounted = new Set(listMounts().flatMap(({ path, type }) => (type === fileSystem ? [path] : [])));
   let sum = 0;
   for (const [folder, bytes] of promised) {
     if (!mounted.has(folder)) promised.delete(folder); // it went with its container
@@ -62,5 +62,5 @@ async function mount(folder: string, needs: number, log: Log): Promise<boolean> 
 /** Takes it away, with all that is in it; whoever still has a file of it open keeps that. Nothing if there is none. */
 export async function unmountMemory(folder: string): Promise<void> {
   promised.delete(folder);
-  if ((await listMounts()).some(({ path, type }) => path === folder && type === fileSystem)) await run('umount', ['--lazy', '--no-canonicalize', '--', folder]);
+  if (listMounts(folder).some(({ path, type }) => path === folder && type === fileSystem)) await run('umount', ['--lazy', '--no-canonicalize', '--', folder]);
 }

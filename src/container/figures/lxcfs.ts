@@ -9,8 +9,7 @@ import { join } from 'node:path';
 import { messageOf } from '../../base/errors.js';
 import { run } from '../../base/run.js';
 import type { ContainerHostOptions } from '../container-host.js';
-import { textOf } from '../kernel-files.js';
-import { parseMounts } from '../verdict/mounts.js';
+import { listMounts } from '../storage/mounts.js';
 
 /** The files, by their paths in the container; below the folder of lxcfs they have the same. */
 export const figureFiles: readonly string[] = [
@@ -32,7 +31,7 @@ export interface Lxcfs {
 
 /** What is mounted there, whether or not it answers. */
 function mounted(path: string): Lxcfs | undefined {
-  const mount = parseMounts(textOf('/proc/self/mountinfo')).findLast(({ point }) => point === path);
+  const mount = listMounts(path).findLast((one) => one.path === path);
   return mount?.type === lxcfsType ? { path, device: mount.device } : undefined;
 }
 

@@ -33,7 +33,7 @@ export async function giveMemory(paths: CheckpointPaths, { manifest }: ImageMemo
 
 /** Makes `images/` what criu reads. Idempotent: a host's restart takes the mounts away. @throws STATE_DAMAGED, COMMAND_FAILED */
 export async function showImages(parts: HostParts, spec: ContainerSpec, idBase: number, paths: CheckpointPaths): Promise<void> {
-  if ((await mountsUnder(paths.images)).length > 0) return;
+  if (mountsUnder(paths.images).length > 0) return;
   const memory = await parts.storage.memory(spec.id);
   if (!memory) throw new HaulierError('STATE_DAMAGED', { path: paths.meta, reason: 'its image has no memory' });
   const shared = join(paths.folder, 'shared');
@@ -50,6 +50,6 @@ export async function showImages(parts: HostParts, spec: ContainerSpec, idBase: 
   await chown(own, idBase, 0);
   await chmod(own, 0o750);
   const options = 'ro,nodev,nosuid,noexec';
-  if ((await mountsUnder(shared)).length === 0) await run('mount', ['--bind', '-o', `${options},X-mount.idmap=${layerIdmap(idBase)}`, '--', memory.images, shared]);
+  if (mountsUnder(shared).length === 0) await run('mount', ['--bind', '-o', `${options},X-mount.idmap=${layerIdmap(idBase)}`, '--', memory.images, shared]);
   await run('mount', ['-t', 'overlay', '-o', `${options},lowerdir=${own}:${shared}`, '--', 'overlay', paths.images]);
 }

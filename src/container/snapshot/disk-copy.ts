@@ -21,10 +21,11 @@ import { mkdir, readFile, rm, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '../../base/fault-points.js';
 import type { Log } from '../../base/log.js';
+import { asDiskFull } from '../../base/disk-full.js';
 import { run } from '../../base/run.js';
 import { checkpointPaths, removeCheckpoint, type CheckpointPaths } from '../checkpoint/images.js';
 import { settle } from '../checkpoint/in-flight.js';
-import { asDiskFull } from '../../base/disk-full.js';
+import { mountImage } from '../storage/disk.js';
 import { mountsUnder, unmountAll } from '../storage/mounts.js';
 import { lowerOptions, rootFsPaths, type RootFsPaths } from '../storage/root-fs.js';
 
@@ -60,7 +61,7 @@ export async function copyRootFs(instanceDir: string, trees: readonly string[], 
   try {
     await mkdir(folder, { mode: 0o700 });
     for (const path of [copy.layer, copy.rootfs]) await mkdir(path, { mode: 0o700 });
-    const mounted = (await mountsUnder(source.layer)).length > 0;
+    const mounted = mountsUnder(source.layer).length > 0;
     const copyDisk = async (): Promise<void> => void (await run('cp', ['--reflink=auto', '--sparse=auto', '--', source.disk, copy.disk], { timeoutMs: copyTimeoutMs, signal }));
     const flush = async (): Promise<void> => { if (mounted) await run('sync', ['--file-system', '--', source.layer], { timeoutMs: copyTimeoutMs, signal }); };
     await flush(); // what is old goes to the disk before anything stands still
@@ -78,7 +79,7 @@ export async function copyRootFs(instanceDir: string, trees: readonly string[], 
     }
     faultPoint('snapshot.copied');
     const options = 'nodev,nosuid,noexec';
-    await run('mount', ['-t', 'ext4', '-o', `loop,${options},noinit_itable,errors=remount-ro`, '--', copy.disk, copy.layer], { signal });
+    await mountImage(copy.disk, copy.layer, `${options},noinit_itable,errors=remount-ro`, signal);
     await unlink(copy.disk);
     // the same index: without it a hard link of which one name was changed would fall apart into two files
     await run('mount', ['-t', 'overlay', '-o', `ro,${options},index=on,nfs_export=on,${lowerOptions(trees)},upperdir=${copy.upper},workdir=${copy.work}`, '--', 'overlay', copy.rootfs], { signal });
@@ -96,7 +97,7 @@ export async function copyRootFs(instanceDir: string, trees: readonly string[], 
  * @returns undefined if the kernel does not count
  */
 async function writesOf(layer: string): Promise<string | undefined> {
-  const device = (await mountsUnder(layer)).find((mount) => mount.path === layer)?.source;
+  const device = mountsUnder(layer).find((mount) => mount.path === layer)?.source;
   const name = /^\/dev\/(loop\d+)$/.exec(device ?? '')?.[1];
   if (name === undefined) return undefined;
   const block = join('/sys/block', name);
@@ -115,7 +116,8 @@ export async function removeCopy(instanceDir: string, log: Log): Promise<void> {
     await settle(memory.folder, settleMs, log); // a criu whose service was killed ends by itself
     await removeCheckpoint(memory);
   }
-  for (const mount of await mountsUnder(folder)) await unmountAll(mount.path, log);
+  if (!existsSync(folder)) return; // at a start, of hundreds: the table of mounts is not read for each
+  for (const mount of mountsUnder(folder)) await unmountAll(mount.path, log);
   await rm(copy.disk, { force: true });
   // rmdir, never a recursive removal: nothing of a guest is to be reached by it
   for (const path of [copy.rootfs, copy.layer, folder]) await rmdir(path).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error; });

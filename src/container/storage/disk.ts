@@ -9,6 +9,7 @@
 import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError } from '../../base/errors.js';
+import { packageRoot } from '../../base/package-root.js';
 import { run } from '../../base/run.js';
 import { asDiskFull } from '../../base/disk-full.js';
 import { rangeSize } from './id-ranges.js';
@@ -65,7 +66,20 @@ export function layerIdmap(idBase: number): string {
   return `${baseIdmap(idBase)} b:${rangeSize}:0:1`;
 }
 
-/** Mounts the disk at the folder `at`, idmapped to `idBase`. The loop device goes away with the mount. @throws COMMAND_FAILED */
+const loopScript = join(packageRoot, 'src/container/storage/loop-mount.pl');
+const leftToMount = 75;
+
+/**
+ * Mounts an ext4 image at the folder `at`. The loop device goes away with the mount. A file that has one already gets that one again: mount(8) finds
+ * it, by looking at all of them; for others that look is spared, as it would make each boot slower by each container that runs.
+ * @throws COMMAND_FAILED
+ */
+export async function mountImage(path: string, at: string, options: string, signal?: AbortSignal): Promise<void> {
+  const { code } = await run('perl', [loopScript, path, options, at], { signal, okCodes: [0, leftToMount] });
+  if (code === leftToMount) await run('mount', ['-t', 'ext4', '-o', `loop,${options}`, '--', path, at], { signal });
+}
+
+/** Mounts the disk at the folder `at`, idmapped to `idBase`. @throws COMMAND_FAILED */
 export async function mountDisk(path: string, at: string, idBase: number, signal?: AbortSignal): Promise<void> {
-  await run('mount', ['-t', 'ext4', '-o', `loop,nodev,minixdf,noinit_itable,errors=remount-ro,X-mount.idmap=${layerIdmap(idBase)}`, '--', path, at], { signal });
+  await mountImage(path, at, `nodev,minixdf,noinit_itable,errors=remount-ro,X-mount.idmap=${layerIdmap(idBase)}`, signal);
 }

@@ -9,7 +9,7 @@ import { listMounts } from './mounts.js';
 /** Type of the file system that the existing `path` lies on, as the kernel names it: ext4, xfs, btrfs. */
 export async function fileSystemOf(path: string): Promise<string> {
   const real = await realpath(path);
-  const above = (await listMounts()).filter((mount) => mount.path === '/' || real === mount.path || real.startsWith(`${mount.path}/`));
+  const above = listMounts().filter((mount) => mount.path === '/' || real === mount.path || real.startsWith(`${mount.path}/`));
   const longest = Math.max(...above.map((mount) => mount.path.length));
   return above.findLast((mount) => mount.path.length === longest)?.type ?? 'unknown';
 }

@@ -12,6 +12,7 @@
  * Tree and disk hold ids 0..65535; only the idmapped mounts shift them, so instances share a tree and a disk can move to another
  * range. Host root's own files on a disk (overlay's whiteouts and work folders) have the id 65536 there.
  */
+import type { Stats } from 'node:fs';
 import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError } from '../../base/errors.js';
@@ -22,7 +23,7 @@ import { run } from '../../base/run.js';
 import { together } from '../../base/together.js';
 import type { ImageStore } from '../image/image-store.js';
 import { baseIdmap, makeDisk, mountDisk, upperFolder, workFolder } from './disk.js';
-import { listMounts, mountsUnder, unmountAll, unmountEach, type Mount } from './mounts.js';
+import { listMounts, unmountAll, unmountEach, type Mount } from './mounts.js';
 
 /** Fault points of a root file system's making and mounting, in order. */
 export const rootFsFaultPoints = ['rootfs.prepared', 'rootfs.layers-mounted', 'rootfs.mounted'] as const;
@@ -68,6 +69,8 @@ export class RootFs {
   readonly #images: ImageStore;
   readonly #defaultRootGiB: number;
   readonly #log: Log;
+  /** Which overlay (number of its file system) was seen whole in an instance folder. */
+  readonly #whole = new Map<string, number>();
 
   constructor(options: { readonly images: ImageStore; readonly defaultRootGiB: number; readonly log: Log }) {
     this.#images = options.images;
@@ -100,7 +103,7 @@ export class RootFs {
    */
   async mountLayer(instanceDir: string, idBase: number, operation: Operation): Promise<RootFsPaths> {
     const paths = rootFsPaths(instanceDir);
-    if (find(await listMounts(), paths.layer)) return paths;
+    if (find(listMounts(instanceDir), paths.layer)) return paths;
     operation.undo('disk mount', () => unmountAll(paths.layer, this.#log));
     await mountDisk(paths.disk, paths.layer, idBase, operation.signal);
     return paths;
@@ -109,7 +112,7 @@ export class RootFs {
   /** Mounts the trees and the disk, but not the overlay: its upper folder may still be written to. Idempotent. @throws IMAGE_NOT_FOUND, COMMAND_FAILED */
   async mountAhead(instanceDir: string, idBase: number, signal?: AbortSignal): Promise<void> {
     const paths = rootFsPaths(instanceDir);
-    const before = await listMounts();
+    const before = await mountsOfInstance(instanceDir, await this.#lowers(instanceDir));
     const trees = await this.#images.attached(instanceDir);
     await together(
       ...lowersOf(paths, trees.length).map(async (lower, index) => (find(before, lower) ? undefined : await run('mount', ['--bind', '-o', `ro,nodev,X-mount.idmap=${baseIdmap(idBase)}`, '--', trees[index] ?? '', lower], { signal }))),
@@ -127,8 +130,10 @@ export class RootFs {
   async mount(instanceDir: string, idBase: number, operation?: Operation): Promise<string> {
     operation?.step('rootfs.mount');
     const paths = rootFsPaths(instanceDir);
-    const before = await listMounts();
+    const overlay = await deviceOf(paths.rootfs);
+    if (overlay !== undefined && this.#whole.get(instanceDir) === overlay) return paths.rootfs;
     const lowers = await this.#lowers(instanceDir);
+    const before = await mountsOfInstance(instanceDir, lowers);
     if (isWhole(before, paths, lowers)) return paths.rootfs;
     const undo = async (): Promise<void> => {
       for (const path of [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer]) if (!find(before, path)) await unmountAll(path, this.#log);
@@ -141,7 +146,9 @@ export class RootFs {
       // xino: without it folders are numbered 1, 2, 3... as on a tmpfs, and criu, which tells inotify's targets apart by their number, takes /run/systemd for "/"
       await run('mount', ['-t', 'overlay', '-o', `nodev,index=on,nfs_export=on,xino=on,${lowerOptions(lowers)},upperdir=${paths.upper},workdir=${paths.work}`, '--', 'overlay', paths.rootfs], { signal });
       // overlayfs says what it could not do in the kernel log only
-      if (!isWhole(await listMounts(), paths, lowers)) throw new HaulierError('RUNTIME_FAILED', { action: 'mount the root file system', reason: 'overlayfs refused index, nfs_export or writing (see dmesg)' });
+      if (!isWhole(listMounts(instanceDir), paths, lowers)) throw new HaulierError('RUNTIME_FAILED', { action: 'mount the root file system', reason: 'overlayfs refused index, nfs_export or writing (see dmesg)' });
+      const mounted = await deviceOf(paths.rootfs);
+      if (mounted !== undefined) this.#whole.set(instanceDir, mounted);
       faultPoint('rootfs.mounted');
       return paths.rootfs;
     } catch (error) {
@@ -152,12 +159,13 @@ export class RootFs {
 
   /** Unmounts the overlay alone: its upper folder may be written to again. Idempotent. */
   async unmountTree(instanceDir: string): Promise<void> {
+    this.#whole.delete(instanceDir);
     await unmountAll(rootFsPaths(instanceDir).rootfs, this.#log);
   }
 
   /** What is mounted of it now. */
   async state(instanceDir: string): Promise<RootFsState> {
-    const mounts = await listMounts();
+    const mounts = listMounts(instanceDir);
     const paths = rootFsPaths(instanceDir);
     const lowers = await this.#lowers(instanceDir);
     if (isWhole(mounts, paths, lowers)) return 'mounted';
@@ -166,17 +174,19 @@ export class RootFs {
 
   /** Unmounts all of it, also what is only partly there; idempotent. Busy mounts: see `unmountAll`. */
   async unmount(instanceDir: string): Promise<void> {
+    this.#whole.delete(instanceDir);
     const paths = rootFsPaths(instanceDir);
-    const own = [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer];
-    const mounts = await mountsUnder(instanceDir);
+    const lowers = await this.#lowers(instanceDir);
+    const own = [paths.rootfs, ...lowers, paths.layer];
     // also whatever somebody mounted inside, deepest first
-    await unmountEach(mounts.map(({ path }) => path).filter((path) => own.some((point) => path === point || path.startsWith(`${point}/`))), this.#log);
+    const there = (await mountsOfInstance(instanceDir, lowers)).reverse().map(({ path }) => path).filter((path) => own.some((point) => path === point || path.startsWith(`${point}/`)));
+    await unmountEach(there, this.#log, !there.every((path) => own.includes(path)));
   }
 
   /** Puts on the host's disk what is still in memory of the instance's own: its unmount has little left to do then. Nothing if it is not mounted. */
   async flush(instanceDir: string): Promise<void> {
     const { layer } = rootFsPaths(instanceDir);
-    if (find(await listMounts(), layer)) await run('sync', ['--file-system', layer], { timeoutMs: flushTimeoutMs });
+    if (find(listMounts(layer), layer)) await run('sync', ['--file-system', layer], { timeoutMs: flushTimeoutMs });
   }
 
   /** Unmounts and removes all of it, the guest's data too; leaves the instance folder and what is not of this class. Idempotent. */
@@ -198,6 +208,34 @@ export class RootFs {
     const paths = rootFsPaths(instanceDir);
     const names = await readdir(instanceDir).catch(() => []);
     return lowersOf(paths, names.filter((name) => /^lower-\d+$/.test(name)).length + 1);
+  }
+}
+
+/** Number of the file system that a path is on; undefined if there is nothing. */
+async function deviceOf(path: string): Promise<number | undefined> {
+  return await stat(path).then(({ dev }) => dev, () => undefined);
+}
+
+/** What is mounted in an instance folder. */
+async function mountsOfInstance(instanceDir: string, lowers: readonly string[]): Promise<Mount[]> {
+  return (await isBare(instanceDir, lowers)) ? [] : listMounts(instanceDir);
+}
+
+/**
+ * True if nothing is mounted on an instance's mount points. Seen by their file systems, and, of the trees, which lie on the same one, by
+ * their owner, whom the mount shifts: the table of mounts is the whole host's, and a thousand containers make it 3,000 lines long.
+ */
+async function isBare(instanceDir: string, lowers: readonly string[]): Promise<boolean> {
+  const paths = rootFsPaths(instanceDir);
+  const look = (path: string): Promise<Stats | undefined> => stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  try {
+    const [home, ...points] = await Promise.all([instanceDir, paths.layer, paths.rootfs, ...lowers].map(look));
+    return points.every((point, index) => point === undefined || (point.dev === home?.dev && (index < 2 || point.uid === home.uid)));
+  } catch {
+    return false; // a file system that is broken is one
   }
 }
 

@@ -6,6 +6,7 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../base/log.js';
 import { run } from '../../base/run.js';
+import { mountImage } from '../../container/storage/disk.js';
 import { listMounts, unmountAll } from '../../container/storage/mounts.js';
 import { rootFsPaths } from '../../container/storage/root-fs.js';
 
@@ -22,12 +23,13 @@ export function viewPaths(instanceFolder: string): { readonly view: string; read
 export async function openView(instanceFolder: string, signal?: AbortSignal): Promise<string> {
   const { disk, layer } = rootFsPaths(instanceFolder);
   const { view, upper } = viewPaths(instanceFolder);
-  const mounts = await listMounts();
+  const mounts = listMounts(instanceFolder);
   if (mounts.some(({ path }) => path === view)) return upper;
   await mkdir(view, { recursive: true, mode: 0o700 });
   // where the disk is mounted already, its loop device: a second one would be a second file system on the same bytes
   const device = mounts.find(({ path }) => path === layer)?.source;
-  await run('mount', device === undefined ? ['-t', 'ext4', '-o', `loop,${options},minixdf,noinit_itable,errors=remount-ro`, '--', disk, view] : ['-t', 'ext4', '-o', options, '--', device, view], { signal });
+  if (device === undefined) await mountImage(disk, view, `${options},minixdf,noinit_itable,errors=remount-ro`, signal);
+  else await run('mount', ['-t', 'ext4', '-o', options, '--', device, view], { signal });
   return upper;
 }
 

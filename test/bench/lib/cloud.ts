@@ -1,12 +1,12 @@
 /** The devstack as the benchmarks use it: commands of `devstack/cloud`, Haulier's log, and the client inside the management network. */
-import { execFile, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
-import { createInterface } from 'node:readline';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Command, Reply } from '../client.js';
+import type { Command } from '../client.js';
+import { Inside } from './inside.js';
 
 const run = promisify(execFile);
 
@@ -19,7 +19,8 @@ function findProject(): string {
 
 /** The project's folder; inside the hosts it is /opt/haulier. */
 export const project = findProject();
-const work = process.env['HAULIER_DEVSTACK_DIR'] ?? join(project, '.devstack');
+/** The devstack's work folder. */
+export const work = process.env['HAULIER_DEVSTACK_DIR'] ?? join(project, '.devstack');
 const began = performance.now();
 
 /** One line of progress on standard error. */
@@ -35,6 +36,12 @@ export async function cloud(...args: string[]): Promise<string> {
     const { stderr = '' } = error as { stderr?: string };
     throw new Error(`devstack/cloud ${args.join(' ')}: ${stderr.split('\n').slice(-12).join('\n')}`, { cause: error });
   }
+}
+
+/** Sets options in [DEFAULT] of a host's nova.conf; an empty value takes one away. */
+export async function setOptions(host: string, options: Readonly<Record<string, string>>): Promise<void> {
+  const edits = Object.entries(options).flatMap(([name, value]) => ['-e', `/^${name} *=/d`, ...(value === '' ? [] : ['-e', `/^\\[DEFAULT\\]$/a ${name} = ${value}`])]);
+  if (edits.length > 0) await cloud('exec', host, 'sed', '-i', ...edits, '/etc/nova/nova.conf');
 }
 
 /** What the log says of a finished build. */
@@ -61,8 +68,7 @@ export class Haulier {
   /** Starts it anew from `main`, with these options in [DEFAULT], and waits until it serves. */
   async restart(main: string, options: Readonly<Record<string, string>> = {}): Promise<void> {
     await cloud('haulier', 'stop', this.host);
-    const edits = Object.entries(options).flatMap(([name, value]) => ['-e', `/^${name} *=/d`, '-e', `s|^\\[DEFAULT\\]$|[DEFAULT]\\n${name} = ${value}|`]);
-    if (edits.length > 0) await cloud('exec', this.host, 'sed', '-i', ...edits, '/etc/nova/nova.conf');
+    await setOptions(this.host, options);
     const before = existsSync(this.#logFile) ? this.#lines().length : 0;
     await cloud('haulier', 'start', this.host, main);
     for (let tries = 0; !this.#lines().slice(before).some((line) => line['msg'] === 'ready'); tries++) {
@@ -90,14 +96,10 @@ export function pidOf(service: string): number {
 
 /** The client process in the management network. */
 export class Client {
-  readonly #child: ChildProcessWithoutNullStreams;
-  readonly #answers: AsyncIterator<string>;
+  readonly #inside: Inside;
 
   constructor(host: string) {
-    const script = join('/opt/haulier', relative(project, fileURLToPath(new URL('../client.js', import.meta.url))));
-    this.#child = spawn(join(project, 'devstack/cloud'), ['exec', host, 'node', script]);
-    this.#child.stderr.pipe(process.stderr);
-    this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+    this.#inside = new Inside(host, 'client');
   }
 
   /** Logs in as the administrator. */
@@ -107,17 +109,12 @@ export class Client {
   }
 
   /** One command. @throws Error with what it complains of */
-  async tell<T>(command: Command): Promise<T> {
-    this.#child.stdin.write(`${JSON.stringify(command)}\n`);
-    const answer = await this.#answers.next();
-    if (answer.done) throw new Error('the client ended');
-    const reply = JSON.parse(answer.value) as Reply;
-    if ('failed' in reply) throw new Error(reply.failed);
-    return reply.ok as T;
+  tell<T>(command: Command): Promise<T> {
+    return this.#inside.tell<T>(command);
   }
 
   end(): void {
-    this.#child.stdin.end();
+    this.#inside.end();
   }
 }
 

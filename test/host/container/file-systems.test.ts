@@ -161,6 +161,6 @@ async function scene(t: ExecutionContext, bed: Bed, fileSystem: FileSystem, type
   await bed.host.removeUnusedImages(0);
   t.deepEqual((await readdir(path)).filter((name) => name !== 'lost+found').sort(), ['_base']);
   t.deepEqual(await readdir(join(path, '_base')), []);
-  t.deepEqual((await mountsUnder(path)).map((mount) => mount.path), [path]);
+  t.deepEqual(mountsUnder(path).map((mount) => mount.path), [path]);
   await until('the space is free again', async () => await used() - empty < 32 * mib);
 }

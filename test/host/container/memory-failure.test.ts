@@ -216,7 +216,7 @@ async function goesOn(t: ExecutionContext, bed: MemoryBed, id: string, pid: numb
   await countsOn(host, id, await counted(host, id));
   const folder = join(bed.options.instancesPath, id, 'snapshot');
   t.false(existsSync(folder));
-  t.deepEqual(await mountsUnder(folder), []);
+  t.deepEqual(mountsUnder(folder), []);
   t.false(existsSync(join(bed.options.runPath, 'containers', id, 'frozen-for-snapshot')));
   t.notRegex((await run('nsenter', [`--net=/proc/${pid}/ns/net`, '/usr/sbin/nft', 'list', 'tables'])).stdout, /CRIU/);
 }

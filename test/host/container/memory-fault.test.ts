@@ -62,7 +62,7 @@ for (const point of [...memoryFaultPoints, ...diskCopyFaultPoints]) {
       await countsOn(next, source.id, await counted(next, source.id));
       const folder = join(bed.options.instancesPath, source.id, 'snapshot');
       t.false(existsSync(folder));
-      t.deepEqual(await mountsUnder(folder), []);
+      t.deepEqual(mountsUnder(folder), []);
       t.notRegex((await run('nsenter', [`--net=/proc/${pid}/ns/net`, '/usr/sbin/nft', 'list', 'tables'])).stdout, /CRIU/);
       const { image } = await memorySnapshot(bed, source.id, next);
       t.truthy(image.size);

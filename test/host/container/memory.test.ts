@@ -41,7 +41,7 @@ function dial(address: string, port: number): Promise<Socket | undefined> {
 /** The file-system leftovers of a snapshot. */
 async function remains(bed: MemoryBed, id: string): Promise<string[]> {
   const folder = join(bed.options.instancesPath, id);
-  return [...(await mountsUnder(join(folder, 'snapshot'))).map(({ path }) => path), ...[join(folder, 'snapshot'), join(bed.options.runPath, 'containers', id, 'frozen-for-snapshot')].filter((path) => existsSync(path))];
+  return [...mountsUnder(join(folder, 'snapshot')).map(({ path }) => path), ...[join(folder, 'snapshot'), join(bed.options.runPath, 'containers', id, 'frozen-for-snapshot')].filter((path) => existsSync(path))];
 }
 
 const address = (spec: ContainerSpec): string => spec.vifs[0]?.addresses[0]?.address ?? '';

@@ -61,7 +61,7 @@ async function leftovers(bed: Bed, id: string): Promise<string[]> {
   const loops = (await run('losetup', ['--list', '--noheadings', '--output', 'BACK-FILE'])).stdout.split('\n').filter((line) => line.includes(`${id}/snapshot`));
   const files = (await readdir(folder)).filter((name) => name.startsWith('snapshot'));
   const markers = (await readdir(join(bed.options.runPath, 'containers', id))).filter((name) => name.startsWith('frozen'));
-  return [...(await mountsUnder(join(folder, 'snapshot'))).map((mount) => mount.path), ...loops, ...files, ...markers];
+  return [...mountsUnder(join(folder, 'snapshot')).map((mount) => mount.path), ...loops, ...files, ...markers];
 }
 
 /** All of a tree but what the runtime and the first boot make: name, type, owner, mode, size, links (an overlay's folders count them as they like), time, content. */

@@ -53,13 +53,13 @@ export async function bench(limits: { maxBytes?: number; maxEntries?: number; ma
       return path;
     },
     async leftovers(...expected) {
-      const left = (await mountsUnder(dir)).map((mount) => mount.path).filter((path) => path !== dir);
+      const left = mountsUnder(dir).map((mount) => mount.path).filter((path) => path !== dir);
       left.push(...loopsOf(dir));
       left.push(...readdirSync(images.path).filter((name) => !expected.some((id) => name.startsWith(id))));
       return left;
     },
     async close() {
-      for (const mount of await mountsUnder(dir)) if (mount.path !== dir) await run('umount', ['-l', mount.path], { okCodes: [0, 32] });
+      for (const mount of mountsUnder(dir)) if (mount.path !== dir) await run('umount', ['-l', mount.path], { okCodes: [0, 32] });
       if (limits.dir === undefined) await rm(dir, { recursive: true, force: true });
     },
   };

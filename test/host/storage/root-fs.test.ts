@@ -4,6 +4,8 @@ import { mkdir, open, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isHaulierError } from '../../../src/base/errors.js';
 import { run } from '../../../src/base/run.js';
+import { makeDisk, mountImage } from '../../../src/container/storage/disk.js';
+import { mountsUnder } from '../../../src/container/storage/mounts.js';
 import { rootFsPaths } from '../../../src/container/storage/root-fs.js';
 import { bench, guestTar, inside, loopsOf, missing, operation, source, type Bench } from './helper.js';
 
@@ -251,4 +253,44 @@ host('a path that overlayfs cannot take is refused', (t) => withImage(async (b) 
   const op = operation();
   const error = await op.run(() => b.rootFs.prepare(join(b.dir, 'a,b'), 'img', 1, op)).then(() => undefined, (problem: unknown) => problem);
   t.true(isHaulierError(error, 'BAD_ARGUMENT'));
+}));
+
+host('a disk has one loop device, however often it is mounted: also of one that was detached while somebody still used it', (t) => withImage(async (b) => {
+  const dir = await b.instance('i0');
+  const [disk, first, second] = [join(dir, 'disk'), join(dir, 'first'), join(dir, 'second')];
+  for (const folder of [first, second]) await mkdir(folder);
+  await makeDisk(disk, 1);
+  const deviceAt = (folder: string): string | undefined => mountsUnder(folder)[0]?.source;
+  await mountImage(disk, first, 'nodev');
+  const device = deviceAt(first);
+  t.regex(device ?? '', /^\/dev\/loop\d+$/);
+  const user = await open(join(first, 'used'), 'w');
+  try {
+    await run('umount', ['--lazy', first]);
+    await mountImage(disk, second, 'nodev');
+    t.is(deviceAt(second), device);
+    await mountImage(disk, first, 'nodev');
+    t.is(deviceAt(first), device);
+  } finally {
+    await user.close();
+    for (const folder of [first, second]) await run('umount', [folder]);
+  }
+  t.deepEqual(loopsOf(dir), []);
+  await t.throwsAsync(mountImage(disk, first, 'no-such-option'), { message: /no-such-option/ });
+  t.deepEqual([loopsOf(dir), mountsUnder(dir)], [[], []]);
+}));
+
+host('what is mounted is known without the host\'s table: half of it, all of it, and after somebody else took the overlay away', (t) => withImage(async (b) => {
+  const { dir, rootfs } = await boot(b, 'i0', bases[0]);
+  await run('umount', [rootfs]);
+  t.is(await b.rootFs.state(dir), 'part');
+  t.is(await b.rootFs.mount(dir, bases[0]), rootfs);
+  t.is(await b.rootFs.state(dir), 'mounted');
+  await run('umount', [rootfs, rootFsPaths(dir).layer]); // the tree alone is left: on the same file system as the folder
+  await b.rootFs.unmount(dir);
+  t.deepEqual(mountsUnder(dir), []);
+  t.is(await b.rootFs.mount(dir, bases[0]), rootfs);
+  t.is(await b.rootFs.state(dir), 'mounted');
+  await b.rootFs.remove(dir);
+  t.deepEqual(await b.leftovers('img'), []);
 }));

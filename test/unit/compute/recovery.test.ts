@@ -4,6 +4,7 @@ import { initHost } from '../../../src/compute/init-host.js';
 import { handleExit, syncPowerState, syncPowerStates } from '../../../src/compute/power-sync.js';
 import { failLostBuilds, reapDeleted, reclaimDeleted } from '../../../src/compute/reaper.js';
 import type { ContainerState } from '../../../src/container/spec.js';
+import { adminContext } from '../../../src/nova/context.js';
 import { failure } from '../nova/fake-rpc.js';
 import { host, leftovers, nodeUuid, uuid, world, type World } from './world.js';
 
@@ -175,6 +176,27 @@ test('a lost build message: error after ten minutes, not before, and never while
     await failLostBuilds(w.compute);
     t.deepEqual([w.nova.row(uuid)['vm_state'] === 'error', w.placement.allocations.size === 0, w.nova.faults.length], [lost, lost, lost ? 1 : 0]);
   }
+});
+
+test('many servers: a host\'s own are not asked for one by one, neither at its start nor afterwards', async (t) => {
+  const w = await restarted({ vm: 'active', task: null, container: 'running' });
+  for (const id of ['b', 'c']) {
+    w.nova.instances.set(id, { ...structuredClone(w.nova.row(uuid)), uuid: id });
+    w.placement.allocations.set(id, structuredClone(w.placement.allocations.get(uuid)!));
+    w.containers.put(id, 'running');
+  }
+  await w.compute.tracker.audit(adminContext());
+  t.true(w.compute.tracker.counts('b'));
+  w.steps.clear();
+  await initHost(w.compute);
+  await failLostBuilds(w.compute);
+  await reapDeleted(w.compute);
+  t.is(w.steps.count('Instance.get_by_uuid'), 0);
+  w.nova.row('b')['host'] = null; // as a build whose claim was lost with the service
+  Object.assign(w.nova.row('b'), { vm_state: 'building', task_state: 'spawning' });
+  await w.compute.tracker.audit(adminContext());
+  await initHost(w.compute);
+  t.deepEqual([w.nova.row('b')['vm_state'], w.placement.allocations.has('b'), w.placement.allocations.has('c')], ['error', false, true]);
 });
 
 const syncs: [string, Found, unknown[], string[]][] = [

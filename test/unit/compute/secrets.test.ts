@@ -71,7 +71,7 @@ test.serial('no secret of any recorded request comes out, whether it is done or 
   log.error({ err: faulty, password: planted('field'), deep: { admin_pass: planted('field') } }, `it said: ${faulty.message}`);
   const http = (await startHttp({ host: '127.0.0.1', port: 0 }, {
     notReady: () => [], containers: async () => await w.containers.list(), verdict: async () => { throw faulty; }, operations: () => w.compute.operations.running.map((operation) => operation.view()), abilities: () => undefined, tally: new Tally(),
-    figures: () => ({ requests: [], calls: [], ended: w.compute.operations.ended.rows, events: w.compute.events.waited.rows, heartbeatAge: 0 }), images: async () => [], hauls: new HaulBoard(),
+    figures: () => ({ requests: [], calls: [], ended: w.compute.operations.ended.rows, events: w.compute.events.waited.rows, periodic: [], periodicCpu: [], heartbeatAge: 0 }), images: async () => [], hauls: new HaulBoard(),
   }, log))!;
   const pages = await Promise.all(['/containers', '/operations', '/metrics', '/readyz', '/containers/x/verdict'].map(async (path) => (await fetch(`http://127.0.0.1:${http.port}${path}`)).text()));
   await http.close();

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { parseCgroupMounts } from '../../../src/container/cgroup.js';
-import { mountsBelow } from '../../../src/container/cleanup.js';
 import { consoleText, keepConsole, lastLines, readConsole } from '../../../src/container/console.js';
 import { resolveInside, writeInside } from '../../../src/container/guest-tree.js';
 import { hardOpenFiles } from '../../../src/container/parts.js';
@@ -73,7 +72,6 @@ test('kernel texts', (t) => {
   t.is(startTicksOf(`7 (a) b) S ${Array.from({ length: 18 }, (_, index) => index).join(' ')} 987 0`), 987);
   t.is(startTicksOf('7 (x) Z 1 1'), undefined);
   t.is(hardOpenFiles('Max open files            1024                 20000                files \n'), 20_000);
-  t.deepEqual(mountsBelow('1 2 0:1 / /i/a rw\n1 2 0:1 / /i/a/b\\040c rw\n1 2 0:1 / /i/ab rw\n', '/i/a'), ['/i/a/b c', '/i/a']);
   t.deepEqual(parseBlkio('8:0 Read 5\n8:0 Write 7\n8:16 Read 1\nTotal 13'), { read: 6, write: 7 });
   t.deepEqual(parseIoStat('8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0\n8:16 rbytes=10'), { readBytes: 11, writeBytes: 2, readOps: 3, writeOps: 4 });
   const nic = nicStats('  tap1: 1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0\n', { hostDevice: 'tap1', mac: 'm' });

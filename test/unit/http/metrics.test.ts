@@ -12,13 +12,14 @@ import { startHttp } from '../../../src/http/server.js';
 const abilities: Abilities = { criu: '4.2.1', kernel: 'a "b" \\ c', problem: undefined, features: Object.fromEntries(featureTable.map(({ name }) => [name, name !== 'mem_dirty_track'])) as Abilities['features'] };
 
 function figures(): ServiceFigures {
-  const [requests, calls, ended, events] = [new Timings(), new Timings(), new Timings(), new Timings()];
+  const [requests, calls, ended, events, periodic] = [new Timings(), new Timings(), new Timings(), new Timings(), new Timings()];
   requests.add('start_instance', 'done', 0.3);
   requests.add('start_instance', 'failed', 2);
   calls.add('conductor object_action', 'timeout', 60);
   ended.add('start_instance', 'aborted', 1);
   events.add('network-vif-plugged', 'completed', 1.5);
-  return { requests: requests.rows, calls: calls.rows, ended: ended.rows, events: events.rows, heartbeatAge: 4.5 };
+  periodic.add('sync_power_states', 'done', 0.25);
+  return { requests: requests.rows, calls: calls.rows, ended: ended.rows, events: events.rows, periodic: periodic.rows, periodicCpu: [['sync_power_states', 0.125]], heartbeatAge: 4.5 };
 }
 
 test('the page: every line is a comment or a figure, every figure has its type', async (t) => {
@@ -58,6 +59,7 @@ test('the page: every line is a comment or a figure, every figure has its type',
     'haulier_criu_feature{feature="userns"} 1', 'haulier_criu_feature{feature="mem_dirty_track"} 0', 'haulier_criu_info{criu="4.2.1",kernel="a \\"b\\" \\\\ c"} 1',
     'haulier_rpc_seconds_bucket{method="start_instance",result="done",le="0.5"} 1', 'haulier_rpc_seconds_count{method="start_instance",result="failed"} 1', 'haulier_rpc_call_seconds_count{topic="conductor",method="object_action",result="timeout"} 1',
     'haulier_operation_seconds_count{operation="start_instance",result="aborted"} 1', 'haulier_event_wait_seconds_sum{event="network-vif-plugged",result="completed"} 1.5', 'haulier_heartbeat_age_seconds 4.5',
+    'haulier_periodic_seconds_sum{task="sync_power_states",result="done"} 0.25', 'haulier_periodic_cpu_seconds_total{task="sync_power_states"} 0.125',
     'haulier_hauls_under_way{direction="out"} 0', 'haulier_hauls_under_way{direction="in"} 1', 'haulier_haul_seconds_count{mode="pre-copy",result="done"} 1', 'haulier_haul_seconds_count{mode="post-copy",result="failed"} 0',
     'haulier_haul_seconds_count{mode="none",result="aborted"} 1', 'haulier_haul_frozen_seconds_count{mode="pre-copy"} 1', 'haulier_haul_frozen_seconds_count{mode="post-copy"} 0',
     'haulier_haul_bytes_total{kind="memory"} 4096', 'haulier_haul_bytes_total{kind="disk"} 100',

@@ -15,7 +15,7 @@ import { startHttp, type HttpServer, type HttpSources } from '../../../src/http/
 async function serving(change: Partial<HttpSources> = {}): Promise<{ server: HttpServer; get: (path: string, method?: string) => Promise<{ status: number; body: unknown }> }> {
   const sources: HttpSources = {
     notReady: () => [], containers: async () => [], verdict: async () => { throw new HaulierError('INSTANCE_NOT_FOUND', { instance: 'x' }); }, operations: () => [], abilities: () => undefined, tally: new Tally(),
-    figures: () => ({ requests: [], calls: [], ended: [], events: [], heartbeatAge: undefined }), images: async () => [], hauls: new HaulBoard(), ...change,
+    figures: () => ({ requests: [], calls: [], ended: [], events: [], periodic: [], periodicCpu: [], heartbeatAge: undefined }), images: async () => [], hauls: new HaulBoard(), ...change,
   };
   const server = (await startHttp({ host: '127.0.0.1', port: 0 }, sources, silentLog()))!;
   return { server, get: async (path, method = 'GET') => { const answer = await fetch(`http://127.0.0.1:${server.port}${path}`, { method }); const text = await answer.text(); return { status: answer.status, body: text.startsWith('{') ? JSON.parse(text) as unknown : text }; } };
