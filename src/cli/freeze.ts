@@ -28,7 +28,7 @@ export async function canFreeze(loaded: LoadedConfig, word: string, print: (line
 /** Freezes or thaws all containers of the host. @returns 0 if all went well, else 1 */
 export async function hostCommand(loaded: LoadedConfig, what: 'freeze' | 'thaw', print: (line: string) => void): Promise<number> {
   const options = containerOptions(loaded.config);
-  const place = await takeHost(options.runPath);
+  const place = await takeHost(options);
   const log = createLog({ level: loaded.config.DEFAULT.debug ? 'debug' : 'warn' });
   const host = new LocalContainerHost(options, log);
   let done = 0;

@@ -7,7 +7,7 @@ import { computeSettings, containerOptions, haulSettings, messagingOptions, open
 import type { Config, LoadedConfig } from '../base/config/load.js';
 import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import { createLog, hideSecret, type Log } from '../base/log.js';
-import { openLogFile } from '../base/log-file.js';
+import { LogFile } from '../base/log-file.js';
 import type { OperationView } from '../base/operation.js';
 import { decideHaul } from '../compute/live/decide.js';
 import { HaulDoor } from '../compute/live/haul-door.js';
@@ -21,17 +21,23 @@ import { connectMessaging } from '../messaging/messaging.js';
 import { Notifier } from '../nova/notifications.js';
 import { createOpenstack } from '../openstack/openstack.js';
 
+/** The log, and what opens its file anew after a rotation. */
+export interface OpenLog {
+  readonly log: Log;
+  reopen(): void;
+}
+
 /** Where log records go: `log_file` under `log_dir`, with `use_stderr` to standard error too; else there alone (oslo_log). On a terminal they are for people. */
-export async function openLog(config: Config): Promise<Log> {
+export async function openLog(config: Config): Promise<OpenLog> {
   const { log_file: file, log_dir: folder, debug, use_stderr: stderr, use_json: json } = config.DEFAULT;
   const name = file ?? (folder ? `${basename(process.argv[1] ?? 'haulier', '.js')}.log` : undefined);
   const level = debug ? 'debug' : 'info';
   const pretty = Boolean(process.stderr.isTTY) && !json;
-  if (!name) return createLog({ level, pretty });
+  if (!name) return { log: createLog({ level, pretty }), reopen: () => undefined };
   const path = folder && !isAbsolute(name) ? join(folder, name) : name;
   if (folder) await mkdir(folder, { recursive: true });
-  const out = await openLogFile(path);
-  return stderr ? createLog({ level, pretty, also: out }) : createLog({ level, out });
+  const out = await LogFile.open(path);
+  return { log: stderr ? createLog({ level, pretty, also: out }) : createLog({ level, out }), reopen: () => out.reopen() };
 }
 
 /** Every secret of the configuration, and the passwords inside its URLs, wherever an error of whatever library would repeat them. */
@@ -52,7 +58,7 @@ function hideSecrets({ settings }: LoadedConfig): void {
 export async function serve(loaded: LoadedConfig): Promise<number> {
   const { config } = loaded;
   hideSecrets(loaded);
-  const log = await openLog(config);
+  const { log, reopen } = await openLog(config);
   for (const warning of loaded.warnings) log.warn(warning);
   const stopping = new AbortController();
   const ended = new Promise<void>((resolve) => {
@@ -64,8 +70,12 @@ export async function serve(loaded: LoadedConfig): Promise<number> {
       });
     }
   });
+  process.on('SIGHUP', () => {
+    reopen();
+    log.info('the log was opened anew');
+  });
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
-  const place = await takeHost(config.haulier.run_path);
+  const place = await takeHost({ ...containerOptions(config), statePath: config.DEFAULT.state_path });
   const messaging = connectMessaging(messagingOptions(config), log);
   const openstack = createOpenstack(openstackOptions(config), log);
   const { notifications: { notification_format: format, versioned_notifications_topics: versionedTopics }, oslo_messaging_notifications: outlet } = config;

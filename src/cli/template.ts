@@ -43,7 +43,7 @@ export async function templateCommand(loaded: LoadedConfig, words: TemplateReque
     } catch (error) {
       if (!(error instanceof NoService)) throw error;
     }
-    const place = await takeHost(options.runPath);
+    const place = await takeHost(options);
     const log = createLog({ level: loaded.config.DEFAULT.debug ? 'debug' : 'warn' });
     const host = new LocalContainerHost(options, log);
     try {

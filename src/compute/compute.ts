@@ -41,6 +41,8 @@ export interface Compute {
   readonly neutron: Neutron;
   readonly glance: Glance;
   readonly node: Node;
+  /** The control plane's clock, milliseconds since 1970; undefined before the first sign of life was stored. */
+  readonly cloudNow: () => number | undefined;
   /** Per instance uuid: one state-changing operation at a time. */
   readonly locks: KeyedLock;
   /** Per instance uuid: one change of the info cache at a time, beside the operation that holds `locks`. */

@@ -1,6 +1,7 @@
 /** The compute 6.x endpoint: validates, wraps and dispatches each RPC (contract A.9, C.2). */
 import type { Call, Compute, InstanceCall } from './compute.js';
 import { uuidOf } from './compute.js';
+import { isLate } from './late.js';
 import { methodTable, type Handler, type Method } from './method-table.js';
 import { refuse } from './refusal.js';
 import { insideWrappers } from './wrappers.js';
@@ -47,8 +48,8 @@ async function dispatch(compute: Compute, handler: Handler, call: Call, instance
   const instanceCall: InstanceCall = { ...call, instance, uuid };
   handler.before?.(compute, uuid);
   if (handler.locked === false) return handler.instance(compute, instanceCall);
-  return compute.locks.hold(uuid, () => {
+  return compute.locks.hold(uuid, async () => {
     call.operation.throwIfAborted();
-    return handler.instance(compute, instanceCall);
+    return (await isLate(compute, instanceCall)) ? null : await handler.instance(compute, instanceCall);
   });
 }

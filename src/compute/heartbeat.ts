@@ -13,6 +13,8 @@ export class Heartbeat {
   #record: NovaObject | undefined;
   #timer: NodeJS.Timeout | undefined;
   #beating = false;
+  /** The control plane's clock at `performance.now()` 0, milliseconds since 1970. */
+  #cloudOrigin: number | undefined;
   /** When the last beat was stored, `performance.now()`; undefined before the first. */
   lastBeat: number | undefined;
 
@@ -26,6 +28,14 @@ export class Heartbeat {
 
   get service(): { readonly id: number; readonly disabled: boolean } {
     return { id: this.#record?.number('id') ?? 0, disabled: this.#record?.get('disabled') === true };
+  }
+
+  /**
+   * What the control plane's clock says, milliseconds since 1970; undefined before the first beat. Times out of the database are its, and what
+   * is this host's clock's business is none of theirs.
+   */
+  get cloudNow(): number | undefined {
+    return this.#cloudOrigin === undefined ? undefined : this.#cloudOrigin + performance.now();
   }
 
   start(): void {
@@ -54,6 +64,8 @@ export class Heartbeat {
     try {
       await beat(this.conductor, adminContext(), this.#record);
       this.lastBeat = performance.now();
+      const at = Date.parse(this.#record.text('last_seen_up') ?? '');
+      if (Number.isFinite(at)) this.#cloudOrigin = at - this.lastBeat;
     } catch (error) {
       this.log.warn({ err: error }, 'heartbeat not stored');
       if (isNova(error, 'ServiceNotFound')) await this.#registerAgain();

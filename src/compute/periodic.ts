@@ -11,6 +11,8 @@ export interface PeriodicTask {
 }
 
 const defaultSpacing = 60;
+/** Node's timers run out at once when they are given more. */
+const longestMs = 2 ** 31 - 1;
 
 /** The tasks of a running service. */
 export class PeriodicTasks {
@@ -36,6 +38,10 @@ export class PeriodicTasks {
 
   #schedule(task: PeriodicTask, spacing: number, delay: number): void {
     if (this.#stopped) return;
+    if (delay > longestMs) {
+      this.#timers.set(task.name, setTimeout(() => this.#schedule(task, spacing, delay - longestMs), longestMs));
+      return;
+    }
     this.#timers.set(task.name, setTimeout(() => {
       const started = performance.now();
       task.run()

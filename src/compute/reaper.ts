@@ -7,10 +7,10 @@ import { HaulierError } from '../base/errors.js';
 import { adminContext, readingDeleted } from '../nova/context.js';
 import type { NovaObject } from '../nova/object.js';
 
-const secondMs = 1000;
-
-function secondsSince(text: string | undefined): number {
-  return text === undefined ? Infinity : (Date.now() - Date.parse(text)) / secondMs;
+/** Whether so many seconds have passed since a time of the database, by the clock that wrote it; not if that is not known yet. */
+function passed(compute: Compute, since: string | undefined, seconds: number): boolean {
+  if (since === undefined || seconds <= 0) return true;
+  return (compute.cloudNow() ?? -Infinity) - Date.parse(since) >= seconds * 1000;
 }
 
 /** Ends containers of deleted servers. Asks for every one with deleted rows visible, and touches none that the database does not know (wrong cell). */
@@ -28,7 +28,7 @@ export async function reapDeleted(compute: Compute): Promise<void> {
       compute.log.warn({ instance: id }, 'a container that the database does not know; left alone');
       continue;
     }
-    if (instance.get('deleted') !== true || secondsSince(instance.text('deleted_at')) < runningDeletedTimeout) continue;
+    if (instance.get('deleted') !== true || !passed(compute, instance.text('deleted_at'), runningDeletedTimeout)) continue;
     compute.log.warn({ instance: id, state, action }, 'a container of a deleted server');
     if (action === 'log') continue;
     await compute.locks.hold(id, () => compute.operations.run({ name: `reap:${action}`, instance: id }, (operation) =>
@@ -46,7 +46,7 @@ export async function reclaimDeleted(compute: Compute): Promise<void> {
   const list = (await compute.conductor.classCall(context, 'InstanceList', 'get_by_filters', [filters], { expected_attrs: ['info_cache', 'system_metadata', 'metadata', 'flavor'], use_slave: true })) as NovaObject;
   for (const instance of list.objects()) {
     const uuid = uuidOf(instance);
-    if (secondsSince(instance.text('deleted_at') ?? instance.text('updated_at')) < interval) continue;
+    if (!passed(compute, instance.text('deleted_at') ?? instance.text('updated_at'), interval)) continue;
     await compute.locks.hold(uuid, async () => {
       // it may have been restored while the others were deleted
       const now = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: ['info_cache', 'system_metadata', 'metadata', 'flavor'] })) as NovaObject;
@@ -79,7 +79,7 @@ export async function failLostBuilds(compute: Compute): Promise<void> {
     try {
       const instance = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: [] })) as NovaObject;
       if (instance.text('vm_state') !== 'building' || instance.text('host') !== undefined || instance.text('task_state') !== 'scheduling') continue;
-      if (secondsSince(instance.text('updated_at') ?? instance.text('created_at')) < lostAfterSeconds) continue;
+      if (!passed(compute, instance.text('updated_at') ?? instance.text('created_at'), lostAfterSeconds)) continue;
       compute.log.warn({ instance: uuid }, 'a build whose message was lost');
       instance.set('vm_state', 'error');
       instance.set('task_state', null);

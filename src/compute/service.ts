@@ -1,6 +1,7 @@
 /** The compute service's life: start, run, graceful stop (nova/cmd/compute.py, nova/service.py; contract D.1, D.7). */
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { AloneWatch, requireAlone } from './alone.js';
 import type { Compute } from './compute.js';
 import { computeEndpoint } from './endpoint.js';
 import { EventWaiters } from './events.js';
@@ -53,11 +54,15 @@ export interface ServiceParts {
 }
 
 const schedulerSyncSeconds = 120;
+const figuresSeconds = 30;
+const aloneSeconds = 60;
+/** A broker that is away keeps nobody from looking after the containers. */
+const brokerGraceMs = 10_000;
 const lostBuildsSeconds = 600;
 const retryMs = 2000;
 
 /** Methods that never wait behind others: what a running operation waits for, and reads. */
-const unlimited = new Set(['external_instance_event', 'terminate_instance', 'get_console_output', 'get_serial_console', 'validate_console_port', 'get_host_uptime', 'set_host_enabled', 'live_migration', 'live_migration_abort', 'live_migration_force_complete']);
+const unlimited = new Set(['external_instance_event', 'terminate_instance', 'get_console_output', 'get_serial_console', 'validate_console_port', 'get_host_uptime', 'set_host_enabled', 'live_migration', 'live_migration_abort', 'live_migration_force_complete', 'ping']);
 
 /** One host's compute service. */
 export class ComputeService {
@@ -67,11 +72,14 @@ export class ComputeService {
   #compute: Compute | undefined;
   #server: RpcServer | undefined;
   #periodic: PeriodicTasks | undefined;
+  #upkeep: PeriodicTasks | undefined;
+  readonly #alone: AloneWatch;
   #ready = false;
 
   constructor(parts: ServiceParts) {
     this.#parts = parts;
     this.#conductor = new NovaConductor(parts.messaging.client, parts.log);
+    this.#alone = new AloneWatch(parts.messaging, parts.settings.host, parts.log);
     this.#heartbeat = new Heartbeat(this.#conductor, parts.settings.host, parts.settings.reportInterval, parts.log);
   }
 
@@ -89,6 +97,7 @@ export class ComputeService {
     return [
       ...(this.#ready ? [] : ['still starting']),
       ...(this.#parts.messaging.healthy ? [] : ['no connection to the message broker']),
+      ...(this.#alone.problem === undefined ? [] : [this.#alone.problem]),
       ...(this.#ready && (this.heartbeatAge ?? 0) > this.#parts.settings.serviceDownTime ? [`Nova has stored no sign of life for ${Math.round(this.heartbeatAge ?? 0)} s`] : []),
     ];
   }
@@ -104,7 +113,10 @@ export class ComputeService {
     const early: ContainerExit[] = [];
     let follow = (exit: ContainerExit): void => void early.push(exit);
     containers.onExit((exit) => follow(exit));
-    await Promise.all([this.#conductor.connect(signal), containers.start()]);
+    const alone = requireAlone(messaging, settings.host, log, signal);
+    const waited = new AbortController();
+    await Promise.race([alone, sleep(brokerGraceMs, undefined, { signal: waited.signal }).catch(() => undefined)]).finally(() => waited.abort());
+    await Promise.all([alone.then(() => this.#conductor.connect(signal)), containers.start()]);
     const open = await this.#parts.hauls.start();
     const context = adminContext();
     const [minimum, service] = await Promise.all([minimumComputeVersion(this.#conductor, context), findService(this.#conductor, context, settings.host)]);
@@ -125,6 +137,11 @@ export class ComputeService {
     compute.notifier.schedulerAll(context, instances, 'whole');
     this.#periodic = new PeriodicTasks(periodicTasks(compute, this.#heartbeat), settings.periodicFuzzyDelay, log);
     if (settings.periodicEnable) this.#periodic.start();
+    this.#upkeep = new PeriodicTasks([
+      { name: 'renew_figures', spacing: figuresSeconds, run: () => containers.renewFigures((id, work) => (compute.locks.held(id) ? Promise.resolve() : compute.locks.hold(id, work))) },
+      { name: 'look_for_another', spacing: aloneSeconds, run: () => this.#alone.look() },
+    ], 0, log);
+    this.#upkeep.start();
     this.#ready = true;
     // beside the service: it takes a second, and nothing waits for it
     void compute.tracker.tellAbilities().catch((error: unknown) => log.warn({ err: error }, 'cannot tell placement what criu can do; the next audit does'));
@@ -139,7 +156,7 @@ export class ComputeService {
       settings, log, conductor, rpc: messaging.client, containers, transport: this.#parts.transport, hauls: this.#parts.hauls, placement, neutron, glance, node, tracker,
       locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(settings.maxConcurrentBuilds),
       snapshots: new Semaphore(settings.maxConcurrentSnapshots), live: new LiveQueue(settings.maxConcurrentLiveMigrations), destroys: new Semaphore(4 * availableParallelism()),
-      events: new EventWaiters(), operations: new Operations(log),
+      events: new EventWaiters(), operations: new Operations(log), cloudNow: () => this.#heartbeat.cloudNow,
       notifier: new Notifier(log, conductor, settings.host, settings.trackInstanceChanges, this.#parts.notifications, settings.instanceNameTemplate),
     };
   }
@@ -148,6 +165,7 @@ export class ComputeService {
   async stop(graceMs: number): Promise<void> {
     this.#ready = false;
     this.#periodic?.stop();
+    this.#upkeep?.stop();
     this.#heartbeat.stop();
     this.#compute?.tracker.stop();
     const gone = new HaulierError('CANCELLED', { what: 'the operation', reason: `the compute service of ${this.#parts.settings.host} is stopping`, by: 'stop' });

@@ -6,7 +6,7 @@ import type { ContainerMoves } from './container-moves.js';
 import type { Abilities } from './abilities.js';
 import type { BootData } from './boot-data/boot-data.js';
 import type { DiskSnapshot } from './snapshot/snapshot.js';
-import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImagesFound, ImageSource, VifSpec } from './spec.js';
 import type { Captured } from './template/capture.js';
 import type { Verdict } from './verdict/verdict.js';
 
@@ -57,7 +57,7 @@ export interface ContainerHost {
    * replaces.
    * @throws what `create` throws of spec and images
    */
-  check(spec: ContainerSpec): Promise<void>;
+  check(spec: ContainerSpec): Promise<ImagesFound>;
   /** Makes the container (directory, root file system, bundle) without starting it. Undone by the operation's rollback. */
   create(spec: ContainerSpec, operation: Operation): Promise<void>;
   /** Gives a container that was made and never started what its system is to know. @throws INSTANCE_NOT_FOUND, DISK_FULL */
@@ -66,6 +66,11 @@ export interface ContainerHost {
   hasCloudInit(id: string): Promise<boolean>;
   /** Sets the password of an account of a running guest. @throws INSTANCE_NOT_RUNNING, PASSWORD_FAILED */
   setPassword(id: string, account: string, password: string): Promise<void>;
+  /**
+   * Gives running containers the files of the lxcfs that runs now, in the place of one's that has ended. To be called every now and then; `start` does it too.
+   * @param inTurn does the work for one container when nothing else changes it, or not at all
+   */
+  renewFigures(inTurn: (id: string, work: () => Promise<void>) => Promise<void>): Promise<void>;
   /** Mounts its root file system ahead of its start, which else does it. @throws INSTANCE_NOT_FOUND */
   mount(id: string, operation: Operation): Promise<void>;
   /**

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { together } from '../base/together.js';
+import { hasCloudInit } from './boot-data/boot-data.js';
 import { keepConfigDrive } from './boot-data/config-drive.js';
 import { checkpointPaths } from './checkpoint/images.js';
 import { destroyContainer } from './destroy.js';
@@ -11,21 +12,24 @@ import { giveMemory } from './memory-image/clone.js';
 import { requireFit, requireMemory } from './memory-image/manifest.js';
 import { checkVif } from './network/plug.js';
 import type { HostParts } from './parts.js';
-import type { ContainerSpec } from './spec.js';
+import type { ContainerSpec, ImagesFound } from './spec.js';
 import { beginStep } from './steps.js';
 
 /**
  * Whether a container of this spec could be made here, with its images as they are in the cache. Changes nothing.
  * @throws what `createContainer` throws of spec and images: VIF_PLUG_FAILED, IMAGE_NOT_FOUND, STATE_DAMAGED, TEMPLATE_UNACCEPTABLE,
  * MEMORY_IMAGE_REFUSED, MEMORY_IMAGE_MISFIT, IMAGE_TOO_LARGE
+ * @returns what of the images matters before it is made
  */
-export async function checkContainer(parts: HostParts, spec: ContainerSpec): Promise<void> {
+export async function checkContainer(parts: HostParts, spec: ContainerSpec): Promise<ImagesFound> {
   spec.vifs.forEach(checkVif);
-  const memory = await parts.storage.check(spec.imageId, spec.templates ?? []);
-  if (!memory) return;
+  const { trees, memory } = await parts.storage.check(spec.imageId, spec.templates ?? []);
+  const found: ImagesFound = { cloudInit: (await Promise.all(trees.map(hasCloudInit))).includes(true) };
+  if (!memory) return found;
   if (spec.templates?.[0] !== undefined) throw new HaulierError('TEMPLATE_UNACCEPTABLE', { template: spec.templates[0], reason: 'the image is a snapshot with memory, whose processes count on its files as they are' });
   requireMemory(memory.manifest, spec.limits);
   requireFit(memory.manifest, await readHostFacts(parts.options));
+  return found;
 }
 
 /**

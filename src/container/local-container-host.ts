@@ -27,7 +27,7 @@ import { isQuiesced, QuiescedGuests } from './quiesce.js';
 import { reconcile } from './reconcile.js';
 import { SerialConsoles } from './serial-consoles.js';
 import { snapshotContainer, type DiskSnapshot } from './snapshot/snapshot.js';
-import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImageSource, VifSpec } from './spec.js';
+import type { ContainerSpec, ContainerStats, ContainerView, HostResources, ImagesFound, ImageSource, VifSpec } from './spec.js';
 import { rootFsPaths } from './storage/root-fs.js';
 import { InstanceStore } from './state.js';
 import { readStats } from './stats.js';
@@ -35,9 +35,6 @@ import type { ContainerStorage } from './storage-port.js';
 import { captureTemplate, markTemplate, type Captured } from './template/capture.js';
 import { verdictOf, type Verdict } from './verdict/verdict.js';
 import { existing, viewContainer } from './view.js';
-
-/** Between two looks at whether lxcfs is the one whose files the containers have. */
-const figuresMs = 30_000;
 
 /** One host's containers. Call `start` before anything else. */
 export class LocalContainerHost implements ContainerHost {
@@ -54,7 +51,6 @@ export class LocalContainerHost implements ContainerHost {
   #abilities: Promise<Abilities> | undefined;
   #ends: Ends | undefined;
   #life: Life | undefined;
-  #figures: NodeJS.Timeout | undefined;
 
   /** @param storage another storage than the one under `instancesPath`, for tests */
   constructor(options: ContainerHostOptions, log: Log, storage?: ContainerStorage) {
@@ -92,14 +88,10 @@ export class LocalContainerHost implements ContainerHost {
     this.#ends = ends;
     this.#life = new Life(parts, ends, this.tally);
     await ends.start();
-    if (this.#options.lxcfs !== undefined) {
-      await renewAllFigures(parts);
-      this.#figures = setInterval(() => void renewAllFigures(parts).catch((error: unknown) => this.#log.error({ err: error }, `cannot look at lxcfs: ${messageOf(error)}`)), figuresMs).unref();
-    }
+    await this.renewFigures((_id, work) => work()); // nothing else works on them yet
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#figures);
     await this.#parts?.pages.stop();
     this.serial?.closeAll();
     if (this.#parts) await this.#quiesced.endAll(this.#parts);
@@ -142,8 +134,8 @@ export class LocalContainerHost implements ContainerHost {
     await this.parts.plugger.unplug(instance, vif);
   }
 
-  async check(spec: ContainerSpec): Promise<void> {
-    await checkContainer(this.parts, spec);
+  async check(spec: ContainerSpec): Promise<ImagesFound> {
+    return await checkContainer(this.parts, spec);
   }
 
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {
@@ -168,6 +160,10 @@ export class LocalContainerHost implements ContainerHost {
     } catch (error) {
       throw new HaulierError('PASSWORD_FAILED', { instance: id, reason: messageOf(error) }, { cause: error });
     }
+  }
+
+  async renewFigures(inTurn: (id: string, work: () => Promise<void>) => Promise<void>): Promise<void> {
+    if (this.#options.lxcfs !== undefined) await renewAllFigures(this.parts, inTurn);
   }
 
   async mount(id: string, operation: Operation): Promise<void> {

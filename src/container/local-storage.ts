@@ -73,7 +73,7 @@ export class LocalStorage implements ContainerStorage {
     this.#ranges.delete(id);
   }
 
-  check(imageId: string, templates: readonly string[]): Promise<ImageMemory | undefined> {
+  check(imageId: string, templates: readonly string[]): ReturnType<ContainerStorage['check']> {
     return this.#images.check(imageId, templates);
   }
 

@@ -33,6 +33,14 @@ export function isAlive(id: ProcessId): boolean {
   return identify(id.pid)?.startTicks === id.startTicks;
 }
 
+/** Of a second; the kernel's USER_HZ, the same on every architecture that Node.js runs on. */
+const clockTicks = 100;
+
+/** How long it has lived, whatever becomes of the wall clock. */
+export function ageSeconds(id: ProcessId): number {
+  return parseFloat(readFileSync('/proc/uptime', 'utf8')) - id.startTicks / clockTicks;
+}
+
 /** Waits until the process is gone. @returns false if it still lives after `timeoutMs` */
 export async function waitGone(id: ProcessId, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
   const end = performance.now() + timeoutMs;

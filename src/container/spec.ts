@@ -131,6 +131,12 @@ export interface ContainerStats {
   readonly nics: readonly { readonly mac: string; readonly rxBytes: number; readonly txBytes: number; readonly rxPackets: number; readonly txPackets: number; readonly rxErrors: number; readonly txErrors: number; readonly rxDrops: number; readonly txDrops: number }[];
 }
 
+/** What a look at a new container's images found. */
+export interface ImagesFound {
+  /** One of them has cloud-init. */
+  readonly cloudInit: boolean;
+}
+
 /** What a host offers, true figures. */
 export interface HostResources {
   readonly cpus: number;

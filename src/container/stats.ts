@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { HaulierError } from '../base/errors.js';
 import { controllerFolder, type CgroupLayout } from './cgroup.js';
 import { cgroupsPath, type HostParts } from './parts.js';
+import { ageSeconds } from './process.js';
 import type { ContainerStats, VifSpec } from './spec.js';
 
 type Disk = ContainerStats['disk'];
@@ -21,7 +22,7 @@ export async function readStats(parts: Pick<HostParts, 'options' | 'store' | 'cg
   const devices = await readFile('/proc/self/net/dev', 'utf8');
   return {
     ...usage,
-    uptimeSeconds: Math.max(0, Math.round((Date.now() - Date.parse(running.startedAt)) / 1000)),
+    uptimeSeconds: Math.max(0, Math.round(ageSeconds(running))),
     nics: spec.vifs.map((vif) => nicStats(devices, vif)),
   };
 }

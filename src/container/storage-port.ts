@@ -33,10 +33,10 @@ export interface ContainerStorage {
   releaseIds(id: string): Promise<void>;
   /**
    * Whether an instance could be made from these images: they are in the cache, and whole.
-   * @returns the memory that comes with the image, if any does
+   * @returns their trees, the image's first, and the memory that comes with the image, if any does
    * @throws IMAGE_NOT_FOUND, STATE_DAMAGED, MEMORY_IMAGE_REFUSED
    */
-  check(imageId: string, templates: readonly string[]): Promise<ImageMemory | undefined>;
+  check(imageId: string, templates: readonly string[]): Promise<{ readonly trees: readonly string[]; readonly memory: ImageMemory | undefined }>;
   /** Makes the disk of an instance in its directory. */
   prepare(id: string, disk: { readonly imageId: string; readonly templates: readonly string[]; readonly rootGiB: number }, operation: Operation): Promise<void>;
   /** As `prepare`, in a folder that will become the instance's: for one that comes from another host. */

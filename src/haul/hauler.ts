@@ -1,6 +1,7 @@
 /** The door of this room: one host's hauls, out and in, from the service's start to its end. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Ages } from '../base/ages.js';
 import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { Operation } from '../base/operation.js';
@@ -46,6 +47,8 @@ export class Hauler {
   readonly server: HaulServer;
   readonly #records: HaulRecords;
   readonly #incoming = new Map<string, { readonly instance: string; readonly haul: IncomingHaul }>();
+  /** Instances of hauls that have reached this host, and have not said yet which they are. */
+  readonly #greeted = new Map<HaulChannel, string>();
   readonly #stopping = new AbortController();
   /** Instances that a haul takes away just now. */
   readonly #leaving = new Set<string>();
@@ -55,6 +58,7 @@ export class Hauler {
   readonly #unopened = new Map<string, { open(runs: () => void): Promise<void> }>();
   #again = false;
   readonly #telling = new Telling();
+  readonly #ages = new Ages();
   /** Memory that is still coming for containers that run already. */
   readonly #owed = new Set<Promise<void>>();
   /** Hauls from here that somebody is at work on, by their instance. */
@@ -99,6 +103,16 @@ export class Hauler {
   async phase(instance: string): Promise<SourcePhase | undefined> {
     const mine = (await this.#records.all()).flatMap((record) => (record.role === 'source' && record.instance === instance ? [record.phase] : []));
     return mine.find((phase) => phase !== 'gone'); // that one is over; it may have come back since
+  }
+
+  /**
+   * True while a haul of the instance to this host is under way and undecided, be it one that an earlier life of the service could not
+   * end: whatever is here of the container may still be the source's. @throws STATE_DAMAGED if that is not known
+   */
+  async coming(instance: string): Promise<boolean> {
+    if ([...this.#greeted.values()].includes(instance)) return true;
+    if ([...this.#incoming.values()].some((each) => each.instance === instance && !each.haul.committed)) return true;
+    return (await this.#records.all()).some((record) => record.role === 'destination' && record.instance === instance && record.phase !== 'committed');
   }
 
   /**
@@ -258,15 +272,26 @@ export class Hauler {
   /** Of a haul that is over here: its destination is told, as long as that makes sense. */
   async #tell(haul: string, source: LiveSource): Promise<void> {
     const since = await this.#records.writtenAt(haul, 'source');
-    if (since !== undefined && Date.now() - since >= tellingEndsMs) {
+    if (since !== undefined && this.#ages.of(haul, since) >= tellingEndsMs) {
       this.log.warn({ haul }, `the destination could not be told for ${tellingEndsMs / 86_400_000} days that a haul is over: forgetting it`);
       await this.#records.remove(haul, 'source');
     } else await settleSource(source, 'gone');
-    if ((await this.#records.writtenAt(haul, 'source')) === undefined) this.#telling.done(haul);
-    else this.#telling.failed(haul, performance.now());
+    if ((await this.#records.writtenAt(haul, 'source')) === undefined) {
+      this.#telling.done(haul);
+      this.#ages.forget(haul);
+    } else this.#telling.failed(haul, performance.now());
   }
 
   async #receive(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
+    this.#greeted.set(channel, expected.instance); // in the moment in which its token is used up
+    try {
+      await this.#received(channel, expected);
+    } finally {
+      this.#greeted.delete(channel);
+    }
+  }
+
+  async #received(channel: HaulChannel, expected: ExpectedLiveHaul): Promise<void> {
     await new Operation({ name: 'receive_haul', log: this.log, instance: expected.instance, parent: channel.signal }).run(async (operation) => {
       const { haul, secret, facts, restart, shared } = await channel.receive(['begin'], operation.signal);
       const record = { version: 1, role: 'destination', haul: String(haul), instance: expected.instance, peer: expected.peer, secret: String(secret), ...(restart === undefined ? {} : { restart: true }), ...(shared === true ? { shared } : {}) } as const;
@@ -278,6 +303,7 @@ export class Hauler {
         if (!channel.signal.aborted) channel.send({ type: 'running', parts: port.parts });
       });
       this.#incoming.set(record.haul, { instance: expected.instance, haul: incoming });
+      this.#greeted.delete(channel);
       const { peer, instance } = expected;
       const entry = this.board.begin({ haul: record.haul, instance, direction: 'in', peer: peer.host, address: peer.address, port: peer.port });
       try {

@@ -8,7 +8,7 @@ export function newRequestId(): string {
 }
 
 /** Naive UTC with microseconds, `2026-11-22T01:19:31.126704`; the receiver parses exactly this pattern (nova/utils.py `strtime`). */
-export function contextTimestamp(epochMs: number = performance.timeOrigin + performance.now()): string {
+export function contextTimestamp(epochMs: number = Date.now()): string {
   const whole = Math.floor(epochMs);
   const micros = Math.floor((epochMs - whole) * 1000);
   return new Date(whole).toISOString().slice(0, -1) + String(micros).padStart(3, '0');

@@ -74,6 +74,16 @@ function isDurabilityConflict(error: unknown): boolean {
   return amqpCode(error) === 406 && messageOf(error).includes("inequivalent arg 'durable'");
 }
 
+/** How many consume from a queue; 0 if there is no such queue. @throws Error with AMQP `code` if the broker refuses to say */
+export async function consumersOf(model: ChannelModel, queue: string): Promise<number> {
+  try {
+    return (await onOwnChannel(model, (channel) => channel.checkQueue(queue))).consumerCount;
+  } catch (error) {
+    if (amqpCode(error) === 404) return 0;
+    throw error;
+  }
+}
+
 async function onOwnChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
   const channel = await model.createChannel();
   let open = true;

@@ -20,6 +20,8 @@ export interface Messaging {
    */
   serve(options: ServeOptions): Promise<RpcServer>;
   readonly notify: Notify;
+  /** How many consume requests for this server, this process too if it serves. Waits for the broker. @throws the signal's reason; Error if the connection breaks meanwhile */
+  servers(topic: string, server: string, signal?: AbortSignal): Promise<number>;
   /** Requests that were served, by method; calls that were made, by topic and method. */
   readonly timings: { readonly requests: Timings; readonly calls: Timings };
   /** True while every connection that was asked for is up and not blocked. */
@@ -46,6 +48,7 @@ export function connectMessaging(options: MessagingOptions, log: Log): Messaging
     client: new AmqpRpcClient(settings, publisher, replies, timings.calls),
     timings,
     notify: notifier(settings, publisher),
+    servers: (topic, server, signal) => publisher.consumers(`${topic}.${server}`, signal),
     connections,
     get healthy() {
       return connections().every(({ state }) => state === 'up');

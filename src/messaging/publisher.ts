@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChannelModel, ConfirmChannel, Message as AmqpMessage } from 'amqplib';
 import { messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
-import { amqpCode, declareExchange, declareQueue } from './declare.js';
+import { amqpCode, consumersOf, declareExchange, declareQueue } from './declare.js';
 import { messageProperties } from './envelope.js';
 import { Link, type LinkState } from './link.js';
 import type { Settings } from './options.js';
@@ -53,6 +53,11 @@ export class Publisher {
 
   get state(): LinkState {
     return this.#link.state;
+  }
+
+  /** How many consume from a queue. @throws the signal's reason; CANCELLED when closed; Error if the connection breaks meanwhile */
+  async consumers(queue: string, signal?: AbortSignal): Promise<number> {
+    return await consumersOf(await this.#link.whenUp(signal), queue);
   }
 
   /**

@@ -56,9 +56,9 @@ function parse(answer: RestResponse): Token {
   const id = answer.headers['x-subject-token'];
   const token = (answer.body as { token?: Fields } | undefined)?.token;
   if (typeof id !== 'string' || token === undefined) throw new HaulierError('REST_FAILED', { service: 'keystone', method: 'POST', path: '/auth/tokens', status: answer.status, reason: 'an answer without a token' });
-  // its span, not its end: the clocks need not agree
-  const span = Date.parse(String(token['expires_at'])) - Date.parse(String(token['issued_at']));
-  const lifeMs = Number.isFinite(span) && span > 0 ? span : Math.max(0, Date.parse(String(token['expires_at'])) - Date.now()) || 0;
+  // its span by keystone's clock, not its end: the clocks need not agree
+  const span = Date.parse(String(token['expires_at'])) - Date.parse(String(token['issued_at'] ?? answer.headers['date']));
+  const lifeMs = span > 0 ? span : 0;
   const catalog = token['catalog'];
   return { id, useUntil: performance.now() + lifeMs - Math.min(renewBeforeMs, lifeMs / 2), catalog: Array.isArray(catalog) ? catalog : [] };
 }

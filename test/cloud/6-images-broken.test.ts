@@ -30,7 +30,7 @@ for (const point of [...snapshotFaultPoints, ...diskCopyFaultPoints]) {
     const server = await scene.active({ host: 'host1' });
     const pid = (await scene.container(server))!.pid;
     // a guest that does not write is never frozen
-    if (point === 'snapshot.frozen') await guest('host1', server.id, '(while :; do date > /root/now; sync; done) >/dev/null 2>&1 &');
+    if (point === 'snapshot.frozen') await guest('host1', server.id, '(while :; do date | dd of=/root/now conv=fsync; done) >/dev/null 2>&1 &');
     await scene.fault('host1', `kill:${point}`);
     const name = `killed-${server.id}`;
     forget(scene, name);

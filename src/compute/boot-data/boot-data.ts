@@ -6,6 +6,7 @@ import { vendorData } from './vendor-data.js';
 import { serviceScope } from '../scope.js';
 import type { Operation } from '../../base/operation.js';
 import type { BootData } from '../../container/boot-data/boot-data.js';
+import type { ImagesFound } from '../../container/spec.js';
 import type { InjectedFile } from '../../container/boot-data/injected-files.js';
 import type { WireContext } from '../../messaging/types.js';
 import type { VifInfo } from '../../nova/network-info.js';
@@ -46,6 +47,14 @@ interface Newcomer {
   readonly context: WireContext;
   readonly instance: NovaObject;
   readonly operation: Operation;
+}
+
+/**
+ * Whether a container that was not made yet could be given its drive: before anything is ended that it replaces.
+ * @throws CONFIG_INVALID, UNSUPPORTED (vendor data)
+ */
+export async function checkBootData(compute: Compute, instance: NovaObject, { cloudInit }: ImagesFound): Promise<void> {
+  if (needsDrive(compute, instance) || cloudInit) await vendorData(compute);
 }
 
 /** Both of what follows. @throws as they do */

@@ -4,6 +4,7 @@
  * destination of a haul gives way to an evacuation that is done.
  */
 import type { Compute, InstanceCall } from '../compute.js';
+import { arrivalOf } from './arrival.js';
 import { isNova } from '../failure-report.js';
 import { fieldOf, setStatus, storedInstance } from '../moves/migration.js';
 import { askToTakeOver, castRollback } from './other-end.js';
@@ -51,7 +52,7 @@ export async function requireNoHaul(compute: Compute, { context, instance, uuid,
 async function requireNothingAt(compute: Compute, { context, instance, uuid, operation }: Pick<InstanceCall, 'context' | 'instance' | 'uuid' | 'operation'>, migration: NovaObject, destination: string): Promise<void> {
   const refused = (reason: string, cause?: unknown): HaulierError => new HaulierError('EVACUATION_REFUSED', { host: destination, reason, here: destination === compute.settings.host }, { cause });
   if (destination === compute.settings.host) {
-    if ((await compute.containers.view(uuid)).state !== 'missing') throw refused('has come: that host takes it over by itself');
+    if ((await arrivalOf(compute, uuid)) !== 'nothing') throw refused('has come, or is coming: that host takes it over by itself');
   } else {
     try {
       await askToTakeOver(compute, context, destination, { instance, block_migration: null }, operation.signal);

@@ -101,6 +101,10 @@ export class HaulDoor implements LiveHauls {
     return this.#expected.get(instance)?.migration;
   }
 
+  async coming(instance: string): Promise<boolean> {
+    return await this.#started.coming(instance);
+  }
+
   forget(instance: string, migration: string): void {
     const expected = this.#expected.get(instance);
     if (expected?.migration !== migration) return;

@@ -52,6 +52,8 @@ export interface LiveHauls {
   expect(haul: ComingHaul): HaulTicket;
   /** The migration whose haul is expected. */
   expected(instance: string): string | undefined;
+  /** True while a haul of the instance to this host is under way and undecided. */
+  coming(instance: string): Promise<boolean>;
   /** Withdraws the announcement, if it is that migration's. */
   forget(instance: string, migration: string): void;
   /** Hauls. @throws whatever stopped it: then `fate` says where it is */

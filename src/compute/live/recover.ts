@@ -102,6 +102,7 @@ export function takeUnasked(compute: Compute, uuid: string, migrationUuid: strin
 
 /** Its container came, and its source, or this service, ended before Nova knew. @returns false if it is not decided yet whose it is */
 async function take(compute: Compute, context: WireContext, uuid: string, migration: NovaObject): Promise<boolean> {
+  if (await compute.hauls.coming(uuid)) return false; // one that could not be ended at this service's start
   if ((await compute.containers.view(uuid)).state === 'missing') return true; // its folder may be here, shared, and be the other host's
   const instance = await storedInstance(compute, context, uuid);
   const method = 'post_live_migration_at_destination';

@@ -3,7 +3,7 @@
  * `_do_rebuild_instance`): the disk is used where it is if both hosts share it, else made anew from the image. Name, uuid, ports
  * and addresses stay. Nobody but the operator knows that the other host is dead: the API refuses while its service is up.
  */
-import { bootRequest, giveBootData } from '../boot-data/boot-data.js';
+import { bootRequest, checkBootData, giveBootData } from '../boot-data/boot-data.js';
 import type { Compute, InstanceCall } from '../compute.js';
 import { hint } from '../boot/build-request.js';
 import { checkGroupPolicy } from '../boot/group-policy.js';
@@ -71,7 +71,7 @@ async function evacuate(compute: Compute, call: InstanceCall, migration: NovaObj
     await compute.conductor.saveInstance(context, instance, { taskState: [expected] });
   };
   const source = found ? undefined : await originalImage(compute, call);
-  if (source) await compute.containers.check(containerSpec(compute, instance, source.image, [], source.templates));
+  if (source) await checkBootData(compute, instance, await compute.containers.check(containerSpec(compute, instance, source.image, [], source.templates)));
   await next('rebuilding', 'rebuilding');
   touch();
   operation.step('ports');

@@ -1,4 +1,4 @@
-/** external_instance_event (contract C.14). Runs beside the instance's lock: its holder may be the one who waits. */
+/** external_instance_event (contract C.14). Wakes who waits beside the instance's lock, which its holder waits under; what changes the container takes it. */
 import type { Call, Compute } from '../compute.js';
 import { uuidOf } from '../compute.js';
 import { isNova } from '../failure-report.js';
@@ -71,9 +71,9 @@ async function networkChanged(compute: Compute, context: WireContext, uuid: stri
   if (await compute.containers.spec(uuid)) await refreshVifs(compute, context, uuid); // else it failed or is deleted already
 }
 
-/** The port is gone in neutron: out of the cache, and off the host. */
+/** The port is gone in neutron: out of the cache, and off the host. After what works on the server now: mostly that is what has deleted the port. */
 async function vifDeleted(compute: Compute, context: WireContext, uuid: string, port: string): Promise<void> {
-  await compute.cacheLocks.hold(uuid, async () => {
+  await compute.locks.hold(uuid, () => compute.cacheLocks.hold(uuid, async () => {
     const vifs = await storedVifs(compute, context, uuid);
     const gone = vifs.find((vif) => vif.id === port);
     if (!gone) return;
@@ -81,5 +81,5 @@ async function vifDeleted(compute: Compute, context: WireContext, uuid: string, 
     await saveVifs(compute, context, uuid, rest);
     if (await compute.containers.spec(uuid)) await compute.operations.run({ name: 'vif_deleted', instance: uuid }, (operation) => compute.containers.changeVifs(uuid, vifSpecs(rest), operation));
     else await compute.containers.unplug(uuid, vifSpecs([gone])[0]!);
-  });
+  }));
 }

@@ -1,6 +1,7 @@
 /** post_live_migration_at_destination (contract C.9; nova/compute/manager.py): the server runs here, and from now on Nova knows it. */
 import type { Compute, InstanceCall } from '../compute.js';
 import { readPowerState } from '../instance-state.js';
+import { arrivalOf } from '../live/arrival.js';
 import { tryDropBindings } from '../live/bindings.js';
 import { storedInstance } from '../moves/migration.js';
 import { rebindNetworks } from '../network/allocate.js';
@@ -21,17 +22,16 @@ export async function postLiveMigrationAtDestination(compute: Compute, call: Ins
     return;
   }
   const source = instance.text('host') ?? '';
-  const { state } = await compute.containers.view(uuid);
-  if (state === 'missing') throw new HaulierError('LIVE_MIGRATION_LOST', { instance: uuid, host });
   // who evacuates it asks while it may still be coming: then nobody knows yet whose it is
-  if (state === 'suspended' && instance.text('task_state') !== 'migrating') throw new HaulierError('INSTANCE_STATE', { instance: uuid, state: 'arriving', action: call.method });
+  const arrival = await arrivalOf(compute, uuid);
+  if (arrival === 'nothing') throw new HaulierError('LIVE_MIGRATION_LOST', { instance: uuid, host });
+  if (arrival === 'coming') throw new HaulierError('INSTANCE_STATE', { instance: uuid, state: 'arriving', action: call.method });
   await bindHere(compute, { ...call, instance });
   faultPoint('live.bound');
   await tryDropBindings(compute, context, uuid, host, source); // before the record says that it is here: whoever dies after that is not asked again
   compute.notifier.instance('live_migration_post_dest.start', context, instance);
   await takeOver(compute, { ...call, instance });
   faultPoint('live.taken');
-  compute.hauls.forget(uuid, compute.hauls.expected(uuid) ?? '');
   compute.tracker.moved(uuid);
   compute.tracker.update(uuid, instance);
   await compute.containers.announce(uuid);

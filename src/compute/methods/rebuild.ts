@@ -2,7 +2,7 @@
  * rebuild_instance on the same host (contract C.11; nova/compute/manager.py `_do_rebuild_instance`): a new root file system from an
  * image; ports, addresses, name and uuid stay. An evacuation to this host (`recreate`) is `evacuateInstance`'s.
  */
-import { bootRequest, giveBootData } from '../boot-data/boot-data.js';
+import { bootRequest, checkBootData, giveBootData } from '../boot-data/boot-data.js';
 import type { Compute, InstanceCall } from '../compute.js';
 import { containerSpec } from '../container-spec.js';
 import { evacuateInstance } from './evacuate.js';
@@ -33,7 +33,7 @@ export async function rebuildInstance(compute: Compute, call: InstanceCall): Pro
   try {
     await withAttribute(compute, call, 'info_cache');
     const spec = await newSpec(compute, call);
-    await compute.containers.check(spec);
+    await checkBootData(compute, instance, await compute.containers.check(spec));
     faultPoint('rebuild.image');
     touched = true;
     await replace(compute, call, spec, stopped);

@@ -1,6 +1,6 @@
 /** confirm_resize, on the source (contract C.8; nova/compute/manager.py `_confirm_resize`): what was set aside goes, and with it its claim and allocation. */
 import type { Compute, InstanceCall } from '../compute.js';
-import { forgetMove, isSameHost, migrationOf, setStatus, storedInstance } from '../moves/migration.js';
+import { forgetMove, isSameHost, migrationOf, setStatus, storedInstance, storedMigration } from '../moves/migration.js';
 import { messageOf } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
 import type { NovaObject } from '../../nova/object.js';
@@ -10,7 +10,8 @@ import { powerStates } from '../../nova/states.js';
 export async function confirmResize(compute: Compute, call: InstanceCall): Promise<void> {
   const { context, uuid, operation } = call;
   const migration = migrationOf(call);
-  const status = migration.text('status') ?? '';
+  // as it is stored now: what is set aside here may be another move's by the time that a message comes (nova/compute/manager.py `confirm_resize`)
+  const status = (await storedMigration(compute, context, migration))?.text('status') ?? '';
   if (!['finished', 'confirming'].includes(status)) {
     compute.log.info({ instance: uuid, status }, 'this move is not to be confirmed any more');
     return;

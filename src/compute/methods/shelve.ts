@@ -47,7 +47,7 @@ export async function shelveInstance(compute: Compute, call: InstanceCall): Prom
   }
   const metadata = instance.strings('system_metadata');
   // the API and the periodic offload read it as isoformat() of a naive time
-  instance.set('system_metadata', { ...metadata, shelved_at: novaTime().replace('Z', ''), shelved_image_id: imageId, shelved_host: compute.settings.host });
+  instance.set('system_metadata', { ...metadata, shelved_at: novaTime(new Date(compute.cloudNow() ?? Date.now())).replace('Z', ''), shelved_image_id: imageId, shelved_host: compute.settings.host });
   instance.set('vm_state', 'shelved');
   instance.set('task_state', offload ? 'shelving_offloading' : null);
   await readPowerState(compute, instance, uuid);
@@ -121,7 +121,7 @@ export async function offloadShelved(compute: Compute): Promise<void> {
   for (const instance of list.objects()) {
     const uuid = uuidOf(instance);
     const since = Date.parse(`${instance.strings('system_metadata')['shelved_at'] ?? ''}Z`);
-    if (!(Date.now() - since > compute.settings.shelvedOffloadTime * 1000)) continue;
+    if (!((compute.cloudNow() ?? -Infinity) - since > compute.settings.shelvedOffloadTime * 1000)) continue;
     try {
       await compute.locks.hold(uuid, () => compute.operations.run({ name: 'shelve_offload_instance', instance: uuid }, async (operation) => {
         instance.set('task_state', 'shelving_offloading');

@@ -80,6 +80,16 @@ export async function storedInstance(compute: Compute, context: WireContext, uui
   }
 }
 
+/** A migration as it is stored now; undefined if there is none any more. */
+export async function storedMigration(compute: Compute, context: WireContext, migration: NovaObject): Promise<NovaObject | undefined> {
+  try {
+    return (await compute.conductor.classCall(context, 'Migration', 'get_by_id', [migration.get('id')])) as NovaObject;
+  } catch (error) {
+    if (isNova(error, 'MigrationNotFound')) return undefined;
+    throw error;
+  }
+}
+
 /** The migration that an instance is in, by its context; undefined if it is in none. */
 export async function currentMigration(compute: Compute, context: WireContext, instance: NovaObject): Promise<NovaObject | undefined> {
   const id = instance.object('migration_context')?.number('migration_id');

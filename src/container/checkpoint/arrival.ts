@@ -22,7 +22,7 @@ import { canStayFrozen, stayFrozen, stayFrozenOption } from './cgroup-image.js';
 import { haulCriuConfig, restoreCriuOptions } from './criu-options.js';
 import { groupAbove, parentFrozen, requireOwnFreeze, thawParent } from './criu-apart.js';
 import { CriuGate } from './criu-gate.js';
-import { whileCriuLives } from './criu-lost.js';
+import { lostInRestore, whileCriuLives } from './criu-lost.js';
 import { killFrozen } from './dump.js';
 import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, ownImages, type CheckpointPaths } from './images.js';
@@ -47,18 +47,12 @@ export async function prepareArrival(parts: HostParts, spec: ContainerSpec, idBa
   );
 }
 
-/** When its file system is whole. */
-export async function mountArrival(parts: HostParts, id: string, idBase: number): Promise<void> {
-  await makeMountPoints(await parts.storage.mount(id, idBase), idBase);
-}
-
-/** At the source, before its files are copied: then the restore adds nothing to the copy, which may be compared once more after it was prepared. */
-export async function prepareDeparture(parts: HostParts, id: string, idBase: number): Promise<void> {
-  await makeMountPoints(await parts.storage.mount(id, idBase), idBase);
-}
-
-async function makeMountPoints(rootfs: string, idBase: number): Promise<void> {
-  await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
+/**
+ * Mounts its file system with all that a restore puts into it: at the destination when it is whole; at the source before its files are
+ * copied, so that the restore adds nothing to the copy, which may be compared once more after it was prepared.
+ */
+export async function mountWhole(parts: HostParts, id: string, idBase: number): Promise<void> {
+  await makeFolderInside(await parts.storage.mount(id, idBase), cgroupMountPoint, { uid: idBase, gid: idBase });
 }
 
 /** When its images are whole. */
@@ -144,7 +138,7 @@ export class ReadyRestore {
       if (this.lazy) await startPageDaemon(parts, spec.id, this.#paths, elsewhere);
       this.#limit(restoreTimeoutMs(bytes));
       this.gate.open(this.#still ? groupAbove(parts.cgroups, this.#group) : undefined);
-      const pid = await whileCriuLives(this.#paths, async (signal) => {
+      const pid = await whileCriuLives(this.#paths.folder, this.#paths.restoreLog, lostInRestore(), async (signal) => {
         signal.addEventListener('abort', () => this.#stop.abort(signal.reason), { once: true });
         return await this.#monitor;
       });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, isHaulierError, messageOf } from '../../base/errors.js';
 import { together, untilAborted } from '../../base/together.js';
-import { cgroupPids, isFrozen } from '../cgroup.js';
+import { cgroupPids } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
 import { findLxcfs } from '../figures/lxcfs.js';
 import { renewFigures } from '../figures/renew.js';
@@ -17,7 +17,7 @@ import { breaksOff, saysUnseizable, wordsOf } from './criu-log.js';
 import { openPrograms } from './exe-image.js';
 import { forgetLengths } from './figure-image.js';
 import { readHostFacts, unfitCriu, type HostFacts } from './facts.js';
-import { freeze } from './freezer.js';
+import { freeze, staysFrozen } from './freezer.js';
 import { freeBytes, imageFiles, type CheckpointMeta, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
 import { whileProgressing } from './progress.js';
@@ -73,11 +73,12 @@ export async function memoryBytes(parts: Pick<HostParts, 'cgroups' | 'options'>,
  * Whether it locks the network is the caller's choice, made before (network-lock.ts). A dump that failed only because a process waited
  * for a disk just then is tried once more: criu had not begun to look into any.
  * @param more options of the runtime
- * @param how.frozenAnew before it is tried once more: what was true of the container as it stood may be true no longer
+ * @param how.frozenAnew before it is tried once more: criu has let it go, held by its tracer, and what was true of it as it stood may be
+ *   true no longer; `ran` if it was found running, else criu has frozen it again before it let go of it (criu/seize.c, freezer_restore_state)
  * @param how.ready the first try is ready to begin
  * @throws SUSPEND_FAILED, the signal's reason
  */
-export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = [], how: { readonly frozenAnew?: () => Promise<void>; readonly ready?: ReadyDump } = {}): Promise<void> {
+export async function criuDump(parts: HostParts, id: string, paths: CheckpointPaths, parent: AbortSignal, more: readonly string[] = [], how: { readonly frozenAnew?: (ran: boolean) => Promise<void>; readonly ready?: ReadyDump } = {}): Promise<void> {
   const args = [...dumpOptions(paths), ...more];
   const once = (): Promise<void> => dumping(paths, whileProgressing(paths, parent, (signal) => parts.runc.checkpoint(id, args, signal, { [criuMark]: paths.folder })));
   const before = new Set(await readdir(paths.images));
@@ -88,8 +89,10 @@ export async function criuDump(parts: HostParts, id: string, paths: CheckpointPa
     parts.log.warn({ err: error, instance: id }, 'a process waited for a disk while criu wanted to hold it: trying once more');
     await sleep(againMs, undefined, { signal: parent });
     await Promise.all((await readdir(paths.images)).filter((name) => !before.has(name)).map((name) => rm(join(paths.images, name), { force: true })));
-    if (!(await isFrozen(parts.cgroups, cgroupsPath(parts, id)))) await freeze(parts, id, parent);
-    await how.frozenAnew?.();
+    await rm(paths.dumpLog, { force: true }); // what is there from now on is the next criu's
+    const stood = await staysFrozen(parts, id, parent);
+    if (!stood) await freeze(parts, id, parent);
+    await how.frozenAnew?.(!stood);
     await once();
   }
 }

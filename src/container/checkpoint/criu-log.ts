@@ -24,12 +24,14 @@ export function saysEnd(log: string): boolean {
   return /(Dumping|Restoring|Restore) (FAILED|finished)/.test(log);
 }
 
+export const killedWords = 'criu was killed in the middle of its work';
+
 /** The errors of a log file in one line, or that it breaks off; `otherwise` where it tells nothing. */
 export async function wordsOf(path: string, otherwise: string): Promise<string> {
   const log = await readFile(path, 'utf8').catch(() => '');
   const errors = errorsOf(log);
   if (errors.length > 0) return errors.join('; ');
-  return breaksOff(log) ? 'criu was killed in the middle of its work' : otherwise;
+  return breaksOff(log) ? killedWords : otherwise;
 }
 
 /** True if a dump failed because a process that waited for a disk could not be held (criu/seize.c). Now and then on a busy machine; nothing was done to any process by then. */

@@ -1,33 +1,33 @@
 /**
- * Notices that criu is gone in the middle of a restore. The processes that it has half made, and its helpers, wait for it for ever then,
- * and hold its end of the runtime's connection open: the runtime waits as long.
+ * Notices that criu is gone in the middle of its work. In a restore the processes that it has half made, and its helpers, wait for it for
+ * ever then, in a dump a helper may, and they hold its end of the runtime's connection open: the runtime waits as long.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { HaulierError } from '../../base/errors.js';
 import { identify, isAlive, isServiceUsers, type ProcessId } from '../process.js';
 import { isCriu } from './criu-apart.js';
-import { saysEnd } from './criu-log.js';
+import { killedWords, saysEnd } from './criu-log.js';
 import { isMarked } from './in-flight.js';
-import type { CheckpointPaths } from './paths.js';
 
 const lookMs = 250;
 /** It is missed at so many looks: the runtime itself is told of an end that criu has brought about, and needs its time to say so. */
 const looks = 4;
 
 /**
- * Runs a restore, and aborts its signal when criu has ended without a word in its log of how.
- * @throws what `work` throws; on the signal's abort RUNTIME_FAILED with `halted: true`: nothing that is left of it will go on
+ * Runs what makes criu work, and aborts its signal when criu has ended without a word in its log of how.
+ * @param folder the checkpoint's @param logFile criu's, which is not there before it begins @param gone what is thrown then
+ * @throws what `work` throws
  */
-export async function whileCriuLives<T>(paths: Pick<CheckpointPaths, 'folder' | 'restoreLog'>, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function whileCriuLives<T>(folder: string, logFile: string, gone: HaulierError, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const lost = new AbortController();
   let criu: ProcessId | undefined;
   let missed = 0;
   const look = async (): Promise<void> => {
     if (criu && isAlive(criu)) return;
-    criu = await leadingCriu(paths.folder);
-    const log = criu ? '' : await readFile(paths.restoreLog, 'utf8').catch(() => '');
+    criu = await leadingCriu(folder);
+    const log = criu ? '' : await readFile(logFile, 'utf8').catch(() => '');
     missed = log !== '' && !saysEnd(log) ? missed + 1 : 0; // without a log it has not begun, and left nobody behind
-    if (missed >= looks) lost.abort(new HaulierError('RUNTIME_FAILED', { action: 'restore the container', reason: 'criu was killed in the middle of its work', halted: true }));
+    if (missed >= looks) lost.abort(gone);
   };
   let timer: NodeJS.Timeout | undefined;
   const next = (): void => { timer = setTimeout(() => void look().catch(() => undefined).finally(() => { if (timer) next(); }), lookMs).unref(); };
@@ -39,6 +39,11 @@ export async function whileCriuLives<T>(paths: Pick<CheckpointPaths, 'folder' | 
     timer = undefined;
   }
 }
+
+/** Of a restore: nothing that is left of it will go on. */
+export const lostInRestore = (): HaulierError => new HaulierError('RUNTIME_FAILED', { action: 'restore the container', reason: killedWords, halted: true });
+/** Of a dump. */
+export const lostInDump = (): HaulierError => new HaulierError('SUSPEND_FAILED', { reason: killedWords, killed: true, halted: true });
 
 /** The criu that the runtime has started: not what criu itself has forked, which bears its name and its mark too. */
 async function leadingCriu(folder: string): Promise<ProcessId | undefined> {

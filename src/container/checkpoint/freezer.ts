@@ -66,6 +66,12 @@ function notFrozen(reason: string): HaulierError {
   return new HaulierError('RUNTIME_FAILED', { action: 'freeze the container', reason });
 }
 
+/** True if it is to stand still and comes to that in time, without being let go for a moment meanwhile. */
+export async function staysFrozen(parts: Pick<HostParts, 'cgroups' | 'options'>, id: string, signal?: AbortSignal): Promise<boolean> {
+  const path = cgroupsPath(parts, id);
+  return (await isFrozen(parts.cgroups, path)) && (await standsStillWithin(parts.cgroups, path, settleMs, signal));
+}
+
 /** Lets it go on. */
 export async function thaw(parts: Pick<HostParts, 'options' | 'cgroups' | 'runc'>, id: string): Promise<void> {
   const path = cgroupsPath(parts, id);

@@ -8,6 +8,7 @@ import { messageOf } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { run } from '../../base/run.js';
 import { deviceExists, ipBatch } from '../network/ip.js';
+import { nftCommand } from '../network/nft.js';
 import type { HostParts } from '../parts.js';
 import type { VifSpec } from '../spec.js';
 
@@ -28,9 +29,6 @@ async function setPort(vif: VifSpec, open: boolean, signal?: AbortSignal): Promi
 export async function closePorts(vifs: readonly VifSpec[], signal?: AbortSignal): Promise<void> {
   await Promise.all(vifs.map((vif) => setPort(vif, false, signal)));
 }
-
-/** By its path: under npm another `nft`, a tool of JavaScript packers, comes first in PATH. */
-const nftCommand = '/usr/sbin/nft';
 
 /** criu's own lock: a table in the container's network namespace, which stays when criu is killed. */
 const criuTable = /^table (\w+) (CRIU-\S+)$/gm;

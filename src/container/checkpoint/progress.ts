@@ -1,8 +1,9 @@
-/** Gives a dump up that has come to a halt: a criu that was killed can leave a helper behind for which the runtime would wait for ever. */
+/** Gives a dump up that has come to a halt, or whose criu is gone: it can leave a helper behind for which the runtime would wait for ever. */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError } from '../../base/errors.js';
-import type { CheckpointPaths } from './images.js';
+import { lostInDump, whileCriuLives } from './criu-lost.js';
+import type { CheckpointPaths } from './paths.js';
 
 const lookMs = 1000;
 const haltMs = 20_000;
@@ -16,7 +17,7 @@ async function written(paths: CheckpointPaths): Promise<number> {
   return sizes.flat().reduce((sum, size) => sum + size, 0);
 }
 
-/** Runs `work` and aborts its signal when nothing was written for a while. @throws SUSPEND_FAILED then, and what `work` throws */
+/** Runs `work` and aborts its signal when criu is gone, or nothing was written for a while. @throws SUSPEND_FAILED then, and what `work` throws */
 export async function whileProgressing<T>(paths: CheckpointPaths, parent: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const halted = new AbortController();
   let last = -1;
@@ -27,7 +28,7 @@ export async function whileProgressing<T>(paths: CheckpointPaths, parent: AbortS
     last = bytes;
   }), lookMs);
   try {
-    return await work(AbortSignal.any([parent, halted.signal]));
+    return await whileCriuLives(paths.folder, paths.dumpLog, lostInDump(), (lost) => work(AbortSignal.any([parent, halted.signal, lost])));
   } finally {
     clearInterval(timer);
   }

@@ -25,7 +25,7 @@ import { removeCgroups } from '../cgroup.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { makeGroups } from './cgroup-groups.js';
 import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
-import { whileCriuLives } from './criu-lost.js';
+import { lostInRestore, whileCriuLives } from './criu-lost.js';
 import { saysResumed, wordsOf } from './criu-log.js';
 import { hasFigures } from './figure-image.js';
 import { misfits, readHostFacts } from './facts.js';
@@ -133,7 +133,7 @@ async function restore(parts: HostParts, spec: ContainerSpec, what: Restore, ope
   try {
     // not to be given up half-way while criu lives: it takes a second, and its end is clear
     const options = { ...monitorOptions(parts, spec), restore: { imagePath: paths.images, runtimeOptions, timeoutMs: restoreTimeoutMs(meta.bytes), environment: { [criuMark]: paths.folder } } };
-    return await whileCriuLives(paths, (signal) => startMonitor(parts.options.conmon, parts.runc, options, signal));
+    return await whileCriuLives(paths.folder, paths.restoreLog, lostInRestore(), (signal) => startMonitor(parts.options.conmon, parts.runc, options, signal));
   } catch (error) {
     throw await resumeFailure(paths, error);
   }

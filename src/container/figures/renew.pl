@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# renew.pl PID LXCFS FILE...: takes what is mounted on the FILEs off in the mount namespace of process PID, and puts those below the folder LXCFS
-# there, if that is not empty. A file of this namespace comes into another one only through a descriptor: open_tree here, move_mount there.
+# renew.pl PID START LXCFS FILE...: takes what is mounted on the FILEs off in the mount namespace of process PID, which started START clock ticks
+# after boot, and puts those below the folder LXCFS there, if that is not empty. A file of this namespace comes into another one only through a
+# descriptor: open_tree here, move_mount there.
 use strict;
 use warnings;
 use Errno;
@@ -11,7 +12,7 @@ my $machine = (POSIX::uname())[4];
 my %numbers = (x86_64 => [166, 308], aarch64 => [39, 268]);
 my ($umount2, $setns) = @{$numbers{$machine} or die "renew.pl does not know the system calls of $machine\n"};
 
-my ($pid, $lxcfs, @files) = @ARGV;
+my ($pid, $start, $lxcfs, @files) = @ARGV;
 my %new;
 if ($lxcfs ne '') {
   for my $file (@files) {
@@ -22,6 +23,11 @@ if ($lxcfs ne '') {
   }
 }
 open(my $namespace, '<', "/proc/$pid/ns/mnt") or die "process $pid: $!\n";
+# that process lives, so it lived when its namespace was opened: the pid has not been given to another one between
+open(my $stat, '<', "/proc/$pid/stat") or die "process $pid: $!\n";
+my $line = join('', <$stat>);
+my @fields = split(/ /, substr($line, rindex($line, ')') + 2));
+die "process $pid is not the one that was meant any more\n" unless $fields[0] !~ /[ZX]/ && $fields[19] == $start;
 syscall($setns, fileno($namespace), $CLONE_NEWNS) == 0 or die "setns: $!\n";
 my $empty = '';
 for my $file (@files) {

@@ -30,22 +30,22 @@ function stale(pid: number, lxcfs: Lxcfs | undefined): string[] {
 
 /** For one container. Idempotent; never throws. @param lxcfs what runs; undefined: nothing that answers */
 export async function renewFigures(parts: Parts, id: string, lxcfs: Lxcfs | undefined): Promise<void> {
-  const pid = (await parts.store.running(id))?.pid;
-  const files = pid === undefined ? [] : stale(pid, lxcfs);
-  if (files.length === 0) return;
+  const first = await parts.store.running(id);
+  const files = first === undefined ? [] : stale(first.pid, lxcfs);
+  if (first === undefined || files.length === 0) return;
   try {
-    await run('perl', [script, String(pid), lxcfs?.path ?? '', ...files], { timeoutMs });
+    await run('perl', [script, String(first.pid), String(first.startTicks), lxcfs?.path ?? '', ...files], { timeoutMs });
     parts.log.warn({ instance: id }, lxcfs ? 'the container has its own figures again, of the lxcfs that runs now' : 'no lxcfs answers: the container sees the figures of the host');
   } catch (error) {
     parts.log.error({ err: error, instance: id }, `cannot renew its files of lxcfs: ${messageOf(error)}`);
   }
 }
 
-/** For all of this host. */
-export async function renewAllFigures(parts: Parts): Promise<void> {
+/** For all of this host. @param inTurn does the work for one container when nothing else changes it, or not at all */
+export async function renewAllFigures(parts: Parts, inTurn: (id: string, work: () => Promise<void>) => Promise<void>): Promise<void> {
   const ids: string[] = [];
   for (const id of await parts.store.ids()) if ((await parts.store.readSpec(id).catch(() => undefined))?.figures) ids.push(id);
   if (ids.length === 0) return;
   const found = await findLxcfs(parts.options);
-  for (const id of ids) await renewFigures(parts, id, typeof found === 'string' ? undefined : found);
+  for (const id of ids) await inTurn(id, () => renewFigures(parts, id, typeof found === 'string' ? undefined : found));
 }

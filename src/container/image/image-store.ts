@@ -12,6 +12,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, lstat, mkdir, readdir, rename, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { Ages } from '../../base/ages.js';
 import { readJson, syncDirectory } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import { faultPoint } from '../../base/fault-points.js';
@@ -60,6 +61,7 @@ export class ImageStore {
   readonly #images = new Map<string, ImageRecord>();
   readonly #downloads = new SharedWork<void>();
   readonly #lock = new KeyedLock();
+  readonly #ages = new Ages();
 
   constructor(options: ImageStoreOptions) {
     this.#options = options;
@@ -80,7 +82,9 @@ export class ImageStore {
         continue;
       }
       const record = await readRecord(folder, name);
-      if (record) this.#images.set(name, record);
+      if (!record) continue;
+      this.#images.set(name, record);
+      await this.#age(name);
     }
   }
 
@@ -165,6 +169,7 @@ export class ImageStore {
       const record = await readRecord(folder, key);
       if (!record) throw new HaulierError('STATE_DAMAGED', { path: folder, reason: 'image.json is gone' });
       this.#images.set(key, record);
+      await this.#age(key);
       return record;
     } catch (error) {
       await removeTree(temporary).catch((problem: unknown) => this.#options.log.error({ err: problem }, `cannot remove ${temporary}`));
@@ -248,16 +253,17 @@ export class ImageStore {
 
   /**
    * Whether an instance could be made from the image's newest entry and these templates: they are here, and whole.
-   * @returns the image's memory, if it has one
+   * @returns their trees, the image's first, and the image's memory, if it has one
    * @throws IMAGE_NOT_FOUND, STATE_DAMAGED if somebody took files away, MEMORY_IMAGE_REFUSED if the manifest is damaged
    */
-  async check(imageId: string, templates: readonly string[]): Promise<ImageMemory | undefined> {
-    for (const tree of [this.rootfs(imageId), ...templates.map((id) => this.rootfs(id, true))]) {
+  async check(imageId: string, templates: readonly string[]): Promise<{ readonly trees: readonly string[]; readonly memory: ImageMemory | undefined }> {
+    const trees = [this.rootfs(imageId), ...templates.map((id) => this.rootfs(id, true))];
+    for (const tree of trees) {
       if (!(await lstat(tree).then((found) => found.isDirectory(), () => false))) throw new HaulierError('STATE_DAMAGED', { path: tree, reason: 'the tree of this image is gone' });
     }
     const memory = await this.#memoryOf(this.record(imageId));
     if (memory) await checkFiles(memory, memory.manifest.checkpoint);
-    return memory;
+    return { trees, memory };
   }
 
   async #memoryOf(record: ImageRecord): Promise<ImageMemory | undefined> {
@@ -283,21 +289,29 @@ export class ImageStore {
         const folder = join(this.path, record.key);
         if (!(await this.#look(record.key))) return;
         if (((await this.uses()).get(record.key) ?? 0) > 0) return await this.#touch(record.key);
-        const touched = (await lstat(folder)).mtimeMs;
-        if (Date.now() - touched < idleMs) return;
+        if ((await this.#age(record.key)) < idleMs) return;
         this.#images.delete(record.key);
         const doomed = join(this.path, `${this.#temporaryPrefix}${record.key}-${randomBytes(4).toString('hex')}`);
         await rename(folder, doomed);
         if (((await this.uses()).get(record.key) ?? 0) > 0) return await rename(doomed, folder); // another host wants it after all
         await removeTree(doomed);
+        this.#ages.forget(record.key);
         removed.push(record.id);
       });
     }
     return removed;
   }
 
+  /** Notes that it is in use: the time is kept on the disk, for the next life of the service. */
   async #touch(key: string): Promise<void> {
     const now = new Date();
     await utimes(join(this.path, key), now, now);
+    this.#ages.forget(key);
+    await this.#age(key);
+  }
+
+  /** Milliseconds since it was last in use. */
+  async #age(key: string): Promise<number> {
+    return this.#ages.of(key, (await lstat(join(this.path, key))).mtimeMs);
   }
 }

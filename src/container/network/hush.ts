@@ -8,29 +8,24 @@
  */
 import { messageOf } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
-import { run } from '../../base/run.js';
 import type { VifSpec } from '../spec.js';
 import { deviceExists } from './ip.js';
-
-/** By its path: under npm another `nft`, a tool of JavaScript packers, comes first in PATH. */
-const nftCommand = '/usr/sbin/nft';
+import { loadRules, withoutTable } from './nft.js';
 
 const tableOf = ({ hostDevice }: VifSpec): string => `haulier-hush-${hostDevice}`;
-/** In one transaction; the first line makes the second one possible. */
-const withoutTable = (vif: VifSpec): string => `table netdev ${tableOf(vif)} {\n}\ndelete table netdev ${tableOf(vif)}\n`;
 const refusals = ['tcp flags & rst == rst', 'icmp type destination-unreachable', 'icmpv6 type destination-unreachable'];
 
 /** Drops what plugged ports would refuse. Idempotent. @throws COMMAND_FAILED, COMMAND_TIMEOUT */
 export async function hushPorts(vifs: readonly VifSpec[], signal?: AbortSignal): Promise<void> {
   const tables = vifs.filter(({ hostDevice }) => deviceExists(hostDevice)).map((vif) =>
-    `${withoutTable(vif)}table netdev ${tableOf(vif)} {\nchain refusals {\ntype filter hook ingress device "${vif.hostDevice}" priority -400; policy accept;\n${refusals.map((refusal) => `${refusal} drop\n`).join('')}}\n}\n`);
-  if (tables.length > 0) await run(nftCommand, ['-f', '-'], { input: tables.join(''), ...(signal ? { signal } : {}) });
+    `${withoutTable(tableOf(vif))}table netdev ${tableOf(vif)} {\nchain refusals {\ntype filter hook ingress device "${vif.hostDevice}" priority -400; policy accept;\n${refusals.map((refusal) => `${refusal} drop\n`).join('')}}\n}\n`);
+  if (tables.length > 0) await loadRules(tables.join(''), signal ? { signal } : {});
 }
 
 /** Lets them refuse again, or takes away what is left of it when they are gone. Idempotent; never throws. */
 export async function unhushPorts(vifs: readonly VifSpec[], log: Pick<Log, 'error'>): Promise<void> {
   if (vifs.length === 0) return;
-  await run(nftCommand, ['-f', '-'], { input: vifs.map(withoutTable).join('') }).catch((error: unknown) => {
+  await loadRules(vifs.map((vif) => withoutTable(tableOf(vif))).join('')).catch((error: unknown) => {
     log.error({ err: error, ports: vifs.map(({ id }) => id) }, `cannot take the rules of a restore away: ${messageOf(error)}`);
   });
 }

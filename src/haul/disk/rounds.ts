@@ -48,6 +48,8 @@ export class LayerSender {
   #before: Manifest | undefined;
   #wrong = new Set<string>();
   #round = 0;
+  /** As it was found by the last round. */
+  #list: Buffer | undefined;
 
   /** @param view the layer with its raw ids; @param mount where its file system can be synced */
   constructor(private readonly channel: HaulChannel, private readonly view: string) {}
@@ -56,6 +58,11 @@ export class LayerSender {
   async quiet(): Promise<boolean> {
     const { gone, changed } = difference(this.#before, (await scan(this.view)).manifest, this.#wrong);
     return gone.length + changed.length === 0;
+  }
+
+  /** True if all names are as the last round has found them, when nothing moved any more: to the kernel's tick, in which none can have been written to twice. */
+  async still(): Promise<boolean> {
+    return this.#list?.equals((await scan(this.view)).text) === true;
   }
 
   /** @param last nothing writes to the layer any more @throws HAUL_DAMAGED if the copy is not equal after the last round */
@@ -69,6 +76,7 @@ export class LayerSender {
     const from = Date.now() / 1000;
     if (!last) await run('sync', ['--file-system', '--', this.view], { timeoutMs: syncTimeoutMs, signal });
     const { manifest, text } = await scan(this.view);
+    this.#list = last ? text : undefined;
     const { gone, changed } = difference(this.#before, manifest, this.#wrong);
     meter?.expected(changed.reduce((sum, { type, size }) => sum + nameBytes + (type === 'f' ? Number(size) : 0), text.length));
     const round = ++this.#round;

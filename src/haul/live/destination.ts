@@ -6,7 +6,7 @@ import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { together, untilAborted } from '../../base/together.js';
-import { arrivedPid, letRun, mountArrival, prepareArrival, ReadyRestore, recordArrived, takeImages } from '../../container/checkpoint/arrival.js';
+import { arrivedPid, letRun, mountWhole, prepareArrival, ReadyRestore, recordArrived, takeImages } from '../../container/checkpoint/arrival.js';
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
 import { misfits, readHostFacts, type HostFacts } from '../../container/checkpoint/facts.js';
 import { checkFiles, checkpointPaths, makeCheckpointFolders, type CheckpointMeta } from '../../container/checkpoint/images.js';
@@ -130,7 +130,7 @@ export class LiveDestination implements DestinationPort {
     received.catch((error: Error) => channel.abort(error)); // so that the rounds end too
     const lazy = async (about: Pick<CheckpointMeta, 'bytes' | 'watchdogSeconds'>): Promise<boolean> => memory.elsewhere !== undefined || (await resumesLazily(parts, instance, about));
     const standBy = async (isLazy: boolean): Promise<void> => {
-      await mountArrival(parts, instance, arrival.idBase);
+      await mountWhole(parts, instance, arrival.idBase);
       channel.signal.throwIfAborted(); // what is started now is not looked for any more
       this.#restore = await ReadyRestore.start(parts, arrival.spec, isLazy);
       await untilAborted(this.#restore.ready(), channel.signal);
@@ -156,7 +156,7 @@ export class LiveDestination implements DestinationPort {
     haulStep(operation, 'haul.destination.mount');
     const mounted = this.#ahead.then(async () => {
       if (this.#restore) return;
-      if (memory.begun === undefined || typeof bytes !== 'number') return await mountArrival(parts, instance, arrival.idBase); // not all that the runtime must be told is known
+      if (memory.begun === undefined || typeof bytes !== 'number') return await mountWhole(parts, instance, arrival.idBase); // not all that the runtime must be told is known
       await memory.begun;
       await standBy(await lazy({ bytes, watchdogSeconds: typeof watchdogSeconds === 'number' ? watchdogSeconds : undefined }));
     });
@@ -174,7 +174,7 @@ export class LiveDestination implements DestinationPort {
     );
     this.#meta = said;
     if (!this.#restore) await standBy(await lazy(said));
-    this.#ports = new ReadyPorts(arrival.spec.vifs);
+    this.#ports = ReadyPorts.toUnmute(arrival.spec.vifs);
     this.#mark('images');
     if (canStayFrozen(parts.cgroups)) this.#go(said).catch(() => undefined); // nothing of it runs, whatever becomes of the haul; `restore` tells
     await channel.receive(['restore'], signal);
@@ -277,6 +277,7 @@ export class LiveDestination implements DestinationPort {
   /** What only the way here needed. */
   async #tidy(spec: ContainerSpec): Promise<void> {
     const { parts } = this.context;
+    await unmutePorts(spec.vifs, parts.log); // the tables are still there
     await writeAtomic(parts.store.paths(spec.id).criuConfig, criuConfig);
     await closeView(parts.store.paths(spec.id).folder, parts.log);
   }

@@ -29,7 +29,7 @@ export class StopAndCopySender implements MemorySender {
     this.#gone = await sendRuntimeImage(channel, paths.images, operation.signal);
   }
 
-  async dump({ groups, startedAt }: FrozenState): Promise<CheckpointMeta> {
+  async dump({ groups, startedAt, frozenAnew }: FrozenState): Promise<CheckpointMeta> {
     const { parts, instance, channel, operation, paths, facts, tracker, takesGrowing } = this.context;
     const { signal } = operation;
     haulStep(operation, 'haul.source.dump');
@@ -38,7 +38,10 @@ export class StopAndCopySender implements MemorySender {
     let early = 0;
     const ahead = takesGrowing ? new PagesAhead(channel, paths.images, signal, (sent) => round.at(early = sent)) : undefined;
     try {
-      const [noted] = await together(groups, criuDump(parts, instance, paths, signal, this.more, this.#ready ? { ready: this.#ready } : {}));
+      const [noted] = await together(groups, criuDump(parts, instance, paths, signal, this.more, { frozenAnew: async (ran) => {
+        await frozenAnew(ran);
+        await chooseNetworkLock(parts, instance, 'mute');
+      }, ...(this.#ready ? { ready: this.#ready } : {}) }));
       haulStep(operation, 'haul.source.memory');
       tracker.mark('dump');
       const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });

@@ -17,6 +17,7 @@ import type { HaulChannel } from '../wire/channel.js';
 import type { HaulTracker } from './tracker.js';
 import { readMemoryAbilities } from '../memory/abilities.js';
 import { chooseMode, readAbilities, type HaulPolicy, type MemoryAbilities } from '../memory/mode.js';
+import { headerBytesOf, type HeaderBytes } from '../memory/page-protocol.js';
 import { PostCopyReceiver, PostCopySender } from '../memory/post-copy.js';
 import { PreCopyReceiver, PreCopySender } from '../memory/pre-copy.js';
 import { StopAndCopyReceiver, StopAndCopySender } from './memory-stop.js';
@@ -38,6 +39,8 @@ export interface SourceMemoryContext extends MemoryContext {
   readonly tracker: HaulTracker;
   /** The other side takes files that still grow. */
   readonly takesGrowing: boolean;
+  /** Both sides speak the same page protocol, so pages may go ahead of the questions for them. */
+  readonly earlyPages: HeaderBytes | undefined;
   /** Aborted when no more rounds are wanted. */
   readonly force: AbortSignal | undefined;
 }
@@ -46,6 +49,8 @@ export interface SourceMemoryContext extends MemoryContext {
 export interface FrozenState {
   readonly groups: Promise<GuestGroups>;
   readonly startedAt: string | undefined;
+  /** As `criuDump` wants it. @throws if what has gone over of it is its past now */
+  readonly frozenAnew: (ran: boolean) => Promise<void>;
 }
 
 /** The source's end of one mode. */
@@ -117,10 +122,13 @@ export function memoryFolder(mode: unknown, bytes: unknown, more: number, log: L
 }
 
 /** Chooses the mode. @param wanted the caller's wish @param theirs what the destination says of itself */
-export async function senderFor(context: SourceMemoryContext, wanted: MemoryMode | undefined, theirs: unknown): Promise<MemorySender> {
+export async function senderFor(about: Omit<SourceMemoryContext, 'earlyPages'>, wanted: MemoryMode | undefined, theirs: unknown): Promise<MemorySender> {
+  const destination = readAbilities(theirs);
+  const size = headerBytesOf(about.facts.criu);
+  const context: SourceMemoryContext = { ...about, earlyPages: destination.pageHeader === size ? size : undefined };
   const ours = await memoryAbilities(context.parts, context.policy);
   const servesPages = ours.servesPages ?? watchdogProblem(shortestWatchdog(context.parts, context.instance)) ?? null;
-  const plan = chooseMode(context.policy, wanted, { ...ours, servesPages }, readAbilities(theirs), await memoryBytes(context.parts, context.instance));
+  const plan = chooseMode(context.policy, wanted, { ...ours, servesPages }, destination, await memoryBytes(context.parts, context.instance));
   switch (plan.mode) {
     case 'stop-and-copy': return new StopAndCopySender(context, plan.reason);
     case 'pre-copy': return new PreCopySender(context, plan);

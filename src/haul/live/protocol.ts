@@ -174,6 +174,7 @@ export class IncomingHaul {
   #restoring = false;
   #stuck = false;
   #told = false;
+  #committed = false;
   readonly #result: Promise<Outcome>;
 
   /** @param giveUp ends the connection, so that `receive` fails; idempotent; @param running tells the source */
@@ -185,6 +186,11 @@ export class IncomingHaul {
   /** Its end. @throws what stopped it: then nothing of it is here, unless the error is of a crash */
   get result(): Promise<Outcome> {
     return this.#result;
+  }
+
+  /** True once it is decided for this host. */
+  get committed(): boolean {
+    return this.#committed;
   }
 
   async #run(): Promise<Outcome> {
@@ -203,6 +209,7 @@ export class IncomingHaul {
       this.#stuck = false;
       throw error;
     }
+    this.#committed = true;
     await port.open(() => this.#tell());
     this.#tell();
     return 'committed';

@@ -28,7 +28,7 @@ interface Common {
 
 /** The record of one side. */
 export type HaulRecord =
-  | (Common & { readonly role: 'source'; readonly phase: SourcePhase })
+  | (Common & { readonly role: 'source'; readonly phase: SourcePhase; /** It is being, or was, stopped for the haul. */ readonly stopped?: boolean })
   | (Common & { readonly role: 'destination'; readonly phase: DestinationPhase; /** It was stopped at the source, and is started here. */ readonly restart?: boolean; /** It was paused, and stays so. */ readonly paused?: boolean });
 
 const name = /^([0-9a-f-]{36})\.(source|destination)$/;

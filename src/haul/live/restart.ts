@@ -38,7 +38,7 @@ export async function whyRestart(parts: HostParts, id: string): Promise<string |
   return reasons.length > 0 ? `it cannot be frozen: ${reasons.join('; ')}` : undefined;
 }
 
-/** At the source: shuts it down. That it is to run again is on record before, by its phase. */
+/** At the source: shuts it down. That it is to run again is on record before, by its phase and in the haul's record. */
 export async function stopToHaul(parts: HostParts, life: ContainerLife, id: string, timing: RestartTiming, operation: Operation): Promise<void> {
   await parts.store.update(id, { phase: 'departing' });
   await requireUnquiesced(parts, id, 'haul'); // it may have been since the haul began
@@ -48,11 +48,13 @@ export async function stopToHaul(parts: HostParts, life: ContainerLife, id: stri
 /**
  * At the source: the haul is given up. Starts it again if it was stopped for it; waits for the end of a shutdown that had begun. Never
  * throws: one that does not start is stopped then, as after any failed start.
+ * @param stopped the haul's record says that it was stopped for it: one whose start was cut short by the service's death is stopped by its own record
  * @returns false if it was not stopped for a haul
  */
-export async function startAgain(parts: HostParts, life: ContainerLife, id: string): Promise<boolean> {
+export async function startAgain(parts: HostParts, life: ContainerLife, id: string, stopped: boolean): Promise<boolean> {
   const state = await parts.store.readState(id);
-  if (state?.phase !== 'departing' || state.wanted !== 'stopped') return false;
+  const cutShort = stopped && state?.phase === 'ready' && state.wanted === 'stopped' && !(await parts.store.running(id));
+  if (!cutShort && (state?.phase !== 'departing' || state.wanted !== 'stopped')) return false;
   parts.log.warn({ instance: id }, 'the haul by restart was given up: starting the container again');
   try {
     await new Operation({ name: 'start_again', instance: id, log: parts.log }).run(async (operation) => {

@@ -11,7 +11,7 @@ import { readJson, syncDirectory, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import { Operation } from '../../base/operation.js';
 import { run } from '../../base/run.js';
-import { mountArrival, prepareArrival, ReadyRestore, takeImages } from '../../container/checkpoint/arrival.js';
+import { mountWhole, prepareArrival, ReadyRestore, takeImages } from '../../container/checkpoint/arrival.js';
 import { canStayFrozen } from '../../container/checkpoint/cgroup-image.js';
 import { requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
 import { killFrozen, suspendContainer } from '../../container/checkpoint/dump.js';
@@ -215,7 +215,7 @@ export class SharedDestination extends LiveDestination {
     await prepareArrival(parts, spec, idBase, signal);
     await mutePorts(spec.vifs, signal);
     haulStep(operation, 'haul.destination.mount');
-    await mountArrival(parts, instance, idBase);
+    await mountWhole(parts, instance, idBase);
     haulStep(operation, 'haul.destination.memory');
     await takeImages(parts, instance, idBase, meta.groups);
     await (await ReadyRestore.start(parts, spec, false)).go({ bytes: meta.bytes });

@@ -4,15 +4,16 @@ import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
 import { together } from '../../base/together.js';
-import { prepareDeparture } from '../../container/checkpoint/arrival.js';
+import { mountWhole } from '../../container/checkpoint/arrival.js';
 import { noteGroups } from '../../container/checkpoint/cgroup-groups.js';
 import { memoryBytes, requireDumpable, requireSpace } from '../../container/checkpoint/criu-dump.js';
 import { criuConfig } from '../../container/checkpoint/criu-options.js';
-import { finishSuspend, goOn } from '../../container/checkpoint/dump.js';
+import { finishSuspend, goOn, patienceAfter } from '../../container/checkpoint/dump.js';
 import type { HostFacts } from '../../container/checkpoint/facts.js';
 import { freeze } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders } from '../../container/checkpoint/images.js';
 import { shortestWatchdog } from '../../container/checkpoint/watchdog.js';
+import { announce } from '../../container/network/announce.js';
 import { destroyContainer } from '../../container/destroy.js';
 import { cgroupsPath, type HostParts } from '../../container/parts.js';
 import { requireUnquiesced } from '../../container/quiesce.js';
@@ -65,9 +66,11 @@ export class LiveSource implements SourcePort, SourceLink {
   #standsBy = false;
   /** It is stopped here and started there. */
   #restart = false;
+  /** How long criu may take to end after a failure. */
+  #patienceMs: number | undefined;
   #pause = pauseMs.first;
 
-  constructor(protected readonly context: SourceContext, protected readonly haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, protected readonly operation: Operation,
+  constructor(protected readonly context: SourceContext, protected haul: Omit<Extract<HaulRecord, { role: 'source' }>, 'phase'>, protected readonly operation: Operation,
     protected readonly tracker = new HaulTracker(), private readonly options: Pick<HaulOptions, 'mode' | 'force' | 'restart'> = {}) {}
 
   /** @param channel the haul's own connection; without one only `settleSource` works */
@@ -109,7 +112,7 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#restart = why !== undefined;
     if (why === undefined) {
       this.#facts = await requireDumpable(parts, instance);
-      await prepareDeparture(parts, instance, state.idBase);
+      await mountWhole(parts, instance, state.idBase);
     } else operation.log.warn({ reason: why }, `hauled by restart, which the operator permits: the container will be stopped here and started at ${this.haul.peer.host}; ${why}`);
     const layers = await parts.storage.layers(instance);
     this.#there.send({ type: 'begin', haul, secret, memory: await memoryAbilities(parts, policy), ...(this.#restart ? { restart: process.arch } : { facts: this.#facts }) });
@@ -149,7 +152,7 @@ export class LiveSource implements SourcePort, SourceLink {
     const running = await parts.store.running(instance);
     if (spec && state && running && this.#restart) return await this.#stop();
     if (!spec || !state || !running || !this.#sender || !this.#memory) throw new HaulierError('INSTANCE_STATE', { instance, state: 'stopped', action: 'haul' });
-    const ports = this.#ports = new ReadyPorts(spec.vifs);
+    const ports = this.#ports = await ReadyPorts.toMute(spec.vifs, signal);
     const [neighbours] = await together(
       readNeighbours(running.pid),
       // as it will be when it is offered: that record is then all that has to be written while it stands
@@ -171,10 +174,24 @@ export class LiveSource implements SourcePort, SourceLink {
     tracker.frozen();
     haulStep(operation, 'haul.source.difference');
     const noted = noteGroups(parts.cgroups, cgroupsPath(parts, instance), state.idBase);
-    const [meta, difference] = await together(this.#memory.dump({ groups: noted, startedAt: running.startedAt }), this.#diskRound(0, true));
+    const last = this.#diskRound(0, true);
+    const dumped = this.#memory.dump({ groups: noted, startedAt: running.startedAt, frozenAnew: (ran) => this.#frozenAnew(ran, last) });
+    const [meta, difference] = await together(dumped.catch((error: unknown) => {
+      this.#patienceMs = patienceAfter(error);
+      throw error;
+    }), last);
     this.#there.send({ type: 'images', meta, neighbours });
     tracker.mark('send');
     operation.log.info({ bytes: meta.bytes, criu: meta.stats, difference }, 'frozen, dumped and sent');
+  }
+
+  /**
+   * criu could not hold it, and lets it go for a moment: the copy of its file system, which is made beside the dump, counts only if it is
+   * still what the container will have in memory. One that has run may have written through memory maps, which no look shows.
+   */
+  async #frozenAnew(ran: boolean, last: Promise<unknown>): Promise<void> {
+    await last;
+    if (ran || !(await this.#sender?.still())) throw new HaulierError('SUSPEND_FAILED', { reason: 'criu let it go on for a moment, and its file system has changed since it was copied' });
   }
 
   async #stop(): Promise<void> {
@@ -182,6 +199,8 @@ export class LiveSource implements SourcePort, SourceLink {
     haulStep(operation, 'haul.source.stop');
     const began = performance.now();
     tracker.freezes();
+    this.haul = { ...this.haul, stopped: true };
+    await this.record('preparing');
     await stopToHaul(parts, life, this.haul.instance, this.options.restart ?? { timeoutMs: 0, retryMs: 0 }, operation);
     tracker.frozen();
     haulStep(operation, 'haul.source.stopped');
@@ -216,12 +235,14 @@ export class LiveSource implements SourcePort, SourceLink {
     this.#channel?.abort(new HaulierError('HAUL_ABORTED', { reason: 'the haul was given up' }));
     this.#ports?.leave();
     await this.#memory?.end();
-    if (!(await parts.store.exists(instance)) || (await startAgain(parts, this.context.life, instance))) return;
+    if (!(await parts.store.exists(instance)) || (await startAgain(parts, this.context.life, instance, this.haul.stopped === true))) return;
     const [spec, state] = [await this.#spec(), await parts.store.readState(instance)];
-    if (spec && (state?.phase === 'departing' || hasAhead(checkpointPaths(parts.store.paths(instance))))) await goOn(parts, spec);
+    if (spec && (state?.phase === 'departing' || hasAhead(checkpointPaths(parts.store.paths(instance))))) await goOn(parts, spec, this.#patienceMs);
     await unmutePorts(spec?.vifs ?? [], parts.log);
+    void announce(parts, instance); // where the destination had it announced, nobody would find it here
     try { // the record must go now that it runs: later a haul that is settled then may have offered it
       await closeView(parts.store.paths(instance).folder, parts.log);
+      parts.pages.follow(instance); // and with that takes the folders for its images away, where it did not come to a dump
       if (spec && state?.phase !== 'removing') await writeAtomic(parts.store.paths(instance).criuConfig, criuConfig);
     } catch (error) {
       parts.log.error({ err: error, instance }, `after a haul that was given up: ${messageOf(error)}`);

@@ -117,7 +117,10 @@ export class HaulTracker {
     this.#round = round;
     this.#tell();
     return {
-      expect: (total) => account.expect(total),
+      expect: (total) => {
+        account.expect(total);
+        this.#tell(); // a fast round is over before the timer looks again
+      },
       at: (sent) => account.at(sent),
       end: (total) => {
         account.end(total);

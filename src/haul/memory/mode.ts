@@ -22,6 +22,8 @@ export interface MemoryAbilities {
   readonly servesPages: string | null;
   /** Needed at the destination for post-copy. */
   readonly takesPages: string | null;
+  /** Bytes of a header of its criu's page protocol; undefined: it does not say. */
+  readonly pageHeader?: number | undefined;
 }
 
 /** What was chosen. */
@@ -68,6 +70,7 @@ function whyNoPostCopy(policy: HaulPolicy, source: MemoryAbilities, destination:
   if (!permitsPostCopy(policy)) return 'no post-copy: it is not permitted here (haul_permit_post_copy)';
   if (source.servesPages !== null) return `no post-copy: at the source, ${source.servesPages}`;
   if (destination.takesPages !== null) return `no post-copy: at the destination, ${destination.takesPages}`;
+  if (source.pageHeader !== undefined && destination.pageHeader !== undefined && source.pageHeader !== destination.pageHeader) return 'no post-copy: the criu of one side is 4.2 or newer, that of the other is older';
   return undefined;
 }
 
@@ -75,5 +78,5 @@ function whyNoPostCopy(policy: HaulPolicy, source: MemoryAbilities, destination:
 export function readAbilities(said: unknown): MemoryAbilities {
   const value = (typeof said === 'object' && said !== null ? said : {}) as Partial<Record<keyof MemoryAbilities, unknown>>;
   const read = (name: keyof MemoryAbilities): string | null => (value[name] === null ? null : String(value[name] ?? 'it does not say that it can').slice(0, 200));
-  return { tracksDirty: read('tracksDirty'), servesPages: read('servesPages'), takesPages: read('takesPages') };
+  return { tracksDirty: read('tracksDirty'), servesPages: read('servesPages'), takesPages: read('takesPages'), ...(typeof value.pageHeader === 'number' ? { pageHeader: value.pageHeader } : {}) };
 }

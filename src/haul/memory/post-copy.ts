@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import { together } from '../../base/together.js';
 import { describeDump, memoryBytes } from '../../container/checkpoint/criu-dump.js';
+import { readHostFacts } from '../../container/checkpoint/facts.js';
 import { freezerSwitch } from '../../container/checkpoint/freezer.js';
 import { checkpointPaths, type CheckpointMeta } from '../../container/checkpoint/images.js';
 import { ReadyLazyDump, type LazyDump } from '../../container/checkpoint/lazy-dump.js';
@@ -18,6 +19,9 @@ import { cgroupsPath } from '../../container/parts.js';
 import { Begun, type FrozenState, type MemoryContext, type MemoryReceiver, type MemorySender, type SourceMemoryContext } from '../live/memory.js';
 import { receiveImages, sendImages, sendRuntimeImage, without } from '../live/memory-images.js';
 import { haulStep, settledStep } from '../live/steps.js';
+import { EarlyPages, earlyRanges, sendEarly } from './early-pages.js';
+import { PageDesk } from './page-desk.js';
+import { headerBytesOf } from './page-protocol.js';
 import { relayPages } from './relay.js';
 
 /** The kernel stops the processes by itself; this is only its head start. */
@@ -55,9 +59,22 @@ export class PostCopySender implements MemorySender {
     tracker.mark('dump');
     const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });
     await sendImages(channel, paths.images, without(meta.files, this.#gone), operation.signal, (sent) => { this.#sent = sent; });
-    this.#relay = relayPages(channel, 'source', dump.pages, (bytes) => { this.#sent += bytes; });
+    this.#relay = this.#serve(dump.pages);
     void this.#relay.catch(() => undefined).finally(() => dump.pages.destroy());
     return meta;
+  }
+
+  async #serve(pages: Duplex): Promise<void> {
+    const { channel, operation, paths, earlyPages } = this.context;
+    const onBytes = (bytes: number): void => { this.#sent += bytes; };
+    if (earlyPages) {
+      const ranges = await earlyRanges(paths.images).catch((error: unknown): [] => {
+        operation.log.warn({ err: error }, `no pages go ahead: ${messageOf(error)}`);
+        return [];
+      });
+      await sendEarly(channel, pages, ranges, earlyPages, { signal: operation.signal, onBytes });
+    }
+    await relayPages(channel, 'source', pages, { onBytes });
   }
 
   async finish(): Promise<void> {
@@ -84,6 +101,7 @@ export class PostCopySender implements MemorySender {
 /** The destination's end. */
 export class PostCopyReceiver implements MemoryReceiver {
   #relay: Promise<void> | undefined;
+  #desk: PageDesk | undefined;
   readonly #begun = new Begun();
 
   constructor(private readonly context: MemoryContext) {}
@@ -93,7 +111,11 @@ export class PostCopyReceiver implements MemoryReceiver {
   }
 
   async receive(): Promise<void> {
-    const { channel, operation, paths } = this.context;
+    const { parts, channel, operation, paths } = this.context;
+    const size = headerBytesOf((await readHostFacts(parts.options)).criu);
+    const early = new EarlyPages();
+    void early.receive(channel, size);
+    this.#desk = new PageDesk(early, size);
     await this.#begun.within(receiveImages(channel, paths.images, operation.signal, this.#begun.come));
   }
 
@@ -113,7 +135,7 @@ export class PostCopyReceiver implements MemoryReceiver {
   async #carry(daemon: Duplex): Promise<void> {
     const { parts: { log }, instance, channel } = this.context;
     try {
-      await relayPages(channel, 'destination', daemon);
+      await relayPages(channel, 'destination', daemon, this.#desk ? { desk: this.#desk } : {});
     } catch (error) {
       log.error({ err: error, instance }, `the memory of ${instance} is lost with its source: ${messageOf(error)}`);
       if (!daemon.readableEnded && !daemon.destroyed) await this.#stop(); // one that has ended before is its shell's business

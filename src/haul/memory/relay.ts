@@ -3,6 +3,7 @@ import type { Duplex, Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError } from '../../base/errors.js';
 import type { HaulChannel } from '../wire/channel.js';
+import type { PageDesk } from './page-desk.js';
 
 /** criu's page daemon asks for the end, is told that it is there, and ends: so long, and no longer, its pages may have ended before it. */
 const graceMs = 5000;
@@ -12,17 +13,23 @@ const streams = { source: { out: 'pages', in: 'page-requests' }, destination: { 
 
 /**
  * Relays until both directions have ended. The socket is not destroyed when the channel breaks: what its reader may think of that is the caller's to decide.
- * @param onBytes told what has gone out
+ * @param about.onBytes told what has gone out; about.desk at the destination: answers what it can by itself
  * @throws what broke it; HAUL_LOST at the destination if the pages end and its socket does not: it is not told of their end, it would go on without them
  */
-export async function relayPages(channel: HaulChannel, side: keyof typeof streams, socket: Duplex, onBytes?: (bytes: number) => void, endMs = graceMs): Promise<void> {
+export async function relayPages(channel: HaulChannel, side: keyof typeof streams, socket: Duplex, about: { readonly onBytes?: (bytes: number) => void; readonly desk?: PageDesk; readonly endMs?: number } = {}): Promise<void> {
+  const { onBytes, desk, endMs = graceMs } = about;
   const names = streams[side];
   const out = channel.openStream(names.out);
   socket.on('error', () => undefined); // the pumps are told
   const back = channel.acceptStream(names.in);
   try {
-    const there = pump(socket, out, onBytes).then(() => out.end());
-    const here = back.then((incoming) => pump(incoming, socket));
+    const ask = desk && ((chunk: Buffer): readonly Buffer[] => {
+      const { forward, answers } = desk.asked(chunk);
+      for (const answer of answers) socket.write(answer);
+      return forward;
+    });
+    const there = pump(socket, out, ask, onBytes).then(() => out.end());
+    const here = back.then((incoming) => pump(incoming, socket, desk && ((chunk) => desk.answered(chunk))));
     await Promise.all([there, here.then(async () => {
       if (side === 'destination') await requireEnd(there, endMs);
       socket.end();
@@ -35,9 +42,10 @@ export async function relayPages(channel: HaulChannel, side: keyof typeof stream
   }
 }
 
-async function pump(from: Readable, to: Writable, onBytes?: (bytes: number) => void): Promise<void> {
+async function pump(from: Readable, to: Writable, through: (chunk: Buffer) => readonly Buffer[] = (chunk) => [chunk], onBytes?: (bytes: number) => void): Promise<void> {
   for await (const chunk of from.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    await new Promise<void>((resolve, reject) => { to.write(chunk, (error) => (error ? reject(error) : resolve())); });
+    const pieces = through(chunk);
+    await Promise.all(pieces.map((piece) => new Promise<void>((resolve, reject) => { to.write(piece, (error) => (error ? reject(error) : resolve())); })));
     onBytes?.(chunk.length);
   }
 }

@@ -11,7 +11,7 @@ import { run } from '../../../src/base/run.js';
 import type { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { InstanceStore } from '../../../src/container/state.js';
-import { counted, criuProblem, goesOn, killedInDump, killedInRestore, leftOvers, slowInRestore, withCriu, wrapper } from './checkpoint-kit.js';
+import { counted, criuProblem, goesOn, killedInDump, killedInDumpWithHelper, killedInRestore, leftOvers, slowInDump, slowInRestore, withCriu, wrapper } from './checkpoint-kit.js';
 import { inside, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
 
 const problem = await criuProblem();
@@ -170,16 +170,28 @@ for (const [times, outcome] of [[1, /^suspended$/], [100, /^SUSPEND_FAILED: .*Un
   });
 }
 
-real('criu is killed in the middle of a dump, for certain: the container goes on', async (t) => {
+for (const [what, script] of [['', killedInDump], [' and leaves a helper', killedInDumpWithHelper]] as const) {
+  real(`criu is killed in the middle of a dump${what}, for certain: that is noticed, no time-out has to end it, and the container goes on`, async (t) => {
+    const { bed } = t.context;
+    const spec = await boot(bed);
+    const { pid } = await bed.host.view(spec.id);
+    await withCriu(bed, await wrapper(script), async (host) => {
+      t.regex(await suspend(host, spec), /^SUSPEND_FAILED: .*criu was killed in the middle of its work/);
+      await goesOn(t, bed, host, spec, pid);
+    });
+    t.deepEqual(await missing(bed, spec), []);
+    t.is(await locks(bed, spec), '');
+    await operate((operation) => bed.host.destroy(spec.id, operation));
+    t.deepEqual(await leftOvers(bed, spec), []);
+  });
+}
+
+real('a criu that is only slow in a dump is waited for', async (t) => {
   const { bed } = t.context;
   const spec = await boot(bed);
-  const { pid } = await bed.host.view(spec.id);
-  await withCriu(bed, await wrapper(killedInDump), async (host) => {
-    t.regex(await suspend(host, spec), /^SUSPEND_FAILED: .*criu was killed in the middle of its work/);
-    await goesOn(t, bed, host, spec, pid);
-  });
+  await withCriu(bed, await wrapper(slowInDump), async (host) => { t.is(await suspend(host, spec), 'suspended'); });
+  await operate((operation) => bed.host.resume(spec.id, operation));
   t.deepEqual(await missing(bed, spec), []);
-  t.is(await locks(bed, spec), '');
   await operate((operation) => bed.host.destroy(spec.id, operation));
   t.deepEqual(await leftOvers(bed, spec), []);
 });

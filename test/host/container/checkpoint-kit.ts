@@ -53,6 +53,16 @@ export async function wrapper(script: string, before = ''): Promise<string> {
 /** criu gets SIGKILL in the middle of a dump, by its own fault injection (criu/include/fault-injection.h): its code is in the first process just then. */
 export const killedInDump = 'CRIU_FAULT=1 exec $real "$@"';
 
+/** The same, and a helper of it stays, which holds its end of the runtime's connection. */
+export const killedInDumpWithHelper = `sleep 100 </dev/null >/dev/null 2>&1 &\n${killedInDump}`;
+
+/** criu is stopped for three seconds in the middle of a dump. */
+export const slowInDump = `$real "$@" &
+criu=$!
+until [ -s "$HAULIER_CHECKPOINT/work/dump.log" ] || ! [ -e /proc/$criu ]; do sleep 0.002; done
+kill -STOP $criu 2>/dev/null; sleep 3; kill -CONT $criu 2>/dev/null
+wait $criu`;
+
 /** A script for `wrapper`: in a restore criu, or a process that it has half made, reads an image that gives nothing, until `then` has done what it wants with `$criu`, and with the image as descriptor 9. */
 const inRestore = (image: string, then: string): string => `images=$HAULIER_CHECKPOINT/images
 [ -f $images/${image} ] || exec $real "$@" # of a haul they have not come when the runtime asks for the version

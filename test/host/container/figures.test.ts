@@ -5,7 +5,6 @@
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
 import { figureFiles } from '../../../src/container/figures/lxcfs.js';
-import { renewAllFigures } from '../../../src/container/figures/renew.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { criuProblem } from './checkpoint-kit.js';
@@ -42,6 +41,7 @@ async function boot(bed: Bed): Promise<ContainerSpec> {
 const destroy = (bed: Bed, id: string): Promise<void> => operate((operation) => bed.host.destroy(id, operation));
 const memoryTotal = async (bed: Bed, id: string): Promise<number> => Number(/MemTotal: +(\d+) kB/.exec(await inside(bed, id, 'cat', '/proc/meminfo'))?.[1]);
 const own = 64 * 1024;
+const inTurn = (_id: string, work: () => Promise<void>): Promise<void> => work();
 /** A process that keeps a file open whose length is another one every moment. */
 const keepOpen = (bed: Bed, id: string): Promise<string> => inside(bed, id, 'sh', '-c', '(setsid sh -c "exec 7</proc/stat 8</proc/loadavg; while :; do sleep 1; done" </dev/null >/dev/null 2>&1 &)');
 
@@ -78,14 +78,14 @@ withLxcfs('its memory, processors, uptime and load are its own; what lxcfs serve
 
   await lxcfs.kill();
   t.regex(await inside(bed, id, 'sh', '-c', 'cat /proc/meminfo 2>&1 || true'), /not connected|No such|Transport/);
-  await renewAllFigures(bed.host.parts);
+  await bed.host.renewFigures(inTurn);
   t.true((await memoryTotal(bed, id)) > own, 'the host\'s: better than none');
   await lxcfs.start();
-  await renewAllFigures(bed.host.parts);
+  await bed.host.renewFigures(inTurn);
   t.is(await memoryTotal(bed, id), own, 'back');
   await lxcfs.kill();
   await lxcfs.start();
-  await renewAllFigures(bed.host.parts);
+  await bed.host.renewFigures(inTurn);
   t.is(await memoryTotal(bed, id), own, 'without a restart');
   for (const file of figureFiles) t.true((await inside(bed, id, 'cat', file)).length > 0, file);
   await destroy(bed, id);
@@ -112,7 +112,7 @@ withCriu('suspended with such files open it resumes with its own figures, on a h
   try {
     await resume(elsewhere);
     t.true((await memoryTotal(bed, id)) > own);
-    await renewAllFigures(elsewhere.parts); // nothing to do
+    await elsewhere.renewFigures(inTurn); // nothing to do
     await suspend(elsewhere);
   } finally {
     await elsewhere.stop();

@@ -7,6 +7,7 @@ import { LocalContainerHost } from '../../../src/container/local-container-host.
 import type { ContainerSpec, VifSpec } from '../../../src/container/spec.js';
 import { haulCommands } from '../../../src/cli/haul-service.js';
 import { HaulBoard } from '../../../src/haul/board.js';
+import type { Outcome } from '../../../src/haul/live/doubt.js';
 import { Hauler } from '../../../src/haul/hauler.js';
 import { startControl } from '../../../src/http/control.js';
 import type { Peer } from '../../../src/haul/client.js';
@@ -25,7 +26,7 @@ export interface HaulAccount {
 /** A command. */
 export interface Command {
   readonly n: number;
-  readonly do: 'create' | 'start' | 'expect' | 'ended' | 'haul' | 'view' | 'destroy' | 'pause' | 'unpause' | 'quiesce' | 'unquiesce' | 'image' | 'list' | 'stop';
+  readonly do: 'create' | 'start' | 'expect' | 'ended' | 'coming' | 'decide' | 'haul' | 'view' | 'destroy' | 'pause' | 'unpause' | 'quiesce' | 'unquiesce' | 'image' | 'list' | 'stop';
   readonly id: string;
   readonly spec?: ContainerSpec;
   readonly peer?: Peer;
@@ -33,6 +34,7 @@ export interface Command {
   readonly mode?: MemoryMode;
   readonly restart?: RestartTiming;
   readonly shared?: boolean;
+  readonly outcome?: Outcome;
   /** Aborts the haul when it comes to this stage, or asks for no more rounds. */
   readonly abortAt?: HaulStage;
   readonly forceAt?: HaulStage;
@@ -82,6 +84,8 @@ async function act(command: Command): Promise<unknown> {
     case 'start': return await run('start', (operation) => host.startContainer(id, operation));
     case 'expect': return hauler.expect({ instance: id, peer: peer!, ttlMs: 60_000, ...(command.vifs ? { respec: (old) => ({ ...old, vifs: command.vifs! }) } : {}), onEnd: (end) => { ended = 'arrived' in end ? `arrived ${end.arrived.id}` : end.error.message; } }).token;
     case 'ended': return ended;
+    case 'decide': return await hauler.decide(id, command.outcome!);
+    case 'coming': return await hauler.coming(id);
     case 'haul': return await run('haul', (operation) => haul(command, operation));
     case 'view': return await host.view(id);
     case 'pause': return await run('pause', (operation) => host.pause(id, operation));

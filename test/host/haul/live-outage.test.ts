@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import anyTest, { type TestFn } from 'ava';
 import type { HaulStep } from '../../../src/haul/live/steps.js';
-import { criuProblem, killedInDump, killedInRestore, wrapper } from '../container/checkpoint-kit.js';
+import { criuProblem, killedInDump, killedInDumpWithHelper, killedInRestore, wrapper } from '../container/checkpoint-kit.js';
 import { until } from '../container/harness.js';
 import { makeHosts, type TestHost } from './hosts.js';
 import { counted, haul } from './numbers.js';
@@ -74,7 +74,7 @@ for (const { how, step, outcome } of cases) {
   });
 }
 
-for (const [what, script, side] of [['dump', killedInDump, 'source'], ['restore', killedInRestore, 'destination']] as const) {
+for (const [what, script, side] of [['dump', killedInDump, 'source'], ['dump, where a helper stays', killedInDumpWithHelper, 'source'], ['restore', killedInRestore, 'destination']] as const) {
   real(`criu is killed in the middle of the ${what}, for certain: the haul is given up, and that is said`, async (t) => {
     const { spec, a, b } = t.context;
     const from = await until('it runs on one side', () => place(t.context));

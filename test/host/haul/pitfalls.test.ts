@@ -3,12 +3,13 @@
  * (test/host/network/plug), the size of pipes (test/unit/container/lazy).
  */
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import anyTest, { type ExecutionContext, type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
 import type { ContainerSpec, ImageSource } from '../../../src/container/spec.js';
+import { checkpointPaths } from '../../../src/container/checkpoint/paths.js';
 import { InstanceStore } from '../../../src/container/state.js';
 import type { HaulStep } from '../../../src/haul/live/steps.js';
 import { Authority } from '../../lib/certificates.js';
@@ -52,15 +53,15 @@ const received = async (host: TestHost, pid: number): Promise<number> => (JSON.p
 const fails = (work: Promise<unknown>): Promise<boolean> => work.then(() => false, () => true);
 
 /** Begins a haul from a to b that stands still at one of the destination's steps. */
-async function standing(t: ExecutionContext<World>, spec: ContainerSpec, step: HaulStep): Promise<{ goOn(): Promise<string> }> {
+async function standing(t: ExecutionContext<World>, spec: ContainerSpec, step: HaulStep): Promise<{ readonly words: Promise<string>; goOn(): Promise<string> }> {
   const { a, b } = t.context;
   await b.kill();
   await b.start(`stop:${step}:1`);
   const service = await b.servicePid();
-  t.teardown(() => void process.kill(service, 'SIGCONT'));
+  t.teardown(() => { if (existsSync(`/proc/${service}`)) process.kill(service, 'SIGCONT'); });
   const words = haul(spec.id, a, b).then(() => 'went through', (error: Error) => error.message);
   await until('it is at the step', async () => /^State:\tT/m.test(await readFile(`/proc/${service}/status`, 'utf8').catch(() => '')));
-  return { goOn: async () => { process.kill(service, 'SIGCONT'); return await words; } };
+  return { words, goOn: async () => { process.kill(service, 'SIGCONT'); return await words; } };
 }
 
 real('port closed before the dump, opened after the restore: nothing of the new port is heard before, nothing reaches the frozen copy, neighbours and unanswered TCP segments come along', async (t) => {
@@ -116,6 +117,49 @@ real('announced after the restore: a container that says nothing is found at its
   t.is((await b.view(spec.id)).state, 'paused');
   await until('its MAC is heard behind the other port', async () => (await heardAt(spec)) === 'hlc2');
   await b.tell({ do: 'destroy', id: spec.id });
+});
+
+real('an operator decides that it goes on here after the other host has announced it: it is found here again', async (t) => {
+  const { a, b } = t.context;
+  const spec = await bootNumbers(a, t.context.image);
+  await until('it answers', () => run('ping', ['-c1', '-W1', address]).then(() => true, () => false));
+  await a.tell({ do: 'pause', id: spec.id }); // it says nothing by itself
+  await b.kill();
+  await b.start('kill:haul.destination.running');
+  const words = haul(spec.id, a, b).then(() => 'went through', (error: Error) => error.message);
+  await b.gone();
+  // the host is lost, and the last that was heard of the container came from there
+  await b.inside('ip', 'link', 'set', 'move0', 'down');
+  const { pid } = (await a.view(spec.id));
+  t.teardown(() => b.reconnect());
+  await run('bridge', ['fdb', 'replace', spec.vifs[0]!.mac, 'dev', 'hlc2', 'master', 'dynamic']);
+  t.is(await heardAt(spec), 'hlc2');
+  await until('the decision counts', () => a.tell({ do: 'decide', id: spec.id, outcome: 'aborted' }).then(() => true, () => false), 60_000);
+  t.not(await words, 'went through');
+  t.is((await a.view(spec.id)).pid, pid);
+  t.is((await a.view(spec.id)).state, 'paused');
+  await until('its MAC is heard behind the old port', async () => (await heardAt(spec)) === 'hlc1');
+  t.notRegex((await a.inside('/usr/sbin/nft', 'list', 'tables')).stdout, /haul-/);
+  await a.tell({ do: 'unpause', id: spec.id });
+  await until('it answers again', () => run('ping', ['-c1', '-W1', address]).then(() => true, () => false));
+  await b.reconnect();
+  await b.start();
+  for (const host of [b, a]) await host.tell({ do: 'destroy', id: spec.id });
+});
+
+real('given up while it copies: what was made for its images goes, and it does not wait for its stop', async (t) => {
+  const { a, b } = t.context;
+  const spec = await bootNumbers(a, t.context.image);
+  await until('it counts', () => counted(a, spec.id));
+  const { folder } = checkpointPaths(new InstanceStore(a.options.instancesPath, a.options.runPath).paths(spec.id));
+  const at = await standing(t, spec, 'haul.destination.layer');
+  await until('its images have a place at the source', () => existsSync(folder));
+  await b.kill();
+  t.not(await at.words, 'went through');
+  await until('nothing is left of it', async () => !existsSync(folder) && !(await a.inside('cat', '/proc/self/mountinfo')).stdout.includes(folder));
+  t.is((await a.view(spec.id)).state, 'running');
+  await b.start();
+  await a.tell({ do: 'destroy', id: spec.id });
 });
 
 real('the layer is whole before it is mounted: nothing is written below a mounted overlay', async (t) => {

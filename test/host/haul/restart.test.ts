@@ -41,7 +41,11 @@ real('without permission it stays as it is; with it, it is shut down here and bo
   await t.throwsAsync(haul(spec.id, a, b), { message: /dump|mount/i });
   await until('it runs here only', async () => (await place(t.context)) === a);
   t.is(await inGuest(a, spec, look), 'one\none', 'neither stopped nor started');
-  const { result, frozen } = await haul(spec.id, a, b, { restart });
+  t.false(await b.tell({ do: 'coming', id: spec.id }));
+  const under = haul(spec.id, a, b, { restart });
+  await until('it comes', () => b.tell({ do: 'coming', id: spec.id }));
+  const { result, frozen } = await under;
+  t.false(await b.tell({ do: 'coming', id: spec.id }));
   t.is(result.mode, 'restart');
   t.regex(result.reason, /cannot be frozen: .*\/run\/b/);
   t.is(frozen, 1);
@@ -80,6 +84,26 @@ real('given up, it goes on where it was; once it was stopped, it is started agai
   t.deepEqual(await b.traces(spec), []);
   t.deepEqual((await a.traces(spec)).filter((trace) => /record|_in-|nft/.test(trace)), []);
 });
+
+for (const step of ['container.start.record', 'container.start.run']) {
+  real(`given up, and the service dies at ${step} while it starts it again: its next start does`, async (t) => {
+    const { a, b, spec } = t.context;
+    const from = await until('it runs on one side', () => place(t.context));
+    const to = from === a ? b : a;
+    await refusedByCriu(from, spec, 'five');
+    await from.kill();
+    await from.start(`kill:${step}`);
+    const result = haul(spec.id, from, to, { restart, abortAt: 'frozen' }).then(() => 'went through', (error: Error) => error.message);
+    await from.gone();
+    await from.start();
+    t.is((await until('it runs on one side', () => place(t.context), 60_000)).name, from.name, await result);
+    t.is(await inGuest(from, spec, look), 'five\nclean\nforgotten');
+    await talks();
+    await until('nothing is left', async () => (await to.traces(spec)).length === 0, 40_000).catch(() => undefined);
+    t.deepEqual(await to.traces(spec), []);
+    t.deepEqual((await from.traces(spec)).filter((trace) => /record|_in-|nft/.test(trace)), []);
+  });
+}
 
 const decidedAtSource: HaulStep = 'haul.source.committed';
 const decidedAtDestination: HaulStep = 'haul.destination.restored';

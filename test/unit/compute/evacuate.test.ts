@@ -36,6 +36,14 @@ test('without shared storage: made anew from the image, with its ports; the dead
   t.deepEqual(it.disks, { [host]: [], [other]: ['running 1'] });
 });
 
+test('bad vendor data: refused before anything of it is here, and it can be evacuated again', async (t) => {
+  const it = await TwoHosts.begin({ vendorData: { providers: ['StaticJSON'], file: '/nowhere/vendor.json', targets: [], failureFatal: false } });
+  it.at(other).containers.cloudInit = true;
+  await t.throwsAsync(evacuate(it), { code: 'CONFIG_INVALID' });
+  t.deepEqual([seen(it), it.disks], [['active', null, host, host, 'failed'], { [host]: ['running 1'], [other]: [] }]);
+  t.deepEqual([...it.w.placement.allocations.get(uuid) ? Object.keys(it.w.placement.allocations.get(uuid)!) : []], [nodeUuid]);
+});
+
 test('with shared storage: the disk is used where it is, and stays when the dead host is back', async (t) => {
   const it = await TwoHosts.begin();
   const [there, here] = [it.w.containers, it.at(other).containers];

@@ -49,7 +49,14 @@ test('a port that was deleted leaves the cache and the host, also while an opera
   const w = await world();
   await w.boot();
   const port = [...w.neutron.stored.keys()][0]!;
-  await w.compute.locks.hold(uuid, () => w.event('network-vif-deleted', port)); // the lock is held: no waiting for it
+  let event: Promise<unknown> | undefined;
+  await w.compute.locks.hold(uuid, async () => {
+    event = w.event('network-vif-deleted', port);
+    const other = await Promise.race([event, w.event('network-vif-plugged', 'another')]); // who waits for an event holds the lock: those come through
+    t.is(other ?? null, null);
+    t.deepEqual([w.cache().length, w.steps.count('containers.changeVifs'), (await w.containers.spec(uuid))?.vifs.length], [1, 0, 1], 'nothing is changed under the hands of who works on it');
+  });
+  await event;
   t.deepEqual(w.cache(), []);
   t.deepEqual([...w.containers.plugged.get(uuid) ?? []], []);
   t.deepEqual((await w.containers.spec(uuid))?.vifs, []);

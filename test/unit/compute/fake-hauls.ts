@@ -18,6 +18,8 @@ export class FakeHauls implements LiveHauls {
   readonly #expected = new Map<string, ComingHaul>();
   /** Undecided hauls away from here. */
   readonly open = new Map<string, Promise<void>>();
+  /** Hauls to here that are undecided. */
+  readonly arriving = new Set<string>();
   protocol = '1.0';
   off = false;
   misfit: string | undefined;
@@ -48,6 +50,7 @@ export class FakeHauls implements LiveHauls {
     return { address: '192.0.2.9', port: 8791, token: `for ${haul.migration}` };
   }
   expected(instance: string): string | undefined { return this.#expected.get(instance)?.migration; }
+  async coming(instance: string): Promise<boolean> { return this.arriving.has(instance); }
   forget(instance: string, migration: string): void { if (this.expected(instance) === migration) this.#expected.delete(instance); }
 
   async haul(instance: string, to: string, ticket: HaulTicket, operation: Operation, options: HaulOptions): Promise<HaulResult> {

@@ -11,7 +11,7 @@ import type { BootData } from '../../../src/container/boot-data/boot-data.js';
 import type { ContainerExit, ContainerHost, Readiness } from '../../../src/container/container-host.js';
 import type { ContainerMoves } from '../../../src/container/container-moves.js';
 import type { DiskSnapshot } from '../../../src/container/snapshot/snapshot.js';
-import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImageSource, LimitSpec, VifSpec } from '../../../src/container/spec.js';
+import type { ContainerSpec, ContainerState, ContainerStats, ContainerView, HostResources, ImagesFound, ImageSource, LimitSpec, VifSpec } from '../../../src/container/spec.js';
 import type { Verdict } from '../../../src/container/verdict/verdict.js';
 import type { Inventory, Placement } from '../../../src/openstack/types.js';
 import type { Steps } from './steps.js';
@@ -172,7 +172,10 @@ export class FakeContainers implements ContainerHost {
   found: Abilities = { criu: '4.2.1', kernel: '6.18', problem: undefined, features: Object.fromEntries(featureTable.map(({ name }) => [name, name !== 'mem_dirty_track'])) as Abilities['features'] };
   async abilities(): Promise<Abilities> { await this.steps.pass('containers.abilities'); return this.found; }
   async announce(id: string): Promise<void> { await this.steps.pass(`containers.announce ${id}`); }
-  async check(): Promise<void> { await this.steps.pass('containers.check'); }
+  async check(): Promise<ImagesFound> {
+    await this.steps.pass('containers.check');
+    return { cloudInit: this.cloudInit };
+  }
   async create(spec: ContainerSpec, operation: Operation): Promise<void> {
     if (this.made.has(spec.id)) throw new HaulierError('INSTANCE_STATE', { instance: spec.id, state: 'ready', action: 'create' });
     operation.undo('create', () => this.destroy(spec.id));
@@ -202,6 +205,9 @@ export class FakeContainers implements ContainerHost {
       this.#existing(id);
       this.passwords.push(`${account}:${password}`);
     });
+  }
+  async renewFigures(inTurn: (id: string, work: () => Promise<void>) => Promise<void>): Promise<void> {
+    for (const id of this.made.keys()) await inTurn(id, () => this.#change('renewFigures', id, () => undefined));
   }
   async mount(id: string, operation: Operation): Promise<void> {
     await this.#change('mount', id, () => {

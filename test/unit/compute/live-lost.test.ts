@@ -108,6 +108,24 @@ test('an evacuation of a server whose haul has brought nothing goes through, and
   t.deepEqual([live.hauls(other).expected(uuid), [...live.w.placement.allocations.keys()]], [undefined, [uuid]]);
 });
 
+test('an evacuation while a haul by restart is coming takes over nothing that is not committed, and makes no second copy, at whatever host', async (t) => {
+  const live = await sourceLost('haul.copy', never);
+  const coming = { ...live.at(host).containers.made.get(uuid)! };
+  const hauls = live.hauls(other);
+  hauls.arriving.add(uuid);
+  for (const state of ['missing', 'stopped', 'running'] as const) { // before it lands, when it has, and when it is started with mute ports
+    if (state !== 'missing') live.at(other).containers.made.set(uuid, { ...coming, state });
+    await t.throwsAsync(live.evacuate(), { code: 'EVACUATION_REFUSED', message: /does not say whether it has come: .*arriving/ });
+    await t.throwsAsync(live.evacuate(other), { code: 'EVACUATION_REFUSED', message: /has come, or is coming/ });
+    t.deepEqual([live.it.row['host'], live.w.nova.migrations[0]!['status'], running(live, third)], [host, 'running', []]);
+  }
+  live.at(other).containers.made.delete(uuid); // its source is gone, so it is given up
+  hauls.arriving.delete(uuid);
+  await live.evacuate();
+  t.deepEqual([live.it.row['host'], running(live, other, third)], [third, [third]]);
+  t.is(hauls.expected(uuid), undefined, 'a haul that had not begun cannot begin any more');
+});
+
 test('a server that came, and was evacuated elsewhere by a host that did not ask: of two that run, Nova\'s stays', async (t) => {
   const live = await sourceLost('haul.committed', 50);
   Object.assign(live.it.row, { host: third, node: third, task_state: null });

@@ -1,14 +1,15 @@
 /** rebuild over the fakes: what is known to be wrong with the new image, or with anything else that is asked first, leaves the old guest as it was. */
 import test from 'ava';
 import { HaulierError } from '../../../src/base/errors.js';
+import type { ComputeSettings } from '../../../src/compute/settings.js';
 import { messages, uuid, world, type World } from './world.js';
 
 const recorded = messages('rebuild').find((message) => message.method === 'rebuild_instance' && 'accel_uuids' in message.args)!;
 const newImage = '0a0b6f0e-3b3c-4c64-a0d5-7f6c0c2f0a11';
 
 /** The API has taken a rebuild of the booted server, and written the new image into its record. */
-async function asked(): Promise<{ readonly w: World; readonly rebuild: () => Promise<unknown> }> {
-  const w = await world();
+async function asked(change: Partial<ComputeSettings> = {}): Promise<{ readonly w: World; readonly rebuild: () => Promise<unknown> }> {
+  const w = await world(change);
   await w.boot();
   w.glance.records.push({ id: newImage, name: null, status: 'active', size: 1, min_disk: 0, min_ram: 0, disk_format: 'raw', container_format: 'bare', checksum: null, os_hash_algo: null, os_hash_value: null, properties: {} });
   const row = w.nova.row(uuid);
@@ -46,6 +47,23 @@ for (const [step, error] of [
     t.deepEqual([row['vm_state'], row['task_state'], row['image_ref']], ['active', null, before.imageId]);
     t.deepEqual(w.containers.made.get(uuid), { state: 'running', spec: before });
     t.regex(JSON.stringify(w.nova.faults.at(-1)), new RegExp(error.message.slice(0, 40).replace(/[^\w ]/g, '.')));
+  });
+}
+
+for (const [what, cloudInit, drive, refused] of [['an image with cloud-init', true, '', true], ['a server with a config drive', false, 'True', true], ['a server that gets no drive', false, '', false]] as const) {
+  test(`bad vendor data: ${what} ${refused ? 'is refused before anything is destroyed' : 'does not need it'}`, async (t) => {
+    const { w, rebuild } = await asked({ vendorData: { providers: ['StaticJSON'], file: '/nowhere/vendor.json', targets: [], failureFatal: false } });
+    w.containers.cloudInit = cloudInit;
+    w.nova.row(uuid)['config_drive'] = drive;
+    const before = structuredClone(w.containers.made.get(uuid)!.spec);
+    if (!refused) {
+      await rebuild();
+      t.is(w.containers.made.get(uuid)?.spec.imageId, newImage);
+      return;
+    }
+    await t.throwsAsync(rebuild(), { code: 'CONFIG_INVALID' });
+    t.deepEqual(touching(w), []);
+    t.deepEqual([w.containers.made.get(uuid), w.nova.row(uuid)['vm_state'], w.nova.row(uuid)['task_state'], w.nova.row(uuid)['image_ref']], [{ state: 'running', spec: before }, 'active', null, before.imageId]);
   });
 }
 

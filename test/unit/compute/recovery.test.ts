@@ -1,4 +1,4 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { HaulierError } from '../../../src/base/errors.js';
 import { initHost } from '../../../src/compute/init-host.js';
 import { handleExit, syncPowerState, syncPowerStates } from '../../../src/compute/power-sync.js';
@@ -275,3 +275,41 @@ test('reclaim: soft-deleted long enough, and still so when it is their turn', as
   await reclaimDeleted(off.compute);
   t.false(off.nova.row(uuid)['deleted'] as boolean);
 });
+
+/** The control plane's clock is right; this host's has jumped. */
+function withJump(t: ExecutionContext, ms: number): void {
+  const { now } = Date;
+  t.teardown(() => { Date.now = now; });
+  Date.now = () => now() + ms;
+}
+
+for (const days of [1, -1]) {
+  test.serial(`this host's clock jumps by ${days} day(s): what is due by the control plane's is done, and nothing else`, async (t) => {
+    const ago = (seconds: number): string => new Date(Date.now() - seconds * 1000).toISOString();
+    const [young, old] = [ago(1800), ago(2 * 3600)];
+    const origin = Date.now() - performance.now();
+    const rightClock = (w: World): void => void Object.assign(w.compute, { cloudNow: () => origin + performance.now() });
+    const soft = await restarted({ vm: 'soft-delete', task: null, container: 'stopped' }, { reclaimInstanceInterval: 3600 });
+    const deleted = await restarted({ vm: 'deleted', task: null, container: 'running', more: { deleted: true } }, { runningDeletedTimeout: 3600 });
+    const lost = await world();
+    [soft, deleted, lost].forEach(rightClock);
+    const tell = (at: string): void => {
+      soft.nova.row(uuid)['deleted_at'] = deleted.nova.row(uuid)['deleted_at'] = at;
+      lost.nova.row(uuid)['updated_at'] = at === young ? ago(60) : at;
+    };
+    const look = async (): Promise<unknown[]> => {
+      await reclaimDeleted(soft.compute);
+      await reapDeleted(deleted.compute);
+      await failLostBuilds(lost.compute);
+      return [soft.containers.made.has(uuid), deleted.containers.made.has(uuid), lost.nova.row(uuid)['vm_state']];
+    };
+    tell(young);
+    withJump(t, days * 86_400_000);
+    t.deepEqual(await look(), [true, true, 'building']);
+    tell(old);
+    for (const w of [soft, deleted, lost]) Object.assign(w.compute, { cloudNow: () => undefined });
+    t.deepEqual(await look(), [true, true, 'building'], 'before the control plane\'s clock is known nothing is due');
+    [soft, deleted, lost].forEach(rightClock);
+    t.deepEqual(await look(), [false, false, 'error']);
+  });
+}

@@ -62,6 +62,18 @@ test.serial('periodic tasks: an error is no end, and one that runs is not begun 
   t.is(runs, 2); // stopped meanwhile
 });
 
+test.serial('periodic tasks: a spacing longer than a timer can be is one', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  let runs = 0;
+  const periodic = tasks({ spacing: 60 * 86_400, run: async () => { runs++; } });
+  periodic.start();
+  for (let day = 0; day < 59; day++) { mock.timers.tick(86_400_000); await settle(); }
+  t.is(runs, 0);
+  for (let day = 0; day < 2; day++) { mock.timers.tick(86_400_000); await settle(); }
+  t.is(runs, 1);
+  periodic.stop();
+});
+
 async function beating(): Promise<{ w: World; heartbeat: Heartbeat; beat: (ms?: number) => Promise<void> }> {
   const w = await world();
   const heartbeat = new Heartbeat(w.compute.conductor, host, 10, silentLog());
@@ -105,6 +117,21 @@ test.serial('heartbeat: goes on after an error, waits for one that hangs, regist
   heartbeat.stop();
 });
 
+test.serial('heartbeat: with each one comes what the control plane\'s clock says; what ours says does not matter', async (t) => {
+  const { heartbeat, beat } = await beating();
+  t.is(heartbeat.cloudNow, undefined);
+  await beat(5000);
+  const at = Date.parse('2026-11-22T02:01:31Z'); // as the fake conductor always says
+  const first = heartbeat.cloudNow ?? 0;
+  t.true(first >= at && first < at + 60_000);
+  const { now } = Date;
+  t.teardown(() => { Date.now = now; });
+  Date.now = () => now() + 86_400_000;
+  const later = heartbeat.cloudNow ?? 0;
+  t.true(later >= first && later < at + 60_000);
+  heartbeat.stop();
+});
+
 test.serial('heartbeat: disabled is what the record says', async (t) => {
   const { w, heartbeat } = await beating();
   w.nova.service!['disabled'] = true;
@@ -114,12 +141,12 @@ test.serial('heartbeat: disabled is what the record says', async (t) => {
 });
 
 /** The whole service over the fakes. */
-async function service(): Promise<{ w: World; compute: ComputeService; served: string[]; server: { stopped: number } }> {
+async function service(others = 0): Promise<{ w: World; compute: ComputeService; served: string[]; server: { stopped: number } }> {
   const w = await world();
   const served: string[] = [];
   const server = { stopped: 0 };
   const messaging = {
-    client: w.nova, healthy: true,
+    client: w.nova, healthy: true, servers: async () => others,
     serve: async (options: { topics: readonly string[] }): Promise<RpcServer> => {
       w.steps.seen.push('serve');
       served.push(...options.topics);
@@ -153,6 +180,12 @@ test.serial('start: what waiting cannot cure is fatal, the rest is tried again u
   const abort = new AbortController();
   again.w.steps.before('placement.ensureProvider', () => { abort.abort(new Error('stop')); throw new Error('placement is away'); });
   await t.throwsAsync(again.compute.start(abort.signal), { message: 'stop' });
+});
+
+test.serial('start: another service of this name answers: refused before anything of this host is looked at', async (t) => {
+  const { w, compute } = await service(1);
+  await t.throwsAsync(compute.start(new AbortController().signal), { code: 'IDENTITY', message: /is running: it answers on the message bus/ });
+  t.deepEqual([w.steps.of('containers.open', 'Service.create', 'serve'), w.nova.service], [[], undefined]);
 });
 
 test.serial('stop: what runs may end; what waits for an event is given up; the containers run on', async (t) => {

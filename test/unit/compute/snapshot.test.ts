@@ -41,7 +41,7 @@ function world(): World {
   const instance = new NovaObject('Instance', '2.8');
   for (const [field, value] of Object.entries({ uuid, project_id: 'p', task_state: 'image_snapshot_pending', vm_state: 'active', metadata: {}, system_metadata: {}, image_ref: 'new' })) instance.load(field, value);
   const compute = {
-    settings: { host: 'h', shutdownTimeout: 1, shelvedOffloadTime: -1 }, log: silentLog(), node: { uuid: 'node' },
+    settings: { host: 'h', shutdownTimeout: 1, shelvedOffloadTime: -1 }, log: silentLog(), node: { uuid: 'node' }, cloudNow: () => Date.now(),
     locks: new KeyedLock(), snapshots: new Semaphore(1),
     notifier: { instance: () => undefined, scheduler: () => undefined }, tracker: { update: () => undefined },
     conductor: { saveInstance: (_: unknown, saved: NovaObject, expected?: SaveExpectation) => step(`save ${String(saved.get('task_state'))}${expected?.taskState ? ` after ${expected.taskState.join()}` : ''}`) },

@@ -110,7 +110,7 @@ export async function makeCompute(cloud: Pick<World, 'steps' | 'nova' | 'placeme
   const service = { id: 4, disabled: false };
   return {
     settings: all, log, conductor, rpc: nova, containers, transport, hauls, live: new LiveQueue(all.maxConcurrentLiveMigrations), placement, neutron, glance, node,
-    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), destroys: new Semaphore(4), events: new EventWaiters(), operations: new Operations(log),
+    locks: new KeyedLock(), cacheLocks: new KeyedLock(), builds: new Semaphore(all.maxConcurrentBuilds), snapshots: new Semaphore(all.maxConcurrentSnapshots), destroys: new Semaphore(4), events: new EventWaiters(), operations: new Operations(log), cloudNow: () => Date.now(),
     tracker: new ResourceTracker({ settings: all, log, conductor, containers, placement, node, service: () => service }),
     notifier: new Notifier(log, conductor, all.host, all.trackInstanceChanges, new NovaNotifier(undefined, { host: all.host, format: 'unversioned', topics: [], versionedTopics: [] }, log), all.instanceNameTemplate),
   };

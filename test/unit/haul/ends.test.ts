@@ -84,7 +84,7 @@ function relay(endMs: number): { incoming: PassThrough; daemon: PassThrough; hea
   out.resume();
   for (const stream of [out, incoming]) stream.on('error', () => undefined); // as the streams of a channel do
   const socket = Duplex.from({ readable: daemon, writable: heard });
-  return { incoming, daemon, heard, socket, done: relayPages({ openStream: () => out, acceptStream: async () => incoming } as unknown as HaulChannel, 'destination', socket, undefined, endMs) };
+  return { incoming, daemon, heard, socket, done: relayPages({ openStream: () => out, acceptStream: async () => incoming } as unknown as HaulChannel, 'destination', socket, { endMs }) };
 }
 
 test('pages that end before the page daemon did are lost, and it is not told of their end', async (t) => {

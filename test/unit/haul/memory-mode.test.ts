@@ -24,6 +24,7 @@ const choices: readonly [HaulPolicy, MemoryMode | undefined, MemoryAbilities, Me
   [policy('auto', true), undefined, all, { ...all, takesPages: 'no uffd' }, 'pre-copy', 'the kernel tracks dirty memory', false],
   [policy('post-copy'), undefined, all, all, 'post-copy', 'haul_mode = post-copy', false],
   [policy('post-copy'), undefined, { ...all, servesPages: 'small pipes' }, all, 'stop-and-copy', 'no post-copy: at the source, small pipes', false],
+  [policy('post-copy'), undefined, { ...all, pageHeader: 24 }, { ...all, pageHeader: 32 }, 'stop-and-copy', 'no post-copy: the criu of one side is 4.2 or newer, that of the other is older', false],
   [policy('auto'), 'post-copy', all, all, 'stop-and-copy', 'no post-copy: it is not permitted here (haul_permit_post_copy)', false],
   [policy('pre-copy'), undefined, untracked, all, 'stop-and-copy', 'no pre-copy: no soft-dirty', false],
   [policy('pre-copy'), undefined, all, all, 'pre-copy', 'haul_mode = pre-copy', false],

@@ -42,6 +42,27 @@ test('endpoints of both catalog forms', (t) => {
   t.is(findEndpoint([null, 3, { type: 'image' }], { serviceType: 'image', interfaces: ['internal'], region: undefined }), undefined);
 });
 
+test.serial('how long a token lasts is keystone\'s clock\'s business, whatever ours says', async (t) => {
+  const { now } = Date;
+  t.teardown(() => { Date.now = now; });
+  for (const days of [1, -1]) {
+    for (const [issued, date, logins] of [[true, false, 1], [false, true, 1], [false, false, 3]] as const) {
+      Date.now = now;
+      const { server, openstack } = await world(t);
+      const at = Date.now();
+      const login = server.login.bind(server);
+      server.login = async (seen) => {
+        const reply = await login(seen);
+        const token = { ...(reply.body as { token: Record<string, unknown> }).token, expires_at: new Date(at + 3600_000).toISOString(), issued_at: issued ? new Date(at).toISOString() : undefined };
+        return { ...reply, body: { token }, headers: { ...reply.headers, date: date ? new Date(at).toUTCString() : 'unknown' } };
+      };
+      Date.now = () => now() + days * 86_400_000;
+      for (let n = 0; n < 3; n++) await openstack.neutron.networks(asService, {});
+      t.is(server.logins.length, logins, `${days} ${issued} ${date}`);
+    }
+  }
+});
+
 test('one login for concurrent callers, and none while the token lasts', async (t) => {
   const { server, openstack } = await world(t);
   await Promise.all([1, 2, 3].map(() => openstack.neutron.networks(asService, {})));
