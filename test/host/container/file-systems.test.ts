@@ -107,7 +107,7 @@ async function scene(t: ExecutionContext, bed: Bed, fileSystem: FileSystem, type
   t.regex(await shell(bed, second, 'fallocate -l 940M /root/most && dd if=/dev/zero of=/root/more bs=1M count=100 2>&1; stat -c %s /root/most; rm /root/most /root/more'), /No space left on device[^]*\n985661440/);
 
   // a snapshot of the running container, which writes meanwhile
-  await shell(bed, second, 'echo mine > /root/mine; dd if=/dev/urandom of=/root/big bs=1M count=64 2>/dev/null; (while :; do echo . >> /root/dots; sync /root/dots; sleep 0.02; done) >/dev/null 2>&1 &');
+  await shell(bed, second, 'echo mine > /root/mine; dd if=/dev/urandom of=/root/big bs=1M count=64 2>/dev/null; sync /root/big; (while :; do echo . >> /root/dots; sync /root/dots; sleep 0.02; done) >/dev/null 2>&1 &');
   const before = await used();
   const snapshot = await operate((operation) => bed.host.snapshot(second, operation));
   const grown = Math.round((await used() - before) / mib);
