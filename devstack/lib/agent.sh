@@ -43,6 +43,7 @@ enable_security_group = true
 firewall_driver = openvswitch
 EOF
   chmod 640 "$etc/neutron.conf"
+  metadata_config "$etc"
 }
 
 agent_start() {

@@ -63,15 +63,15 @@ seed() {
 # sql_count QUERY EXPECTED
 sql_count() { [ "$(ctl_run mariadb -N -e "$1")" = "$2" ]; }
 
-# wait_agents SECONDS SINCE HOST...: until neutron has heard from the agents of all these hosts since SINCE (Unix time).
+# wait_agents SECONDS SINCE BINARY HOST...: until neutron has heard from that agent of all these hosts since SINCE (Unix time).
 wait_agents() {
-  local since=$2 limit=$1
-  shift 2
+  local since=$2 limit=$1 binary=$3
+  shift 3
   local quoted STEP_LOG=
   quoted=$(printf "'%s'," "$@")
-  wait_for "$limit" "neutron agents of $* (logs: $LOGS/*-agent.neutron-agent.log)" sql_count \
-    "select count(*) from neutron.agents where heartbeat_timestamp >= from_unixtime($since) and host in (${quoted%,})" $#
-  say "neutron agents of $*: alive"
+  wait_for "$limit" "$binary of $* (logs: $LOGS/*-agent.neutron-*.log)" sql_count \
+    "select count(*) from neutron.agents where heartbeat_timestamp >= from_unixtime($since) and \`binary\`='$binary' and host in (${quoted%,})" $#
+  say "$binary of $*: alive"
 }
 
 # wait_services SECONDS SINCE BINARY:HOST...

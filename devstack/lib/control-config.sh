@@ -163,6 +163,8 @@ $(auth nova)
 $(auth placement)
 [neutron]
 $(auth neutron)
+service_metadata_proxy = true
+metadata_proxy_shared_secret = $PW_METADATA
 [oslo_concurrency]
 lock_path = /run/lock/nova
 $(authtoken nova)
@@ -179,7 +181,6 @@ auth_strategy = keystone
 transport_url = $(rabbit_url neutron)
 notify_nova_on_port_status_changes = true
 notify_nova_on_port_data_changes = true
-dhcp_agent_notification = false
 rpc_workers = 1
 rpc_state_report_workers = 0
 [database]

@@ -69,24 +69,6 @@ control_services_start() {
   svc_start ctl nova-serialproxy nova-serialproxy
 }
 
-# metadata up|down: Nova's metadata service at its address, reached from the network public by way of ctl. It knows a
-# server by its address, so nothing of neutron's (agent, proxy) is needed between them.
-cmd_metadata() {
-  case ${1:-} in
-    up)
-      ctl_run ip addr replace 169.254.169.254/32 dev data0
-      uwsgi_start nova-metadata nova/nova-api-metadata-uwsgi.ini 80
-      svc_wait 120 ctl nova-metadata ctl_run curl -m 5 -sf -o /dev/null http://169.254.169.254/
-      say "ctl: nova-metadata answers"
-      ;;
-    down)
-      svc_stop ctl nova-metadata TERM
-      ctl_run ip addr del 169.254.169.254/32 dev data0 2>/dev/null || true
-      ;;
-    *) die "usage: cloud metadata up|down" ;;
-  esac
-}
-
 # queue_ready SERVICE VHOST QUEUE: that service of ctl takes RPC calls.
 queue_ready() {
   svc_need ctl "$1"

@@ -103,8 +103,9 @@ EOF
   printf 'force-unsafe-io\nforce-confold\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/locale/*\n' \
     >"$root/etc/dpkg/dpkg.cfg.d/devstack"
   local line="deb $MIRROR $suite main"
-  case $suite in # the released ones
-    bookworm | trixie) line+=$'\n'"deb $MIRROR $suite-updates main"$'\n'"deb $SECURITY_MIRROR $suite-security main" ;;
+  case $suite in
+    bookworm | trixie) line+=$'\n'"deb $MIRROR $suite-updates main"$'\n'"deb $SECURITY_MIRROR $suite-security main" ;; # released
+    forky) line+=$'\n'"deb $MIRROR trixie main" ;; # for what is asked of it, as PACKAGE/trixie: forky's versions are newer
   esac
   echo "$line" >"$root/etc/apt/sources.list"
   rm -f "$root"/etc/apt/sources.list.d/*

@@ -3,15 +3,12 @@
 
 secrets_load() {
   local file=$WORK/secrets name
-  if [ ! -s "$file" ]; then
-    (
+  for name in PW_ADMIN PW_DEMO PW_SERVICE PW_RABBIT PW_DB PW_METADATA; do
+    grep -qs "^$name=" "$file" || (
       umask 077
-      for name in PW_ADMIN PW_DEMO PW_SERVICE PW_RABBIT PW_DB; do
-        echo "$name=$(od -An -tx1 -N12 /dev/urandom | tr -d ' \n')"
-      done >"$file.new"
-      mv "$file.new" "$file"
+      echo "$name=$(od -An -tx1 -N12 /dev/urandom | tr -d ' \n')" >>"$file"
     )
-  fi
+  done
   # shellcheck source=/dev/null
   . "$file"
   if [ ! -s "$WORK/snapshot.key" ]; then

@@ -38,7 +38,7 @@ stock_up() {
   svc_start stock1-agent nova-compute nova-compute --config-file /etc/nova/stock.conf
   SVC_ENV=()
   wait_services 120 "$began" nova-compute:stock1
-  wait_agents 180 "$began" stock1
+  wait_agents 180 "$began" neutron-openvswitch-agent stock1
   cmd_discover
 }
 

@@ -30,7 +30,7 @@ cmd_up() {
   fi
   [ -n "$fresh" ] || since=$((EPOCHSECONDS - 60)) # they report every 10 and 30 s
   wait_services 120 "$since" nova-conductor:ctl nova-scheduler:ctl
-  wait_agents 180 "$since" "${CLOUD_HOSTS[@]}"
+  wait_agents 180 "$since" neutron-openvswitch-agent "${CLOUD_HOSTS[@]}"
   touch "$WORK/ctl/ready"
   say "up: devstack/cloud openstack ..., devstack/cloud haulier start ${CLOUD_HOSTS[0]}"
 }

@@ -95,7 +95,7 @@ export const errorTable = {
   REST_FAILED: { message: '{service}: {method} {path} answered {status}: {reason}', nova: nova('NovaException', 500), advice: 'Look into that service\'s log.' },
   REST_UNREACHABLE: { message: '{service} cannot be reached: {reason}', nova: nova('NovaException', 500), advice: 'Is the service up and the endpoint right?' },
   KEYSTONE_REFUSED: { message: 'keystone refused the credentials of [{section}]: {reason}', nova: nova('NovaException', 500), advice: 'Correct the user, password and project of that section.' },
-  STATE_DAMAGED: { message: 'State file {path} is damaged: {reason}', nova: nova('NovaException', 500), advice: 'Restore or remove the file.' },
+  STATE_DAMAGED: { message: 'State file {path} is damaged: {reason}', nova: nova('NovaException', 500), advice: 'Restore the file from a backup. Without it: a server whose spec.json or state.json is lost can only be deleted; other records are made anew when they are removed.' },
   IDENTITY: { message: 'This host cannot take the place it claims: {reason}', nova: nova('InvalidConfiguration', 500), advice: 'See the reason; node names and compute_id must not change.' },
   HOST_IN_USE: { message: 'Another haulier process works with the containers of {path}', nova: nova('InvalidConfiguration', 500), advice: 'Only one may: stop the service (or the other command) first.' },
   FAULT_INJECTED: { message: 'Fault injected at {point}', nova: nova('NovaException', 500), advice: 'Only tests do this.' },

@@ -2,6 +2,7 @@
  * One unit of work: an RPC or a job. It carries the request id, the deadline, the abort signal, the progress, the log and the
  * undo stack, and so it *is* time-out, abort, progress report and rollback.
  */
+import { asDiskFull } from './disk-full.js';
 import { HaulierError, messageOf } from './errors.js';
 import type { Log } from './log.js';
 
@@ -115,7 +116,7 @@ export class Operation {
     if (this.signal.aborted) throw this.signal.reason;
   }
 
-  /** Runs `work`; on any error the undo stack is run and the error goes on. */
+  /** Runs `work`; on any error the undo stack is run and the error goes on, the system's own of a full disk as DISK_FULL. */
   async run<T>(work: (operation: this) => Promise<T>): Promise<T> {
     try {
       const result = await work(this);
@@ -123,7 +124,7 @@ export class Operation {
       return result;
     } catch (error) {
       await this.rollback();
-      throw error;
+      throw asDiskFull(error, (error as NodeJS.ErrnoException | undefined)?.path ?? 'a disk of this host');
     } finally {
       if (this.#timer) clearTimeout(this.#timer);
     }

@@ -1,4 +1,9 @@
-/** Runs external commands: an argument array (never a shell), a time-out, and the tail of its error output in the error. */
+/**
+ * Runs external commands: an argument array (never a shell), a time-out, and the tail of its error output in the error.
+ *
+ * A command that is killed may leave children with its pipes, and one that waits for a device cannot be killed before that answers:
+ * neither holds up its caller.
+ */
 import { spawn, type StdioOptions } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -6,6 +11,18 @@ import { HaulierError } from './errors.js';
 
 const tailBytes = 2000;
 const maxOutput = 64 * 1024 * 1024;
+/** For the end of a command that was killed. */
+const killedMs = 2000;
+
+let longestMs = Infinity;
+
+/** For tests of commands that hang: none that is started from now on gets more time than this, milliseconds. */
+export function hurryCommands(ms: number): void {
+  longestMs = ms;
+}
+
+/** What a command that may take `ms` gets. */
+export const commandLimit = (ms: number): number => Math.min(ms, longestMs);
 
 /** Options of `run`. */
 export interface RunOptions {
@@ -32,7 +49,7 @@ export interface RunResult {
  * @throws COMMAND_FAILED, COMMAND_TIMEOUT, or the signal's reason
  */
 export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  const timeoutMs = options.timeoutMs ?? 60_000;
+  const timeoutMs = commandLimit(options.timeoutMs ?? 60_000);
   const shown = [command, ...args].join(' ').slice(0, 300);
   return new Promise((resolve, reject) => {
     if (options.signal?.aborted) {
@@ -45,10 +62,20 @@ export function run(command: string, args: readonly string[], options: RunOption
     let outBytes = 0;
     let err = Buffer.alloc(0);
     let ended: 'timeout' | 'abort' | undefined;
-    const timer = setTimeout(() => { ended = 'timeout'; child.kill('SIGKILL'); }, timeoutMs);
-    const onAbort = (): void => { ended = 'abort'; child.kill('SIGKILL'); };
+    let killed: NodeJS.Timeout | undefined;
+    const end = (why: 'timeout' | 'abort'): void => {
+      ended ??= why;
+      child.kill('SIGKILL');
+      killed ??= setTimeout(() => {
+        for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy();
+        child.unref();
+        finish(null, 'SIGKILL');
+      }, killedMs);
+    };
+    const timer = setTimeout(() => end('timeout'), timeoutMs);
+    const onAbort = (): void => end('abort');
     options.signal?.addEventListener('abort', onAbort, { once: true });
-    const done = (): void => { clearTimeout(timer); options.signal?.removeEventListener('abort', onAbort); };
+    const done = (): void => { clearTimeout(timer); clearTimeout(killed); options.signal?.removeEventListener('abort', onAbort); };
     child.stdout?.on('data', (chunk: Buffer) => { outBytes += chunk.length; if (outBytes <= maxOutput) out.push(chunk); });
     child.stderr?.on('data', (chunk: Buffer) => { err = Buffer.concat([err, chunk]).subarray(-64 * 1024); });
     if (child.stdin) {
@@ -56,7 +83,7 @@ export function run(command: string, args: readonly string[], options: RunOption
       Promise.resolve(options.input).then((input) => child.stdin?.end(input), () => child.kill('SIGKILL'));
     }
     child.on('error', (error) => { done(); reject(new HaulierError('COMMAND_FAILED', { command: shown, outcome: 'cannot start', stderr: error.message }, { cause: error })); });
-    child.on('close', (code, signal) => {
+    const finish = (code: number | null, signal: NodeJS.Signals | null): void => {
       done();
       const stderr = err.toString('utf8');
       const tail = stderr.slice(-tailBytes).trim();
@@ -64,7 +91,8 @@ export function run(command: string, args: readonly string[], options: RunOption
       else if (ended === 'abort') reject(options.signal?.reason as Error);
       else if (code === null || !(options.okCodes ?? [0]).includes(code)) reject(new HaulierError('COMMAND_FAILED', { command: shown, outcome: code === null ? `signal ${signal}` : `exit code ${code}`, stderr: tail }));
       else resolve({ code, stdout: Buffer.concat(out).toString('utf8'), stderr });
-    });
+    };
+    child.on('close', finish);
   });
 }
 

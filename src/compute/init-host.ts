@@ -35,6 +35,8 @@ const shelveTasks = new Set(['shelving', 'shelving_image_pending_upload', 'shelv
 const rebootTasks = new Set(['reboot_pending', 'reboot_started', 'reboot_pending_hard', 'reboot_started_hard', 'rebooting', 'rebooting_hard']);
 /** Not begun: the message is lost, or waits and will find the work done. */
 const pendingReboots = new Set(['reboot_pending', 'reboot_pending_hard', 'rebooting', 'rebooting_hard']);
+/** A server in one of these whose container is suspended was frozen with its host. */
+const thawedStates = new Set(['active', 'rescued']);
 
 /**
  * @param open servers whose container stands frozen until another host says who has it: they are recovered then, and untouched before
@@ -165,7 +167,7 @@ async function notShelved(compute: Compute, context: WireContext, instance: Nova
 
 /** No task: the power states are compared. */
 async function settle(compute: Compute, context: WireContext, instance: NovaObject, again: Again, state: Parameters<typeof powerStateOf>[0]): Promise<void> {
-  if (state === 'suspended' && instance.text('vm_state') === 'active') return again('resume_instance', thawAtStart); // frozen with the whole host
+  if (state === 'suspended' && thawedStates.has(instance.text('vm_state') ?? '')) return again('resume_instance', thawAtStart); // frozen with the whole host
   const wasRunning = instance.number('power_state') === powerStates.RUNNING;
   if (!wasRunning || state === 'running' || instance.text('vm_state') !== 'active' || !compute.settings.resumeGuestsOnHostBoot || state === 'missing') return;
   compute.log.info({ instance: uuidOf(instance) }, 'starting the server again, as it ran before the host went down');

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { Node } from './compute.js';
 import type { ComputeSettings } from './settings.js';
 import { writeAtomic } from '../base/atomic.js';
-import { HaulierError } from '../base/errors.js';
+import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import type { WireContext } from '../messaging/types.js';
 import { computeNodeByUuid, computeNodesOfHost } from '../nova/compute-node.js';
 import type { NovaObject } from '../nova/object.js';
@@ -26,9 +26,9 @@ export async function readComputeId(settings: ComputeSettings): Promise<string |
       uuid = (await readFile(path, 'utf8')).trim().toLowerCase();
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
-      throw error;
+      throw new HaulierError('IDENTITY', { reason: `${path} cannot be read: ${messageOf(error)}`, damaged: true }, { cause: error });
     }
-    if (!uuidPattern.test(uuid)) throw new HaulierError('IDENTITY', { reason: `${path} does not hold a uuid` });
+    if (!uuidPattern.test(uuid)) throw new HaulierError('IDENTITY', { reason: `${path} does not hold a uuid`, damaged: true });
     if (found && found.uuid !== uuid) throw new HaulierError('IDENTITY', { reason: `${found.path} and ${path} disagree` });
     found = { uuid, path };
   }
@@ -42,13 +42,18 @@ export async function readComputeId(settings: ComputeSettings): Promise<string |
  * @throws IDENTITY when the host was renamed, lost its file, or is new but not empty
  */
 export async function nodeIdentity(conductor: Conductor, context: WireContext, settings: ComputeSettings, service: NovaObject | undefined, guests: number): Promise<Node> {
-  const known = await readComputeId(settings);
+  const itsNodes = async (): Promise<readonly NovaObject[]> => (service ? await computeNodesOfHost(conductor, context, settings.host) : []);
+  const expected = (nodes: readonly NovaObject[]): string => nodes.map((node) => node.text('uuid')).join(' or ') || 'the uuid of this node';
+  const known = await readComputeId(settings).catch(async (error: unknown) => {
+    if (!isHaulierError(error, 'IDENTITY') || error.details['damaged'] !== true) throw error;
+    throw new HaulierError('IDENTITY', { reason: `${String(error.details['reason'])}; it should hold ${expected(await itsNodes())}` }, { cause: error });
+  });
   if (!service && guests > 0) throw new HaulierError('IDENTITY', { reason: `no service record for host ${settings.host}, but ${guests} containers are here; has the host been renamed?` });
   if (!known) {
-    const nodes = service ? await computeNodesOfHost(conductor, context, settings.host) : [];
+    const nodes = await itsNodes();
     // also where no node is found: a lost file is no reason to become somebody else (nova/compute/manager.py `_ensure_existing_node_identity`)
     if (service && conductor.release !== 'zed' && (service.number('version') ?? 0) >= stableSince) {
-      throw new HaulierError('IDENTITY', { reason: `${join(settings.statePath, fileName)} is missing; it should hold ${nodes.map((node) => node.text('uuid')).join(' or ') || 'the uuid of this node'}` });
+      throw new HaulierError('IDENTITY', { reason: `${join(settings.statePath, fileName)} is missing; it should hold ${expected(nodes)}` });
     }
     const existing = nodes.find((node) => node.text('hypervisor_hostname') === settings.hypervisorHostname);
     const uuid = existing?.text('uuid') ?? randomUUID();

@@ -41,6 +41,9 @@ export async function readCgroupLayout(): Promise<CgroupLayout> {
   return { ...layout, swapLimits };
 }
 
+/** Where they are inside a container. The runtime makes it in the tree before a restore, although /sys covers it then. */
+export const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
+
 /** Every folder that belongs to `cgroupsPath`, one a hierarchy. */
 export function cgroupFolders(layout: CgroupLayout, cgroupsPath: string): string[] {
   const points = new Set([...layout.v1.values(), ...(layout.unified ? [layout.unified] : [])]);

@@ -12,6 +12,9 @@ import { HaulierError } from '../base/errors.js';
 import { packageRoot } from '../base/package-root.js';
 import type { InstanceStore } from './state.js';
 
+/** For the rest of what a console said, after its end, milliseconds. */
+export const restMs = 3000;
+
 const script = join(packageRoot, 'src/container/runtime/attach.pl');
 
 /** One session on a console. */
@@ -20,7 +23,7 @@ export interface ConsoleLine {
   readonly input: Writable;
   /** What the console says from now on. Who reads too slowly loses some of it. */
   readonly output: Readable;
-  /** Resolves when the session is over, whoever ended it. */
+  /** Resolves when the session is over, whoever ended it, and whether or not its output was read. */
   readonly ended: Promise<void>;
   /** Ends it. Idempotent. */
   end(): void;
@@ -40,6 +43,10 @@ export async function openConsole(store: InstanceStore, id: string): Promise<Con
   child.stderr.setEncoding('utf8').on('data', (text: string) => { words = (words + text).slice(-500); });
   child.stdin.on('error', () => undefined); // the end of the session tells
   const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => {
+      const timer = setTimeout(() => child.stdout.destroy(), restMs); // that nobody reads: it would never close
+      child.once('close', () => clearTimeout(timer));
+    });
     child.once('close', () => resolve());
     child.once('error', (error) => { words = error.message; resolve(); });
   });

@@ -16,7 +16,8 @@ import type { ContainerSpec, ImagesFound } from './spec.js';
 import { beginStep } from './steps.js';
 
 /**
- * Whether a container of this spec could be made here, with its images as they are in the cache. Changes nothing.
+ * Whether a container of this spec could be made here, with its images as they are in the cache. Changes nothing. Of a snapshot with memory a
+ * container that rescues has only the disk: that memory knows nothing of what is to be rescued, and need not fit.
  * @throws what `createContainer` throws of spec and images: VIF_PLUG_FAILED, IMAGE_NOT_FOUND, STATE_DAMAGED, TEMPLATE_UNACCEPTABLE,
  * MEMORY_IMAGE_REFUSED, MEMORY_IMAGE_MISFIT, IMAGE_TOO_LARGE
  * @returns what of the images matters before it is made
@@ -25,7 +26,7 @@ export async function checkContainer(parts: HostParts, spec: ContainerSpec): Pro
   spec.vifs.forEach(checkVif);
   const { trees, memory } = await parts.storage.check(spec.imageId, spec.templates ?? []);
   const found: ImagesFound = { cloudInit: (await Promise.all(trees.map(hasCloudInit))).includes(true) };
-  if (!memory) return found;
+  if (!memory || spec.rescue) return found;
   if (spec.templates?.[0] !== undefined) throw new HaulierError('TEMPLATE_UNACCEPTABLE', { template: spec.templates[0], reason: 'the image is a snapshot with memory, whose processes count on its files as they are' });
   requireMemory(memory.manifest, spec.limits);
   requireFit(memory.manifest, await readHostFacts(parts.options));
@@ -55,7 +56,7 @@ export async function createContainer(parts: HostParts, spec: ContainerSpec, ope
 
   beginStep(operation, 'container.create.disk');
   await storage.prepare(spec.id, { imageId: spec.imageId, templates: spec.templates ?? [], rootGiB: spec.limits.rootGiB }, operation);
-  const memory = await storage.memory(spec.id);
+  const memory = spec.rescue ? undefined : await storage.memory(spec.id);
   if (memory) {
     beginStep(operation, 'container.create.memory');
     await giveMemory(checkpointPaths(store.paths(spec.id)), memory);

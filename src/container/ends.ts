@@ -2,7 +2,7 @@
  * Notices that containers end: by the exit files that their monitors write, and, where a monitor died too, by looking at their PID 1
  * now and then. Puts an end on record and tells the listeners, unless somebody asked for it and waits for it himself.
  */
-import { messageOf } from '../base/errors.js';
+import { isHaulierError, messageOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { ContainerExit } from './container-host.js';
 import type { HostParts } from './parts.js';
@@ -23,6 +23,10 @@ export class Ends {
   readonly #tell: (exit: ContainerExit) => void;
   readonly #watched = new Map<string, ProcessId>();
   readonly #vanished = new Set<string>();
+  /** Those that somebody ends, or freezes, just now. */
+  readonly #left = new Set<string>();
+  /** Ends that could not be recorded: the disk may be full. */
+  readonly #unrecorded = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
 
   /** @param tell called when a container ended by itself; it may not throw */
@@ -48,6 +52,7 @@ export class Ends {
 
   /** Looks after a container's PID 1 from now on. */
   async watch(id: string): Promise<void> {
+    this.#left.delete(id);
     const running = await this.#parts.store.running(id);
     if (running) this.#watched.set(id, running);
   }
@@ -61,7 +66,15 @@ export class Ends {
 
   /** Whoever ends it, or freezes it, looks after it himself. */
   leave(id: string): void {
+    this.#left.add(id);
     this.#watched.delete(id);
+    this.#unrecorded.delete(id);
+  }
+
+  /** It is gone. */
+  forget(id: string): void {
+    this.leave(id);
+    this.#left.delete(id);
   }
 
   /** An exit file is there. Ends that somebody waits for are left to them. */
@@ -76,6 +89,7 @@ export class Ends {
         if (!state.exit) await store.update(id, { exit: { code, at: new Date().toISOString(), wanted: true } });
         return;
       }
+      if (this.#left.has(id)) return; // its wish could not be recorded
       this.#watched.delete(id);
       await store.update(id, { wanted: 'stopped', exit: { code, at: new Date().toISOString(), wanted: false } });
       await store.clearRunning(id);
@@ -83,11 +97,16 @@ export class Ends {
       this.#tell({ id, exitCode: code, ...classifyExit(code) });
     } catch (error) {
       this.#parts.log.error({ err: error, instance: id }, `cannot record the end of ${id}: ${messageOf(error)}`);
+      if (!isHaulierError(error, 'STATE_DAMAGED')) this.#unrecorded.set(id, code);
     }
   }
 
   /** The timer: a process that is gone twice in a row, and no exit file, means that its monitor died too. */
   async #look(): Promise<void> {
+    for (const [id, code] of [...this.#unrecorded]) {
+      this.#unrecorded.delete(id);
+      await this.#onExitFile(id, code);
+    }
     for (const [id, process] of this.#watched) {
       if (isAlive(process)) continue;
       if (this.#vanished.delete(id)) await this.#noticeVanished(id);

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { lchown, lstat, mkdir, open, readdir, readlink, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { join, posix } from 'node:path';
+import { asDiskFull } from '../base/disk-full.js';
 
 const maxLinks = 40;
 
@@ -98,7 +99,7 @@ export async function removeInside(root: string, folder: readonly string[], name
 /**
  * Makes sure of a folder that the runtime would make by itself, as the host's root, which the guest and an image of it have no use for.
  * A part of the path that the host's root has made goes to `owner`.
- * @throws ELOOP, ENOTDIR where the tree has another shape
+ * @throws ELOOP, ENOTDIR where the tree has another shape; DISK_FULL if it has filled its own disk
  */
 export async function makeFolderInside(root: string, names: readonly string[], owner: { readonly uid: number; readonly gid: number }, mode = 0o755): Promise<void> {
   for (let depth = 1; depth <= names.length; depth++) {
@@ -106,7 +107,7 @@ export async function makeFolderInside(root: string, names: readonly string[], o
     try {
       const path = `/proc/self/fd/${parent.fd}/${names[depth - 1]}`;
       await mkdir(path, { mode: depth === names.length ? mode : 0o755 }).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EEXIST') throw error;
+        if (error.code !== 'EEXIST') throw asDiskFull(error, `the container's own disk (/${names.join('/')})`);
       });
       if ((await lstat(path)).uid === 0) await lchown(path, owner.uid, owner.gid);
     } finally {

@@ -3,7 +3,7 @@ import { HaulierError } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
 import { beginScript } from './boot-data/user-script.js';
 import { suspendContainer } from './checkpoint/dump.js';
-import { freeze } from './checkpoint/freezer.js';
+import { freeze, thaw } from './checkpoint/freezer.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import type { Tally } from './checkpoint/tally.js';
 import type { Readiness } from './container-host.js';
@@ -42,7 +42,12 @@ export class Life {
 
   async stop(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
     this.#ends.leave(id);
-    await stopContainer(this.#parts, this.#ends.files, id, timing, operation);
+    try {
+      await stopContainer(this.#parts, this.#ends.files, id, timing, operation);
+    } catch (error) {
+      await this.#ends.watchOn(id); // it may still run
+      throw error;
+    }
   }
 
   async pause(id: string, operation: Operation): Promise<void> {
@@ -50,15 +55,19 @@ export class Life {
     if (view.state === 'paused') return;
     if (view.state !== 'running') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'pause' });
     await freeze(this.#parts, id, operation.signal); // not in the middle of a vfork: it could not be dumped before it is let go again
-    await this.#parts.store.update(id, { wanted: 'paused' });
+    await this.#parts.store.update(id, { wanted: 'paused' }).catch(async (error: unknown) => {
+      await thaw(this.#parts, id);
+      throw error;
+    });
   }
 
   async unpause(id: string, operation: Operation): Promise<void> {
     const view = await existing(this.#parts, id);
     if (view.state === 'running') return;
     if (view.state !== 'paused') throw new HaulierError('INSTANCE_STATE', { instance: id, state: view.state, action: 'unpause' });
-    await this.#parts.runc.resume(id, operation.signal);
+    operation.throwIfAborted();
     await this.#parts.store.update(id, { wanted: 'running' });
+    await thaw(this.#parts, id);
   }
 
   async suspend(id: string, operation: Operation, wantedBy: 'user' | 'host' = 'user'): Promise<void> {
@@ -99,6 +108,7 @@ export class Life {
     this.#ends.leave(id);
     await destroyContainer(this.#parts, id, operation, ports);
     await this.#ends.files.clear(id);
+    this.#ends.forget(id);
   }
 
   /** Looks after a container's PID 1, and its images, from now on; for the room above, which restores containers too. */
@@ -109,7 +119,7 @@ export class Life {
 
   /** It is another host's now; the room above has removed it. */
   async left(id: string): Promise<void> {
-    this.#ends.leave(id);
+    this.#ends.forget(id);
     await this.#ends.files.clear(id);
   }
 }

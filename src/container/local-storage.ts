@@ -1,7 +1,7 @@
 /** The storage half of this room as the life of a container uses it: image cache, loop disks with overlays, id ranges. */
-import { mkdir, statfs } from 'node:fs/promises';
+import { mkdir, readFile, statfs } from 'node:fs/promises';
 import { readJson } from '../base/atomic.js';
-import { HaulierError } from '../base/errors.js';
+import { HaulierError, messageOf } from '../base/errors.js';
 import { KeyedLock } from '../base/lock.js';
 import type { Log } from '../base/log.js';
 import type { Operation } from '../base/operation.js';
@@ -45,7 +45,7 @@ export class LocalStorage implements ContainerStorage {
     for (const id of await this.#store.ids()) {
       const base = await this.#rangeOnDisk(id);
       if (base !== undefined) this.#ranges.set(id, base);
-      await removeCopy(this.#store.paths(id).folder, this.#log);
+      await removeCopy(this.#store.paths(id).folder, this.#log).catch((error: unknown) => this.#log.error({ err: error, instance: id }, `cannot remove what an interrupted snapshot of ${id} left: ${messageOf(error)}`));
     }
   }
 
@@ -169,11 +169,15 @@ export class LocalStorage implements ContainerStorage {
     return readHostResources(this.#options.instancesPath);
   }
 
-  /** The range that an instance has; where its state is damaged, from its last bundle, so that nobody else gets it. */
+  /** The range that an instance has; where its state is damaged, from its last bundle, or from its PID 1, so that nobody else gets it. */
   async #rangeOnDisk(id: string): Promise<number | undefined> {
     const state = await this.#store.readState(id).catch(() => undefined);
     if (state) return state.idBase;
     const config = (await readJson(this.#store.paths(id).config).catch(() => undefined)) as OciConfig | undefined;
-    return config?.linux?.uidMappings?.[0]?.hostID;
+    const base: unknown = config?.linux?.uidMappings?.[0]?.hostID;
+    if (Number.isInteger(base)) return base as number;
+    const running = await this.#store.running(id).catch(() => undefined);
+    const map = running && /^\s*0\s+(\d+)/.exec(await readFile(`/proc/${running.pid}/uid_map`, 'utf8').catch(() => ''));
+    return map?.[1] === undefined ? undefined : Number(map[1]);
   }
 }

@@ -41,6 +41,16 @@ export function ageSeconds(id: ProcessId): number {
   return parseFloat(readFileSync('/proc/uptime', 'utf8')) - id.startTicks / clockTicks;
 }
 
+/** Kills that very process, if it lives. */
+export function kill(id: ProcessId): void {
+  if (!isAlive(id)) return;
+  try {
+    process.kill(id.pid, 'SIGKILL');
+  } catch {
+    // it ended in between
+  }
+}
+
 /** Waits until the process is gone. @returns false if it still lives after `timeoutMs` */
 export async function waitGone(id: ProcessId, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
   const end = performance.now() + timeoutMs;

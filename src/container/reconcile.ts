@@ -1,10 +1,12 @@
 /** At the service's start: looks at every instance directory and brings record and reality together, without disturbing a running container. */
 import { existsSync } from 'node:fs';
-import { messageOf } from '../base/errors.js';
+import { join } from 'node:path';
+import { HaulierError, messageOf } from '../base/errors.js';
 import { checkpointPaths } from './checkpoint/images.js';
 import { dropStaleImages, recoverResume, recoverSuspend } from './checkpoint/recover.js';
 import { removeRuntime } from './cleanup.js';
 import type { HostParts } from './parts.js';
+import { identify } from './process.js';
 import { unquiesce } from './quiesce.js';
 import { thawAfterCrash } from './snapshot/snapshot.js';
 
@@ -16,6 +18,9 @@ export interface Reconciled {
   readonly damaged: readonly string[];
 }
 
+/** What can be done with one whose record is gone or damaged; what runs of it goes on. */
+const onlyDelete = 'until it is restored the server can only be deleted; if it runs, it goes on';
+
 /** Never throws for one container's sake. */
 export async function reconcile(parts: HostParts): Promise<Reconciled> {
   const running: string[] = [];
@@ -24,6 +29,9 @@ export async function reconcile(parts: HostParts): Promise<Reconciled> {
   for (const id of await parts.store.ids()) {
     try {
       const state = await parts.store.readState(id);
+      if (state && state.phase !== 'creating' && !(await parts.store.readSpec(id))) throw new HaulierError('STATE_DAMAGED', { path: parts.store.paths(id).spec, reason: 'it is gone' });
+      if (state?.phase === 'ready' && (state.wanted === 'running' || state.wanted === 'paused')) await findRunning(parts, id, state.startedAt);
+      if (!state) parts.log.error({ instance: id }, `${parts.store.paths(id).state} is gone, or was never written: ${onlyDelete}`);
       if (!state || state.phase === 'creating' || state.phase === 'removing') halfMade.push(id);
       else if (state.phase === 'starting') await finishStart(parts, id);
       else if (state.phase === 'suspending' || state.phase === 'dumping') await recoverSuspend(parts, id);
@@ -33,11 +41,22 @@ export async function reconcile(parts: HostParts): Promise<Reconciled> {
       await thawAfterCrash(parts, id);
       await unquiesce(parts, id);
     } catch (error) {
-      parts.log.error({ err: error, instance: id }, `cannot read the record of ${id}: ${messageOf(error)}`);
+      parts.log.error({ err: error, instance: id }, `${messageOf(error)}: ${onlyDelete}`);
       damaged.push(id);
     }
   }
   return { running, halfMade, damaged };
+}
+
+/** The note of which process is PID 1 is gone or damaged, but the runtime knows it: it is written anew, else what runs would count as ended. */
+async function findRunning(parts: HostParts, id: string, startedAt: string | undefined): Promise<void> {
+  if ((await parts.store.lastRunning(id)) || !existsSync(join(parts.runc.root, id))) return;
+  const known = await parts.runc.state(id);
+  const process = known && (known.status === 'running' || known.status === 'paused') ? identify(known.pid) : undefined;
+  if (!process) return;
+  parts.log.warn({ instance: id, pid: process.pid }, `${parts.store.paths(id).running} is gone or damaged: written anew`);
+  await parts.store.clearRunning(id);
+  await parts.store.writeRunning(id, process, startedAt ?? new Date().toISOString());
 }
 
 /** The service died in the middle of a start: a container whose PID 1 runs is kept, anything less is taken away. */

@@ -9,7 +9,7 @@ import { readJson, writeJsonAtomic } from '../base/atomic.js';
 import { HaulierError, messageOf } from '../base/errors.js';
 import { KeyedLock } from '../base/lock.js';
 import type { Log } from '../base/log.js';
-import type { ConsoleLine } from './console-line.js';
+import { restMs, type ConsoleLine } from './console-line.js';
 import type { InstanceStore } from './state.js';
 
 /** Where the ports are. */
@@ -136,6 +136,8 @@ export class SerialConsoles {
       socket.pipe(line.input);
       line.output.pipe(socket);
       await line.ended;
+      socket.end();
+      socket.setTimeout(restMs, () => socket.destroy()); // a proxy that does not read
       this.log.info({ instance: id }, 'serial console closed');
     } catch (error) {
       this.log.warn({ err: error, instance: id }, `no serial console: ${messageOf(error)}`);

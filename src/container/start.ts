@@ -11,7 +11,8 @@ import type { ApplicationConfig } from './application/config.js';
 import { placeInit } from './application/init.js';
 import { applicationOf, applicationProcess } from './application/process.js';
 import { driveMountPoint, keptConfigDrive, showConfigDrive } from './boot-data/config-drive.js';
-import { delegateCgroups, removeCgroups } from './cgroup.js';
+import { cgroupMountPoint, delegateCgroups, removeCgroups } from './cgroup.js';
+import { withRoomForCriu } from './checkpoint/pids-limit.js';
 import { criuConfig, imageCriuConfig } from './checkpoint/criu-options.js';
 import type { CheckpointOrigin } from './checkpoint/images.js';
 import { removeRuntime } from './cleanup.js';
@@ -71,6 +72,7 @@ async function bringUp(parts: HostParts, spec: ContainerSpec, state: InstanceSta
   if (!application) await requireInit(spec, rootfs);
   if (!state.guestFiles) {
     await writeGuestFiles(spec, rootfs, state.idBase, operation.log);
+    await makeFolderInside(rootfs, cgroupMountPoint, { uid: state.idBase, gid: state.idBase }); // now: a restore needs it, and the disk may be full then
     await store.update(spec.id, { guestFiles: true });
   }
 
@@ -136,7 +138,7 @@ async function requireInit(spec: ContainerSpec, rootfs: string): Promise<void> {
 
 /**
  * Writes `config.json`, the hook's batch files and systemd's drop-in; all anew at every start, so nobody waits for the disk.
- * @param about.restored its processes come from memory, maybe that of another container
+ * @param about.restored its processes come from memory, maybe that of another container; `recordResumed` takes the room for criu's own back
  * @throws IMAGE_UNACCEPTABLE if it has not what it is to run
  */
 export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase: number, rootfs: string, about: { readonly application: ApplicationConfig | undefined; readonly restored?: { readonly from: CheckpointOrigin | undefined } }): Promise<void> {
@@ -152,7 +154,7 @@ export async function writeBundle(parts: HostParts, spec: ContainerSpec, idBase:
     writeHookFiles(paths.network, spec.vifs, parts.options.networkMtu, from && { lines: restoreOnly(spec.vifs, from.addresses), knobs: restoreOnlyKnobs(spec.vifs, from.addresses) }),
     replaceFile(paths.criuConfig, from ? imageCriuConfig(parts.cgroups, cgroupsPath(parts, spec.id)) : criuConfig),
     replaceFile(dropIn, systemdConf, 0o644).then(() => chmod(dropIn, 0o644)),
-    replaceFile(paths.config, JSON.stringify(ociConfig(spec, {
+    replaceFile(paths.config, JSON.stringify(ociConfig(restored ? withRoomForCriu(spec) : spec, {
       idBase,
       rootfs,
       cgroupsPath: cgroupsPath(parts, spec.id),

@@ -11,7 +11,11 @@ import { bootId, isAlive, type ProcessId } from './process.js';
 import type { ContainerSpec } from './spec.js';
 
 /** How far a container's making or unmaking has come. All but `ready` are found only after a crash. `departing`: it stands frozen, and another host decides who has it. `arriving`: it is coming from another host, which still has it. */
-export type Phase = 'creating' | 'ready' | 'starting' | 'suspending' | 'resuming' | 'dumping' | 'departing' | 'arriving' | 'removing';
+export type Phase = (typeof phases)[number];
+const phases = ['creating', 'ready', 'starting', 'suspending', 'resuming', 'dumping', 'departing', 'arriving', 'removing'] as const;
+
+/** What was last asked for. */
+const wishes = ['running', 'paused', 'suspended', 'stopped'] as const;
 
 /** How PID 1 ended. */
 export interface ExitRecord {
@@ -31,7 +35,7 @@ export interface InstanceState {
   /** First host id of its user namespace. */
   readonly idBase: number;
   /** What was last asked for. */
-  readonly wanted: 'running' | 'paused' | 'suspended' | 'stopped';
+  readonly wanted: (typeof wishes)[number];
   /**
    * Who had it suspended: what `haulier host freeze` froze, `haulier host thaw` and the next start of the service bring back.
    * `boot`: nobody; it was made from a snapshot with memory, and its first start resumes it.
@@ -204,7 +208,7 @@ export class InstanceStore {
 
   /** Forgets PID 1. */
   async clearRunning(id: string): Promise<void> {
-    await rm(this.paths(id).running, { force: true });
+    await rm(this.paths(id).running, { recursive: true, force: true }); // it may be anything, if it is damaged
   }
 }
 
@@ -218,10 +222,23 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function isState(value: unknown): value is InstanceState {
-  return isObject(value) && value['version'] === 1 && typeof value['phase'] === 'string' && Number.isInteger(value['idBase']) && typeof value['wanted'] === 'string';
+  if (!isObject(value)) return false;
+  const { version, phase, idBase, wanted, exit, host } = value;
+  return version === 1 && phases.some((known) => known === phase) && wishes.some((known) => known === wanted) && Number.isInteger(idBase) && Number(idBase) > 0
+    && (host === undefined || typeof host === 'string') && (exit === undefined || (isObject(exit) && Number.isInteger(exit['code']) && typeof exit['wanted'] === 'boolean'));
 }
 
 function isSpec(value: unknown): value is ContainerSpec {
   return isObject(value) && typeof value['id'] === 'string' && typeof value['name'] === 'string' && typeof value['hostname'] === 'string'
-    && isObject(value['limits']) && Array.isArray(value['vifs']) && isObject(value['env']) && isObject(value['labels']);
+    && isLimits(value['limits']) && Array.isArray(value['vifs']) && value['vifs'].every(isVif) && isObject(value['env']) && isObject(value['labels'])
+    && (value['init'] === undefined || (Array.isArray(value['init']) && value['init'].every((word) => typeof word === 'string')));
+}
+
+function isLimits(value: unknown): boolean {
+  return isObject(value) && ['vcpus', 'memoryMiB', 'swapMiB', 'pids', 'rootGiB'].every((name) => Number.isInteger(value[name]));
+}
+
+function isVif(value: unknown): boolean {
+  return isObject(value) && ['id', 'hostDevice', 'guestDevice', 'mac'].every((name) => typeof value[name] === 'string') && isObject(value['plug'])
+    && ['addresses', 'routes', 'dns'].every((name) => Array.isArray(value[name]));
 }

@@ -1,17 +1,18 @@
 /** Stops a container: asks, then kills, then takes its runtime, ports and mounts away. A suspended one loses its memory, as by pulling the plug. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HaulierError } from '../base/errors.js';
+import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
-import { isFrozen } from './cgroup.js';
+import { thaw } from './checkpoint/freezer.js';
 import { checkpointPaths, removeCheckpoint } from './checkpoint/images.js';
 import { expectEnd } from './checkpoint/page-daemon.js';
 import { removeRuntime } from './cleanup.js';
-import { cgroupsPath, type HostParts } from './parts.js';
-import { isAlive, waitGone, type ProcessId } from './process.js';
+import type { HostParts } from './parts.js';
+import { isAlive, kill, waitGone, type ProcessId } from './process.js';
 import type { ExitWatcher } from './runtime/exits.js';
 import { defaultStopSignal, isOwnInit } from './application/config.js';
 import { applicationOf } from './application/process.js';
 import { askToShutDown } from './shutdown.js';
+import type { InstanceState } from './state.js';
 import { beginStep, cleanupStep } from './steps.js';
 
 const killWaitMs = 15_000;
@@ -31,7 +32,12 @@ export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: st
   beginStep(operation, 'container.stop.record');
   const running = await store.running(id);
   const wanted = running ? true : (state.exit?.wanted ?? (state.wanted === 'stopped' || state.wanted === 'suspended'));
-  await store.update(id, { wanted: 'stopped', suspendedFor: undefined });
+  // a full disk keeps nobody from stopping: what is not on record then is so by the end, or it counts as stopped all the same
+  const note = (change: Partial<InstanceState>): Promise<void> => store.update(id, { wanted: 'stopped', suspendedFor: undefined, ...change }).catch((error: unknown) => {
+    if (!isHaulierError(error, 'DISK_FULL')) throw error;
+    operation.log.warn({ err: error }, messageOf(error));
+  });
+  await note({});
   if (state.wanted === 'suspended') await removeCheckpoint(checkpointPaths(store.paths(id)));
   if (running) await end(parts, id, running, timing, operation);
 
@@ -43,23 +49,22 @@ export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: st
   await parts.plugger.unplugAll(id, spec.vifs);
   cleanupStep(operation, 'container.stop.unmount');
   await parts.storage.unmount(id);
-  await store.update(id, { ...(state.phase === 'starting' ? { phase: 'ready' } : {}), ...(code === undefined ? {} : { exit: { code, at: new Date().toISOString(), wanted } }) });
+  await note({ ...(state.phase === 'starting' ? { phase: 'ready' } : {}), ...(code === undefined ? {} : { exit: { code, at: new Date().toISOString(), wanted } }) });
   await exits.clear(id);
   cleanupStep(operation, 'container.stop.done');
 }
 
 async function end(parts: HostParts, id: string, process: ProcessId, timing: { readonly timeoutMs: number; readonly retryMs: number }, operation: Operation): Promise<void> {
-  const frozen = (): Promise<boolean> => isFrozen(parts.cgroups, cgroupsPath(parts, id));
   if (timing.timeoutMs > 0) {
     beginStep(operation, 'container.stop.ask');
-    if (await frozen()) await parts.runc.resume(id);
+    await thaw(parts, id);
     if (await askToShutDown(parts.runc, id, process, { ...timing, stopSignal: await stopSignal(parts, id) }, operation.log, operation.signal)) return;
     operation.log.info({ timeoutMs: timing.timeoutMs }, 'did not shut down in time, killing it');
   }
   cleanupStep(operation, 'container.stop.kill');
   await expectEnd(checkpointPaths(parts.store.paths(id)));
-  await parts.runc.kill(id, 'KILL'); // the end of PID 1 ends its whole PID namespace
-  if (isAlive(process) && (await frozen())) await parts.runc.resume(id).catch(() => undefined);
+  kill(process); // the end of PID 1 ends its whole PID namespace, whatever the runtime is at
+  if (isAlive(process)) await thaw(parts, id).catch((error: unknown) => operation.log.warn({ err: error }, `cannot let it end: ${messageOf(error)}`));
   if (!(await waitGone(process, killWaitMs))) throw new HaulierError('RUNTIME_FAILED', { action: 'kill the container', reason: `process ${process.pid} survives SIGKILL` });
 }
 

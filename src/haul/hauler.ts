@@ -81,7 +81,8 @@ export class Hauler {
   async start(): Promise<ReadonlyMap<string, Promise<void>>> {
     await discardArrivals(this.parts);
     const open = new Map<string, Promise<void>>();
-    const records = await this.#records.all();
+    // its container, if it has one, stands frozen and stays so; nothing is hauled from here until the record is restored or removed
+    const records = await this.#records.all((error) => this.log.error({ err: error }, `a haul that was cut short is left as it is: ${messageOf(error)}`));
     for (const record of records.filter((each) => !isOvertaken(each, records))) {
       const settled = (isStale(record, records) ? this.#records.remove(record.haul, 'source') : this.#settle(record)).catch((error: unknown) => {
         if (!this.#stopping.signal.aborted) this.log.error({ err: error, instance: record.instance }, `cannot end a haul that was cut short: ${messageOf(error)}`);

@@ -65,12 +65,15 @@ test.serial('can-freeze and the verdict: yes, no, not running, unknown, nonsense
 
 test.serial('the host is frozen and thawed: processes go on; what cannot be frozen runs on; the service keeps the command out', async (t) => {
   const scene = await Scene.begin(t);
-  const [good, bad, suspended, paused] = await Promise.all([counting(scene), counting(scene), counting(scene), counting(scene)]);
+  const [good, bad, suspended, paused, rescued] = await Promise.all([counting(scene), counting(scene), counting(scene), counting(scene), counting(scene)]);
   await guest(host, bad.id, 'setsid unshare -i sleep 5000 </dev/null >/dev/null 2>&1 &');
   await scene.act(suspended.id, { suspend: null });
+  await scene.act(rescued.id, { rescue: {} });
   await scene.act(paused.id, { pause: null });
   await scene.reach(suspended.id, 'SUSPENDED');
   await scene.reach(paused.id, 'PAUSED');
+  await scene.reach(rescued.id, 'RESCUE');
+  await startCounter(host, rescued.id); // in the rescue system
 
   for (const what of ['freeze', 'thaw']) {
     const refused = await haulier('host', what);
@@ -83,23 +86,30 @@ test.serial('the host is frozen and thawed: processes go on; what cannot be froz
   const frozen = await haulier('host', 'freeze');
   t.is(frozen.code, 1, frozen.text);
   t.regex(frozen.text, new RegExp(`^ok     ${good.id} .*: frozen \\(\\d+ ms\\)$`, 'm'));
+  t.regex(frozen.text, new RegExp(`^ok     ${rescued.id} .*: frozen \\(\\d+ ms\\)$`, 'm'));
   t.regex(frozen.text, new RegExp(`^FAILED ${bad.id} .*Failed to suspend instance: .*ipc`, 'mi'));
   t.regex(frozen.text, new RegExp(`^FAILED ${paused.id} .*it is paused`, 'm'));
-  t.regex(frozen.text, /^1 frozen, 2 not; they come back with/m);
+  t.regex(frozen.text, /^2 frozen, 2 not; they come back with/m);
   t.false(frozen.text.includes(suspended.id), 'a server that its user suspended is not touched');
   t.is(await container(host, good.id), undefined);
   t.deepEqual({ bad: (await container(host, bad.id))?.pid, paused: (await container(host, paused.id))?.pid }, pids);
   const thawed = await haulier('host', 'thaw');
   t.is(thawed.code, 0, thawed.text);
-  t.regex(thawed.text, new RegExp(`^ok     ${good.id} .*: thawed \\(\\d+ ms\\)\n1 thawed, 0 not$`, 'm'));
+  for (const { id } of [good, rescued]) t.regex(thawed.text, new RegExp(`^ok     ${id} .*: thawed \\(\\d+ ms\\)$`, 'm'));
+  t.regex(thawed.text, /^2 thawed, 0 not$/m);
   await countsOn(host, good.id, before);
   t.regex((await haulier('host', 'thaw')).text, /^there is nothing to thaw/m);
 
   // frozen again, and this time the service brings it back
+  const counted = await count(host, rescued.id);
   t.is((await haulier('host', 'freeze')).code, 1);
   await startHaulier(host);
   await countsOn(host, good.id, before);
   t.is((await scene.reach(good.id, 'ACTIVE'))['OS-EXT-STS:power_state'], 1);
+  await countsOn(host, rescued.id, counted);
+  t.is((await scene.reach(rescued.id, 'RESCUE'))['OS-EXT-STS:power_state'], 1);
+  await scene.act(rescued.id, { unrescue: null });
+  await scene.reach(rescued.id, 'ACTIVE');
   t.is((await scene.show(bad.id)).status, 'ACTIVE');
   t.is((await scene.show(paused.id)).status, 'PAUSED');
   t.is((await scene.show(suspended.id)).status, 'SUSPENDED');

@@ -16,11 +16,13 @@ import type { NovaObject } from '../../nova/object.js';
 export interface BootRequest {
   readonly adminPassword: string | undefined;
   readonly files: readonly InjectedFile[];
+  /** The user data is on the drive for whoever asks, but is not run by Haulier: a rescue system is not to be set up as the server was. */
+  readonly withoutScript?: true;
 }
 
-/** Of the arguments of a boot (`admin_password`) or a rebuild (`new_pass`). */
+/** Of the arguments of a boot (`admin_password`), a rebuild (`new_pass`) or a rescue (`rescue_password`). */
 export function bootRequest(args: Readonly<Record<string, unknown>>): BootRequest {
-  const password = args['admin_password'] ?? args['new_pass'];
+  const password = args['admin_password'] ?? args['new_pass'] ?? args['rescue_password'];
   const files: readonly unknown[] = Array.isArray(args['injected_files']) ? args['injected_files'] : [];
   return {
     adminPassword: typeof password === 'string' && password !== '' ? password : undefined,
@@ -65,7 +67,7 @@ export async function giveBootData(compute: Compute, about: Newcomer, vifs: read
 
 /** What goes into its tree: password, keys, user data script, files. Needs no network. @throws DISK_FULL */
 export async function giveTree(compute: Compute, { instance, operation }: Newcomer, request: BootRequest): Promise<void> {
-  const data: BootData = { configDrive: undefined, adminUser: adminUser(instance), adminPassword: request.adminPassword, publicKeys: publicKeys(instance), userData: userData(instance), files: request.files };
+  const data: BootData = { configDrive: undefined, adminUser: adminUser(instance), adminPassword: request.adminPassword, publicKeys: publicKeys(instance), userData: request.withoutScript ? undefined : userData(instance), files: request.files };
   await compute.containers.giveBootData(uuidOf(instance), data, operation);
 }
 
@@ -108,10 +110,10 @@ async function drive(compute: Compute, context: WireContext, instance: NovaObjec
   });
 }
 
-/** Names of the security groups of its ports. */
+/** Names of the security groups of its ports, port by port: one on two ports is there twice (nova/network/security_group_api.py `get_instances_security_groups_bindings`). */
 async function groupNames(compute: Compute, context: WireContext, instance: NovaObject, signal: AbortSignal): Promise<string[]> {
   const scope = serviceScope(context, signal);
   const [ports, groups] = await Promise.all([compute.neutron.ports(scope, { device_id: uuidOf(instance) }), compute.neutron.securityGroups(scope, instance.text('project_id') ?? '')]);
-  const used = new Set(ports.flatMap((port) => port.security_groups ?? []));
-  return groups.filter(({ id }) => used.has(id)).map(({ name }) => name);
+  const names = new Map(groups.map(({ id, name }) => [id, name || id]));
+  return ports.flatMap((port) => port.security_groups ?? []).flatMap((id) => names.get(id) ?? []);
 }

@@ -64,8 +64,8 @@ export async function resumeInstance(compute: Compute, call: InstanceCall): Prom
 }
 
 /**
- * At the service's start: the whole host was frozen (`haulier host freeze`), so the server is active for Nova and its container on disk.
- * One that cannot be resumed is suspended from now on, so that its user can try it again.
+ * At the service's start: the whole host was frozen (`haulier host freeze`), so the server is active or rescued for Nova and its container on disk.
+ * One that cannot be resumed is suspended from now on, so that its user can try it again; a rescued one stays rescued, to be unrescued.
  */
 export async function thawAtStart(compute: Compute, call: InstanceCall): Promise<void> {
   const { instance, uuid } = call;
@@ -74,7 +74,7 @@ export async function thawAtStart(compute: Compute, call: InstanceCall): Promise
     await compute.containers.resume(uuid, call.operation);
   } catch (error) {
     await readPowerState(compute, instance, uuid);
-    if ((await compute.containers.view(uuid)).state === 'suspended') instance.set('vm_state', 'suspended');
+    if ((await compute.containers.view(uuid)).state === 'suspended' && instance.text('vm_state') !== 'rescued') instance.set('vm_state', 'suspended');
     throw error;
   }
 }

@@ -1,8 +1,9 @@
 /**
  * rescue_instance and unrescue_instance (contract C.5; nova/compute/manager.py). A container of the rescue image takes the server's place, with its name, ports and limits and
  * a disk of its own; the server's own container is set aside, and its root file system is at `/mnt/rescue` in the new one. What is done there stays; the rescue
- * container itself is thrown away in the end.
+ * container itself is thrown away in the end. Password, key pair and config drive are in it as in a new server; Haulier runs no user data script in it.
  */
+import { bootRequest, giveBootData } from '../boot-data/boot-data.js';
 import type { Compute, InstanceCall } from '../compute.js';
 import { containerSpec } from '../container-spec.js';
 import { finishWith, readPowerState, requireContainer, startAgain, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
@@ -17,8 +18,6 @@ import { powerStates } from '../../nova/states.js';
 
 /** Fault points of a rescue and of its end, in order. */
 export const rescueFaultPoints = ['rescue.image', 'rescue.stopped', 'rescue.kept', 'rescue.created', 'rescue.started', 'unrescue.begun', 'unrescue.restored', 'unrescue.started'] as const;
-
-const killAtOnce = { timeoutMs: 0, retryMs: 0 };
 
 /**
  * rescue_instance. Whatever fails, the server's own container is back; one that ran runs again.
@@ -61,16 +60,16 @@ async function rescueSpec(compute: Compute, call: InstanceCall): Promise<Contain
   return spec;
 }
 
-async function takePlace(compute: Compute, { args, instance, operation, uuid }: InstanceCall, spec: ContainerSpec): Promise<void> {
+async function takePlace(compute: Compute, call: InstanceCall, spec: ContainerSpec): Promise<void> {
   const { containers } = compute;
+  const { args, instance, operation, uuid } = call;
   await containers.stopContainer(uuid, stopTiming(compute, instance, args['clean_shutdown'] !== false), operation);
   faultPoint('rescue.stopped');
   await containers.moves.keep(uuid, operation);
   faultPoint('rescue.kept');
   await containers.create(spec, operation);
+  await giveBootData(compute, call, cachedVifs(instance), { ...bootRequest(args), withoutScript: true });
   faultPoint('rescue.created');
-  // of a snapshot with memory only the disk: that memory knows nothing of what is to be rescued
-  if ((await containers.view(uuid)).state === 'suspended') await containers.stopContainer(uuid, killAtOnce, operation);
   await containers.startContainer(uuid, operation);
   faultPoint('rescue.started');
 }
@@ -97,8 +96,8 @@ export async function unrescueInstance(compute: Compute, call: InstanceCall): Pr
   compute.notifier.instance('unrescue.end', context, instance);
 }
 
-/** @throws INSTANCE_NOT_FOUND if there is no container but that of the rescue */
-async function bringBack({ containers }: Compute, { operation, uuid }: InstanceCall): Promise<void> {
+/** Where the server's own container is set aside for a rescue, it is back afterwards, stopped. @throws INSTANCE_NOT_FOUND if there is no container but that of the rescue */
+export async function bringBack({ containers }: Compute, { operation, uuid }: InstanceCall): Promise<void> {
   const now = await containers.spec(uuid);
   if (now && !now.rescue) return;
   if (!(await containers.moves.restore(uuid, operation))) throw new HaulierError('INSTANCE_NOT_FOUND', { instance: uuid });

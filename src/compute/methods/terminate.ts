@@ -1,5 +1,6 @@
 /** terminate, soft delete, restore (contract C.4; nova/compute/manager.py `_delete_instance`). Idempotent: it comes again after a crash. */
 import type { Compute, InstanceCall } from '../compute.js';
+import { bringBack } from './rescue.js';
 import { uuidOf } from '../compute.js';
 import { isNova, isStopping } from '../failure-report.js';
 import { finishWith, startFromCache, stopTiming, withAttribute } from '../instance-state.js';
@@ -118,10 +119,11 @@ export async function softDeleteInstance(compute: Compute, call: InstanceCall): 
   compute.notifier.instance('soft_delete.end', call.context, call.instance);
 }
 
-/** restore_instance: a soft-deleted server runs again. */
+/** restore_instance: a soft-deleted server runs again, in its own system: nothing of Nova remembers that it was rescued. */
 export async function restoreInstance(compute: Compute, call: InstanceCall): Promise<void> {
   compute.notifier.instance('restore.start', call.context, call.instance);
   await withAttribute(compute, call, 'info_cache');
+  await bringBack(compute, call);
   await startFromCache(compute, call);
   await finishWith(compute, call, { vmState: 'active', expected: ['restoring'] });
   compute.notifier.instance('restore.end', call.context, call.instance);

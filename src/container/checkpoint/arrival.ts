@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { writeAtomic } from '../../base/atomic.js';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import { together } from '../../base/together.js';
-import { isFrozen, removeCgroups } from '../cgroup.js';
+import { cgroupMountPoint, isFrozen, removeCgroups } from '../cgroup.js';
 import { removeRuntime } from '../cleanup.js';
 import { makeFolderInside } from '../guest-tree.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
@@ -28,7 +28,7 @@ import { freeze, thaw } from './freezer.js';
 import { checkpointPaths, ownImages, type CheckpointPaths } from './images.js';
 import { criuMark } from './in-flight.js';
 import { startPageDaemon, type PageSource } from './page-daemon.js';
-import { cgroupMountPoint, recordResumed, restoreTimeoutMs, resumeFailure, stayOrEnd, wasResumed } from './restore.js';
+import { recordResumed, restoreTimeoutMs, resumeFailure, stayOrEnd, wasResumed } from './restore.js';
 
 /** For a restore that is given up before criu has begun. */
 const endMs = 30_000;

@@ -45,17 +45,25 @@ export const lostInRestore = (): HaulierError => new HaulierError('RUNTIME_FAILE
 /** Of a dump. */
 export const lostInDump = (): HaulierError => new HaulierError('SUSPEND_FAILED', { reason: killedWords, killed: true, halted: true });
 
-/** The criu that the runtime has started: not what criu itself has forked, which bears its name and its mark too. */
+/**
+ * The criu that the runtime has started: not what criu itself has forked, which bears its name too, and has never called execve. It is
+ * known by its parent's mark alone: criu writes the title that it shows (`setproctitle`) over its own environment.
+ */
 async function leadingCriu(folder: string): Promise<ProcessId | undefined> {
   for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name) || (await commandOf(name)) !== 'criu') continue;
+    if (!/^\d+$/.test(name) || (await commandOf(name)) !== 'criu' || (await wasOnlyForked(name))) continue;
     const status = await readFile(`/proc/${name}/status`, 'utf8').catch(() => '');
     const parent = /^PPid:\t(\d+)$/m.exec(status)?.[1] ?? '0';
-    if (!isCriu(status) || !(await isServiceUsers(Number(name))) || !(await isMarked(name, folder))) continue;
-    // a helper's parent is criu, or, when that has gone, the monitor or init
+    if (!isCriu(status) || !(await isServiceUsers(Number(name)))) continue;
     if ((await commandOf(parent)) !== 'criu' && (await isMarked(parent, folder))) return identify(Number(name));
   }
   return undefined;
+}
+
+/** PF_FORKNOEXEC (include/linux/sched.h), in field 9 of /proc/PID/stat. An orphan's parent does not tell it apart: the runtime adopts its descendants. */
+async function wasOnlyForked(pid: string): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  return (Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[6]) & 0x40) !== 0;
 }
 
 const commandOf = async (pid: string): Promise<string> => (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim();

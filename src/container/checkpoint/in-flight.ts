@@ -1,6 +1,6 @@
 /**
  * criu processes that still work on a container's images, also those of a service that died: known by the files that they hold, and
- * by a mark in their environment, which a helper whose parent was killed still has. Only processes of the service's own user count: a
+ * by a mark in their environment, which the runtime has, and criu until it writes its title over it. Only processes of the service's own user count: a
  * guest can name its folders and variables as it likes, and what criu has half restored, as the guest's user, goes with its control group.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
@@ -69,7 +69,7 @@ export async function settle(folder: string, timeoutMs: number, log?: Pick<Log, 
 }
 
 /** What these processes and those below them have done so far: processor time, and who runs or waits for a disk just now. */
-async function progressOf(working: readonly ProcessId[]): Promise<string> {
+export async function progressOf(working: readonly ProcessId[]): Promise<string> {
   const all = (await Promise.all((await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(async (name) => {
     const text = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => '');
     const [state = '', parent = '', ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ');

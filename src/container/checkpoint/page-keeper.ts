@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, messageOf } from '../../base/errors.js';
 import { untilAborted } from '../../base/together.js';
 import type { HostParts } from '../parts.js';
-import { isAlive, waitGone } from '../process.js';
+import { isAlive, kill, waitGone } from '../process.js';
 import { thaw } from './freezer.js';
 import { checkpointPaths, removeCheckpoint, type CheckpointPaths } from './images.js';
 import { endPageDaemon, pageDaemon, pageDaemonExit, wasLazy } from './page-daemon.js';
@@ -58,7 +58,7 @@ export class PageKeeper {
 
   /** @returns false if the service stops before */
   async #pagesAreIn(id: string, paths: CheckpointPaths): Promise<boolean> {
-    const { store, log, runc } = this.parts;
+    const { store, log } = this.parts;
     const container = await store.running(id);
     const runs = (): boolean => container !== undefined && isAlive(container); // this one, not its successor
     for (let daemon = await pageDaemon(paths); daemon && !(await waitGone(daemon, pollMs)); daemon = await pageDaemon(paths)) {
@@ -68,7 +68,7 @@ export class PageKeeper {
     const code = await pageDaemonExit(paths);
     if (code === 0 || !runs()) return true;
     log.error({ instance: id, code }, `the page daemon of ${id} ended before the memory was whole (see ${paths.work}/pages.log): ending the container`);
-    await runc.kill(id, 'KILL');
+    if (container) kill(container);
     await thaw(this.parts, id);
     return true;
   }

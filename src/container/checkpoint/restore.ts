@@ -21,7 +21,7 @@ import { startMonitor } from '../runtime/conmon.js';
 import type { ContainerSpec } from '../spec.js';
 import { applicationOf } from '../application/process.js';
 import { monitorOptions, writeBundle } from '../start.js';
-import { removeCgroups } from '../cgroup.js';
+import { cgroupMountPoint, removeCgroups } from '../cgroup.js';
 import { beginStep, cleanupStep } from '../steps.js';
 import { makeGroups } from './cgroup-groups.js';
 import { imageRuntimeOptions, restoreCriuOptions } from './criu-options.js';
@@ -33,13 +33,11 @@ import { checkFiles, checkpointPaths, ownImages, readMeta, removeCheckpoint, typ
 import { rootFsPaths } from '../storage/root-fs.js';
 import { criuMark, settle } from './in-flight.js';
 import { resumesLazily } from './lazy.js';
+import { holdPids } from './pids-limit.js';
 import { endPageDaemon, forgetPageDaemon, startPageDaemon, type PageSource } from './page-daemon.js';
 import { parseRestoreStats, readStatsFile, type RestoreStats } from './stats.js';
 
 const settleMs = 5000;
-
-/** The runtime makes it in the tree before a restore, although /sys covers it then. */
-export const cgroupMountPoint = ['sys', 'fs', 'cgroup'];
 
 /** A criu that hangs is not waited for any longer; one that dies in the middle is noticed before (criu-lost.ts). */
 export const restoreTimeoutMs = (bytes: number): number => 30_000 + bytes / 32_768;
@@ -157,12 +155,13 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
     const rootfs = await parts.storage.mount(id, idBase);
     await makeFolderInside(rootfs, cgroupMountPoint, { uid: idBase, gid: idBase });
     beginStep(operation, 'container.resume.bundle');
+    if (meta.from) {
+      await showImages(parts, spec, idBase, paths);
+      await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
+    }
     const own = meta.from ? { ...spec, figures: await hasFigures(paths.images) } : spec;
     if (own.figures !== spec.figures) await parts.store.writeSpec(own);
     await writeBundle(parts, own, idBase, rootfs, { application: await applicationOf(parts, id), restored: { from: meta.from } });
-    if (!meta.from) return;
-    await showImages(parts, spec, idBase, paths);
-    await checkFiles(paths, { files: Object.fromEntries(Object.entries(meta.files).filter(([name]) => !isOwn(name))) });
   };
   const plug = async (): Promise<void> => {
     beginStep(operation, 'container.resume.plug');
@@ -185,6 +184,7 @@ async function prepare(parts: HostParts, spec: ContainerSpec, { idBase, meta, pa
 
 /** It runs: on record before the images go. */
 export async function recordResumed(parts: HostParts, id: string, pid: number, startedAt: string | undefined): Promise<void> {
+  await holdPids(parts, id);
   const process = identify(pid);
   if (process) await parts.store.writeRunning(id, process, startedAt ?? new Date().toISOString());
   await parts.store.update(id, { phase: 'ready', wanted: 'running', suspendedFor: undefined, exit: undefined });

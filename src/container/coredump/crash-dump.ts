@@ -17,7 +17,7 @@ import { freeze } from '../checkpoint/freezer.js';
 import { checkpointPaths, makeCheckpointFolders, removeCheckpoint } from '../checkpoint/images.js';
 import { chooseNetworkLock } from '../checkpoint/network-lock.js';
 import type { CrashDumpOptions } from '../container-host.js';
-import { asDiskFull } from '../image/image-error.js';
+import { asDiskFull } from '../../base/disk-full.js';
 import type { HostParts } from '../parts.js';
 import type { ContainerSpec } from '../spec.js';
 import { beginStep, cleanupStep } from '../steps.js';

@@ -2,7 +2,7 @@
  * GNU tar in the jail, and what its exit means. Tar itself drops leading `/`, refuses `..`, and makes absolute or climbing symbolic
  * links only after everything else; the jail holds whatever it may get wrong.
  */
-import { saysDiskFull } from './image-error.js';
+import { saysDiskFull } from '../../base/disk-full.js';
 import { jailed } from './jail.js';
 import type { ProcessEnd } from './piped-process.js';
 

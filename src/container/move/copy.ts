@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import { run } from '../../base/run.js';
-import { asDiskFull } from '../image/image-error.js';
+import { asDiskFull } from '../../base/disk-full.js';
 import type { ContainerSpec } from '../spec.js';
 import { rootFsPaths } from '../storage/root-fs.js';
 

@@ -10,6 +10,7 @@ import { closeSync, openSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { HaulierError } from '../../base/errors.js';
+import { commandLimit } from '../../base/run.js';
 import type { Runc } from './runc.js';
 
 /** What a monitor is started with. */
@@ -70,7 +71,7 @@ export async function startMonitor(command: string, runc: Runc, options: Monitor
     closeSync(log);
   }
   const pipe = child.stdio[3] as Readable;
-  const answer = await firstLine(child, pipe, options.restore?.timeoutMs ?? createTimeoutMs, signal).finally(() => pipe.destroy());
+  const answer = await firstLine(child, `${command}, which has ${runc.command} ${action} ${options.id},`, pipe, options.restore?.timeoutMs ?? createTimeoutMs, signal).finally(() => pipe.destroy());
   const { pid, message } = parseAnswer(answer);
   if (pid !== undefined && pid > 0) return pid;
   const words = message ?? (await readFile(options.conmonLog, 'utf8').catch(() => '')).slice(-tailBytes).trim();
@@ -88,13 +89,14 @@ export function parseAnswer(line: string): { readonly pid: number | undefined; r
   }
 }
 
-function firstLine(child: ReturnType<typeof spawn>, pipe: Readable, timeout: number | Promise<number>, signal: AbortSignal | undefined): Promise<string> {
+function firstLine(child: ReturnType<typeof spawn>, name: string, pipe: Readable, timeout: number | Promise<number>, signal: AbortSignal | undefined): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     let timer: NodeJS.Timeout | undefined;
     let over = false;
-    const limit = (ms: number): void => {
-      if (!over) timer = setTimeout(() => settle(() => reject(new HaulierError('COMMAND_TIMEOUT', { command: 'conmon', seconds: ms / 1000, stderr: '' }))), ms);
+    const limit = (longestMs: number): void => {
+      const ms = commandLimit(longestMs);
+      if (!over) timer = setTimeout(() => settle(() => reject(new HaulierError('COMMAND_TIMEOUT', { command: name, seconds: ms / 1000, stderr: '' }))), ms);
     };
     if (typeof timeout === 'number') limit(timeout);
     else timeout.then(limit, () => undefined);

@@ -24,7 +24,7 @@ import type { Log } from '../../base/log.js';
 import { run } from '../../base/run.js';
 import { checkpointPaths, removeCheckpoint, type CheckpointPaths } from '../checkpoint/images.js';
 import { settle } from '../checkpoint/in-flight.js';
-import { asDiskFull } from '../image/image-error.js';
+import { asDiskFull } from '../../base/disk-full.js';
 import { mountsUnder, unmountAll } from '../storage/mounts.js';
 import { lowerOptions, rootFsPaths, type RootFsPaths } from '../storage/root-fs.js';
 

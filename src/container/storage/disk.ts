@@ -10,7 +10,7 @@ import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HaulierError } from '../../base/errors.js';
 import { run } from '../../base/run.js';
-import { asDiskFull } from '../image/image-error.js';
+import { asDiskFull } from '../../base/disk-full.js';
 import { rangeSize } from './id-ranges.js';
 
 /** The overlay's folders on the disk. */

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../base/log.js';
-import { messageOf } from '../../base/errors.js';
+import { isHaulierError, messageOf } from '../../base/errors.js';
 import { run } from '../../base/run.js';
 
 /** One line of mountinfo. */
@@ -48,12 +48,13 @@ const busyPauses = [10, 30, 60, 100, 300, 500];
 
 /**
  * Unmounts everything at `path`. Idempotent. A busy mount is tried for a second, then detached (`umount --lazy`), which is logged:
- * its file system lives on until its last user ends.
+ * its file system lives on until its last user ends. One whose unmount hangs is detached at once.
+ * @param hangs how it is known that it does
  */
-export async function unmountAll(path: string, log: Log): Promise<void> {
+export async function unmountAll(path: string, log: Log, hangs?: unknown): Promise<void> {
   for (let mounts = await mountsAt(path); mounts > 0; mounts--) {
-    let problem: unknown;
-    for (const pause of [...busyPauses, 0]) {
+    let problem = hangs;
+    for (const pause of hangs === undefined ? [...busyPauses, 0] : []) {
       problem = undefined;
       try {
         await run('umount', ['--no-canonicalize', '--', path], { timeoutMs: 120_000 });
@@ -61,6 +62,7 @@ export async function unmountAll(path: string, log: Log): Promise<void> {
       } catch (error) {
         problem = error;
         if (await mountsAt(path) < mounts) { problem = undefined; break; }
+        if (isHaulierError(error, 'COMMAND_TIMEOUT')) break;
         if (pause > 0) await sleep(pause);
       }
     }
@@ -72,8 +74,9 @@ export async function unmountAll(path: string, log: Log): Promise<void> {
 
 /** `unmountAll` of several, in this order, by one process where none is busy. */
 export async function unmountEach(paths: readonly string[], log: Log): Promise<void> {
-  if (paths.length > 1) await run('umount', ['--no-canonicalize', '--', ...paths], { timeoutMs: 120_000 }).catch(() => undefined); // below it is seen what is left
-  for (const path of paths) await unmountAll(path, log);
+  let hangs: unknown;
+  if (paths.length > 1) await run('umount', ['--no-canonicalize', '--', ...paths], { timeoutMs: 120_000 }).catch((error: unknown) => { if (isHaulierError(error, 'COMMAND_TIMEOUT')) hangs = error; }); // below it is seen what is left
+  for (const path of paths) await unmountAll(path, log, hangs);
 }
 
 async function mountsAt(path: string): Promise<number> {

@@ -186,9 +186,9 @@ export class RootFs {
     await rm(paths.disk, { force: true });
     await rm(`${paths.disk}.tmp`, { force: true });
     await rm(`${paths.disk}.seed`, { recursive: true, force: true });
-    // rmdir, never a recursive removal: what is not an empty folder is not ours to throw away
+    // rmdir, never a recursive removal: what is not an empty folder is not ours to throw away, it goes with the instance folder
     for (const folder of [paths.rootfs, ...await this.#lowers(instanceDir), paths.layer]) {
-      await rmdir(folder).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error; });
+      await rmdir(folder).catch((error: NodeJS.ErrnoException) => { if (!['ENOENT', 'ENOTEMPTY', 'ENOTDIR'].includes(error.code ?? '')) throw error; });
     }
     await this.#images.detach(instanceDir);
   }

@@ -12,7 +12,7 @@ import { createHash } from 'node:crypto';
 import { readJson, writeJsonAtomic } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
 import type { Operation } from '../../base/operation.js';
-import { asDiskFull } from '../image/image-error.js';
+import { asDiskFull } from '../../base/disk-full.js';
 import { tarHeader } from '../image/tar-writer.js';
 import type { HostParts } from '../parts.js';
 import { archiveBehind, archivePaths } from '../snapshot/archive.js';

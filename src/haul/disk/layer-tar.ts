@@ -9,7 +9,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { HaulierError } from '../../base/errors.js';
-import { saysDiskFull } from '../../container/image/image-error.js';
+import { saysDiskFull } from '../../base/disk-full.js';
 import { feed } from '../../container/image/feed.js';
 import { jailed } from '../../container/image/jail.js';
 import { startPiped, type PipedProcess } from '../../container/image/piped-process.js';

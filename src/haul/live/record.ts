@@ -91,12 +91,17 @@ export class HaulRecords {
     await syncDirectory(this.#folder).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error; });
   }
 
-  /** All of this host's. @throws STATE_DAMAGED */
-  async all(): Promise<HaulRecord[]> {
+  /** All of this host's. @param onDamaged told of one that cannot be read, which is left out then @throws STATE_DAMAGED without it */
+  async all(onDamaged?: (error: unknown) => void): Promise<HaulRecord[]> {
     const found: HaulRecord[] = [];
     for (const file of await readdir(this.#folder).catch(() => [])) {
       const [, haul, role] = name.exec(file) ?? [];
-      const record = haul && role ? await this.read(haul, role as HaulRecord['role']) : undefined;
+      if (!haul || !role) continue;
+      const record = await this.read(haul, role as HaulRecord['role']).catch((error: unknown) => {
+        if (!onDamaged) throw error;
+        onDamaged(error);
+        return undefined;
+      });
       if (record && (this.host === undefined || record.here === undefined || record.here === this.host)) found.push(record);
     }
     return found;

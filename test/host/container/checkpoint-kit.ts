@@ -82,8 +82,17 @@ exit $code`;
 /** criu gets SIGKILL in the middle of a restore, for certain; what it has half made stays. */
 export const killedInRestore = inRestore('pagemap-1.img', 'kill -KILL $criu; exec sleep 1000');
 
-/** criu takes its time for a restore, and does nothing for a while. */
-export const slowInRestore = inRestore('pstree.img', 'sleep 4; cat $images/kept >&9');
+/**
+ * criu takes its time for a restore, and does nothing for a while. It is the runtime's own child, as always: not the shell's, whose
+ * environment would still tell what criu has written over. The helper is nobody's child: criu looks after its own.
+ */
+export const slowInRestore = `images=$HAULIER_CHECKPOINT/images
+[ -f $images/pstree.img ] || exec $real "$@"
+mv $images/pstree.img $images/kept
+mkfifo $images/pstree.img
+chown --reference=$images/kept $images/pstree.img
+( ( eval "exec $2>&-"; exec >/dev/null 2>&1 9>$images/pstree.img; sleep 4; mv $images/kept $images/pstree.img; cat $images/pstree.img >&9 ) & )
+exec $real "$@"`;
 
 /** Another service on the same containers, with another criu. */
 export async function withCriu(bed: Bed, criu: string, work: (host: LocalContainerHost) => Promise<void>): Promise<void> {

@@ -1,15 +1,17 @@
 /**
- * What a guest sees of its machine: the sizes of its disk and its tmpfs, limits of its processes; and, with lxcfs, its own memory,
- * processors, uptime and load, through suspend, a host without lxcfs, and the end of lxcfs.
+ * What a guest sees of its machine: the sizes of its disk and its tmpfs, limits of its processes, its devices, time zone and locale; and, with lxcfs, its own memory,
+ * processors, uptime and load, through suspend, snapshots with memory, a host without lxcfs, and the end of lxcfs.
  */
+import { join } from 'node:path';
 import anyTest, { type TestFn } from 'ava';
 import { run } from '../../../src/base/run.js';
 import { figureFiles } from '../../../src/container/figures/lxcfs.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { criuProblem } from './checkpoint-kit.js';
-import { hostProblem, inside, log, makeBed, makeSpec, operate, until, type Bed } from './harness.js';
+import { hostProblem, inside, log, makeSpec, operate, until } from './harness.js';
 import { Lxcfs, lxcfsProblem } from './lxcfs-kit.js';
+import { bootFrom, counted, countsOn, memoryBed, memorySnapshot, type MemoryBed as Bed } from './memory-kit.js';
 
 const problem = hostProblem();
 const noFigures = problem ?? await lxcfsProblem();
@@ -23,7 +25,7 @@ for (const reason of new Set([problem, noFigures, frozen])) if (reason !== undef
 test.before(async (t) => {
   if (problem !== undefined) return;
   t.context.lxcfs = await Lxcfs.make();
-  t.context.bed = await makeBed({ lxcfs: t.context.lxcfs.path });
+  t.context.bed = await memoryBed('brqhtfig', { lxcfs: t.context.lxcfs.path });
 });
 test.after.always(async (t) => {
   await t.context.bed?.end();
@@ -57,6 +59,50 @@ real('disk and tmpfs have the sizes of its flavor, processes the limits of any D
   t.is(await inside(bed, id, 'sh', '-c', 'echo "$TZ$LANG$LC_ALL"; ls /etc/localtime /etc/timezone 2>/dev/null | wc -l'), '0');
   t.is(await inside(bed, id, 'cat', '/sys/fs/cgroup/pids.max').catch(() => '64'), '64');
   await destroy(bed, id);
+});
+
+real('/dev has the devices of any system, which work for every user, and none of the host; nor can it make one, or set the clock', async (t) => {
+  const { bed } = t.context;
+  const { id } = await boot(bed);
+  const sh = (script: string): Promise<string> => inside(bed, id, 'sh', '-c', script);
+  const devices = (await sh('cd /dev; find . -xdev \\( -type c -o -type b \\) -exec stat -c "%n %t:%T %a" {} + | sort')).split('\n');
+  t.deepEqual(devices.filter((line) => !line.startsWith('./console')), ['./full 1:7 666', './null 1:3 666', './random 1:8 666', './tty 5:0 666', './urandom 1:9 666', './zero 1:5 666']);
+  t.is(devices.length, 7, 'and the console');
+  t.is(await sh('cd /dev; for link in fd stdin stdout stderr ptmx; do readlink $link; done'), '/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\npts/ptmx');
+  t.is(await sh('grep -c " /dev/\\(pts devpts\\|shm tmpfs\\|mqueue mqueue\\) " /proc/mounts; stat -c %a /dev/shm'), '3\n1777');
+  const asUser = (script: string): Promise<string> => inside(bed, id, 'su', 'user', '-c', script);
+  t.is(await asUser('echo x >/dev/null && head -c 3 /dev/zero | wc -c; head -c 16 /dev/urandom | wc -c; echo y >/dev/shm/mine && cat /dev/shm/mine; exec 3<>/dev/ptmx && echo a terminal'), '3\n16\ny\na terminal');
+  t.regex(await sh('(echo x >/dev/full) 2>&1; true'), /No space left/);
+  t.regex(await sh('mknod /root/disk b 8 0 2>&1; mknod /dev/mem c 1 1 2>&1; true'), /^(mknod: [^\n]*not permitted\n?){2}$/);
+  t.regex(await sh('date -s "2001-01-01 00:00" 2>&1; true'), /not permitted/);
+  await destroy(bed, id);
+});
+
+real('time zone and locale are the image\'s, whatever the service has', async (t) => {
+  const { bed } = t.context;
+  const before = { TZ: process.env['TZ'], LANG: process.env['LANG'], LC_ALL: process.env['LC_ALL'] };
+  const set = (values: Readonly<Record<string, string | undefined>>): void => {
+    for (const [name, value] of Object.entries(values)) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  };
+  const spec = makeSpec(bed.image);
+  set({ TZ: 'America/Lima', LANG: 'de_DE.UTF-8', LC_ALL: 'de_DE.UTF-8' });
+  try {
+    await operate((operation) => bed.host.create(spec, operation));
+    await operate((operation) => bed.host.mount(spec.id, operation));
+    await run('sh', ['-c', 'cd "$1"/etc && mkdir -p default && echo Asia/Tokyo >timezone && ln -s /usr/share/zoneinfo/Asia/Tokyo localtime && echo LANG=ja_JP.UTF-8 | tee default/locale >locale.conf', 'sh', join(bed.options.instancesPath, spec.id, 'rootfs')]);
+    for (const round of ['at its first start', 'at the next']) {
+      await operate((operation) => bed.host.startContainer(spec.id, operation));
+      t.is(await inside(bed, spec.id, 'sh', '-c', 'cd /etc; cat timezone default/locale locale.conf; readlink localtime'), 'Asia/Tokyo\nLANG=ja_JP.UTF-8\nLANG=ja_JP.UTF-8\n/usr/share/zoneinfo/Asia/Tokyo', round);
+      t.is(await inside(bed, spec.id, 'sh', '-c', 'tr "\\0" "\\n" </proc/1/environ | grep -cE "^(TZ|LANG|LANGUAGE|LC_[A-Z]*)=" || true'), '0', round);
+      await operate((operation) => bed.host.stopContainer(spec.id, { timeoutMs: 0, retryMs: 0 }, operation));
+    }
+  } finally {
+    set(before);
+    await destroy(bed, spec.id);
+  }
 });
 
 withLxcfs('its memory, processors, uptime and load are its own; what lxcfs serves is found at the next start, and renewed when lxcfs is', async (t) => {
@@ -132,4 +178,46 @@ withCriu('suspended with such files open it resumes with its own figures, on a h
   await resume(bed.host);
   t.is(await memoryTotal(bed, id), own);
   await destroy(bed, id);
+});
+
+withCriu('a snapshot with memory of one that has its own figures: who boots from it has those of its own flavor, on a host without lxcfs the host\'s', async (t) => {
+  const { bed, lxcfs } = t.context;
+  await lxcfs.kill();
+  await lxcfs.start();
+  const source = await bootFrom(bed, bed.image);
+  t.is(await memoryTotal(bed, source.id), own);
+  await keepOpen(bed, source.id);
+  await countsOn(bed.host, source.id, 0);
+  const { image } = await memorySnapshot(bed, source.id);
+  const before = await counted(bed.host, source.id);
+  await countsOn(bed.host, source.id, before);
+  t.is(await memoryTotal(bed, source.id), own);
+  await destroy(bed, source.id);
+
+  const larger = { limits: { ...source.limits, memoryMiB: 96 } };
+  const clone = await bootFrom(bed, image, larger);
+  await countsOn(bed.host, clone.id, before - 1);
+  t.is(await memoryTotal(bed, clone.id), 96 * 1024);
+  t.regex(await inside(bed, clone.id, 'ps'), /sh -c exec 7/);
+  await operate((operation) => bed.host.suspend(clone.id, operation));
+  await operate((operation) => bed.host.resume(clone.id, operation));
+  t.is(await memoryTotal(bed, clone.id), 96 * 1024, 'from a checkpoint of its own');
+  await lxcfs.kill();
+  await lxcfs.start();
+  await bed.host.renewFigures((_id, work) => work());
+  t.is(await memoryTotal(bed, clone.id), 96 * 1024, 'and after lxcfs was started anew');
+  await destroy(bed, clone.id);
+
+  await bed.host.stop();
+  const elsewhere = new LocalContainerHost({ ...bed.options, lxcfs: undefined }, log);
+  await elsewhere.start();
+  try {
+    const other = await bootFrom(bed, image, larger, elsewhere);
+    await countsOn(elsewhere, other.id, before - 1);
+    t.true((await memoryTotal(bed, other.id)) > 96 * 1024);
+    await operate((operation) => elsewhere.destroy(other.id, operation));
+  } finally {
+    await elsewhere.stop();
+    await bed.host.start();
+  }
 });

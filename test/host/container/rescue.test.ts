@@ -1,10 +1,12 @@
 /** A container that rescues another one: that one's root file system is in it, with its ids, and what is changed there stays. */
 import { existsSync } from 'node:fs';
 import anyTest, { type TestFn } from 'ava';
+import type { BootData } from '../../../src/container/boot-data/boot-data.js';
 import { LocalContainerHost } from '../../../src/container/local-container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { criuProblem, leftOvers } from './checkpoint-kit.js';
-import { hostProblem, inside, log, makeBed, makeSpec, makeVif, operate, until, type Bed } from './harness.js';
+import { hostProblem, inside, log, makeSpec, makeVif, operate, until } from './harness.js';
+import { bootFrom, memoryBed, memorySnapshot, portSpec, type MemoryBed as Bed } from './memory-kit.js';
 
 const problem = hostProblem();
 const frozen = await criuProblem();
@@ -15,7 +17,7 @@ if (problem !== undefined) process.stderr.write(`SKIPPED test/host/container/res
 const kill = { timeoutMs: 0, retryMs: 0 };
 
 test.before(async (t) => {
-  if (problem === undefined) t.context.bed = await makeBed();
+  if (problem === undefined) t.context.bed = await memoryBed('brqhtr');
 });
 test.after.always(async (t) => {
   await t.context.bed?.end();
@@ -42,7 +44,6 @@ async function bringBack(bed: Bed, id: string): Promise<void> {
   if (!(await operate((operation) => bed.host.moves.restore(id, operation)))) throw new Error('nothing was set aside');
   await start(bed, id);
 }
-
 
 real('its files are there with their owners, can be mended, and are entered with chroot; the rescue\'s own are gone with it', async (t) => {
   const { bed } = t.context;
@@ -95,4 +96,74 @@ real('frozen with its host and thawed by another service, it has both trees agai
   await bringBack(bed, id);
   t.is(await inside(bed, id, 'cat', '/etc/marker'), 'after');
   await operate((operation) => bed.host.destroy(id, operation));
+});
+
+real('password, key and config drive of the rescue are in its system, and not in the rescued one', async (t) => {
+  const { bed } = t.context;
+  const spec = portSpec(bed, bed.image);
+  const drive = (password: string): ReadonlyMap<string, Buffer> => new Map([['openstack/latest/meta_data.json', Buffer.from(JSON.stringify({ admin_pass: password }))]]);
+  const give = (password: string): Promise<void> => operate(async (operation) => {
+    const data: BootData = { configDrive: undefined, adminUser: 'root', adminPassword: password, publicKeys: [`ssh-ed25519 AAAA ${password}`], userData: undefined, files: [] };
+    await bed.host.giveBootData(spec.id, data, operation);
+    await bed.host.giveBootData(spec.id, { ...data, configDrive: drive(password), adminPassword: undefined, publicKeys: [] }, operation);
+  });
+  await operate((operation) => bed.host.create(spec, operation));
+  await give('first');
+  await start(bed, spec.id);
+  const look = (root: string): Promise<string> => inside(bed, spec.id, 'sh', '-c', `grep ^root: ${root}/etc/passwd | cut -d: -f2; cat ${root}/root/.ssh/authorized_keys; ls -A ${root}/config-drive; cat /config-drive/openstack/latest/meta_data.json`);
+  const before = await look('');
+  t.regex(before, /^\$6\$\S+\nssh-ed25519 AAAA first\nopenstack\n\{"admin_pass":"first"\}$/);
+  await operate((operation) => bed.host.stopContainer(spec.id, kill, operation));
+  await operate(async (operation) => {
+    await bed.host.moves.keep(spec.id, operation);
+    await bed.host.create({ ...spec, rescue: true }, operation);
+  });
+  await give('second');
+  await start(bed, spec.id);
+  const during = await look('');
+  t.regex(during, /^\$6\$\S+\nssh-ed25519 AAAA second\nopenstack\n\{"admin_pass":"second"\}$/);
+  const [hash = '', ...rest] = (await look('/mnt/rescue')).split('\n');
+  t.deepEqual([hash, rest], [before.split('\n')[0], ['ssh-ed25519 AAAA first', '{"admin_pass":"second"}']], 'its own are as they were; its drive is not in its tree');
+  t.not(hash, during.split('\n')[0]);
+  await bringBack(bed, spec.id);
+  t.is(await look(''), before);
+  await operate((operation) => bed.host.destroy(spec.id, operation));
+});
+
+real('of a snapshot with memory it boots the disk, also where that memory would not fit', async (t) => {
+  if (frozen !== undefined) {
+    t.log(`SKIPPED: ${frozen}`);
+    t.pass();
+    return;
+  }
+  const { bed } = t.context;
+  const source = await bootFrom(bed, bed.image);
+  await inside(bed, source.id, 'sh', '-c', 'echo kept >/etc/of-the-snapshot; echo in memory >/run/gone');
+  await inside(bed, source.id, 'sh', '-c', '(setsid sh -c "x=\\$(yes | head -c 20000000); echo >/run/held; while :; do sleep 1; done" </dev/null >/dev/null 2>&1 &)');
+  await until('the memory is used', async () => (await inside(bed, source.id, 'ls', '/run')).includes('held'));
+  const { image } = await memorySnapshot(bed, source.id);
+  await operate((operation) => bed.host.destroy(source.id, operation));
+  await operate((operation) => bed.host.ensureImage(image, operation));
+
+  const spec = portSpec(bed, bed.image);
+  await operate((operation) => bed.host.create(spec, operation));
+  const small = { ...spec, imageId: image.id, limits: { ...spec.limits, memoryMiB: 16 } };
+  await t.throwsAsync(bed.host.check(small), { code: 'IMAGE_TOO_LARGE' }, 'to resume it there is too little');
+  await bed.host.check({ ...small, rescue: true });
+  await start(bed, spec.id);
+  await inside(bed, spec.id, 'sh', '-c', 'echo own >/etc/marker');
+  await operate((operation) => bed.host.stopContainer(spec.id, kill, operation));
+  await operate(async (operation) => {
+    await bed.host.moves.keep(spec.id, operation);
+    await bed.host.create({ ...small, rescue: true }, operation);
+  });
+  t.is((await bed.host.view(spec.id)).state, 'stopped');
+  await start(bed, spec.id);
+  t.is(await inside(bed, spec.id, 'sh', '-c', 'cat /etc/of-the-snapshot /mnt/rescue/etc/marker; hostname; ls /run/gone 2>/dev/null || true'), `kept\nown\n${spec.hostname}`);
+  await operate((operation) => bed.host.suspend(spec.id, operation, 'host'));
+  await operate((operation) => bed.host.resume(spec.id, operation));
+  t.is(await inside(bed, spec.id, 'cat', '/mnt/rescue/etc/marker'), 'own', 'it is frozen and thawed as any other');
+  await bringBack(bed, spec.id);
+  t.is(await inside(bed, spec.id, 'cat', '/etc/marker'), 'own');
+  await operate((operation) => bed.host.destroy(spec.id, operation));
 });

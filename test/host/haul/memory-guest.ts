@@ -18,11 +18,12 @@ n=0
 while :; do n=$((n + 1)); echo $n > /run/count; sleep 1; done
 `;
 
-/** Port 7000: numbers. Port 7001: \`fill MIB [words]\`, \`write MIB_PER_SECOND\`, \`sum\`. */
+
 const hold = `
 import mmap, os, socket, threading, time, zlib
 parts, scratch, rate, room = [], mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), [0], [64 << 20]
 known = None
+pause, kept, writing = [0], {}, threading.Lock()
 def total():
     sum = 0
     for part in parts: sum = zlib.crc32(part, sum)
@@ -49,7 +50,12 @@ def commands(peer):
         rate[0] = int(words[0])
         if len(words) > 1: room[0] = int(words[1]) << 20
         peer.sendall(b"writing")
-    else: peer.sendall(b"whole" if total() == known else b"damaged")
+    elif word == "files":
+        pause[0] = float(value)
+        peer.sendall(b"%d kept" % len(kept))
+    else:
+        with writing: wrong = [path for path, sum in kept.items() if file(path) != sum]
+        peer.sendall(b"whole" if total() == known and not wrong else b"damaged" if not wrong else b"damaged: %s" % ", ".join(wrong).encode())
     peer.close()
 def write():
     at = 0
@@ -58,10 +64,26 @@ def write():
         for _ in range(rate[0] * 256 // 100):
             at = (at + 4096) % room[0]
             scratch[at] = (scratch[at] + 1) % 256
+def file(path):
+    try:
+        with open(path, "rb") as text: return zlib.crc32(text.read())
+    except OSError as error: return str(error)
+def keep():
+    n = 0
+    while True:
+        time.sleep(pause[0] or 0.5)
+        if not pause[0]: continue
+        n, text = n + 1, os.urandom(20_000)
+        path = "/root/kept-%d" % (n % 50)
+        with writing:
+            with open("/root/next", "wb") as file: file.write(text)
+            os.rename("/root/next", path)
+            kept[path] = zlib.crc32(text)
 def serve(port, handle):
     with socket.create_server(("", port)) as server:
         while True: threading.Thread(target=handle, args=(server.accept()[0],), daemon=True).start()
 threading.Thread(target=write, daemon=True).start()
+threading.Thread(target=keep, daemon=True).start()
 threading.Thread(target=serve, args=(7001, commands), daemon=True).start()
 serve(7000, numbers)
 `;
@@ -85,7 +107,7 @@ export async function bootMemory(host: TestHost, image: ImageSource, last: numbe
   });
   await host.tell({ do: 'create', id: spec.id, spec });
   await host.tell({ do: 'start', id: spec.id });
-  await until('it has filled its memory', async () => (await askMemory(last, `fill ${mib}${what}`).catch(() => '')) === 'filled', 60_000);
+  await until('it has filled its memory', async () => (await askMemory(last, `fill ${mib}${what}`).catch(() => '')) === 'filled', 180_000);
   return spec;
 }
 

@@ -81,7 +81,7 @@ export class NumberClient {
       } catch {
         return undefined;
       }
-    }, 30_000);
+    }, 120_000);
   }
 
   #take(text: string): void {
@@ -101,7 +101,7 @@ export class NumberClient {
   /** Waits until so many more have come. @throws with what went wrong */
   async more(count: number): Promise<void> {
     const from = this.count;
-    await until(`${count} more numbers`, () => this.problem !== undefined || this.count >= from + count, 60_000);
+    await until(`${count} more numbers`, () => this.problem !== undefined || this.count >= from + count, 180_000);
     if (this.problem !== undefined) throw new Error(this.problem);
   }
 

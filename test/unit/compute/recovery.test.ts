@@ -49,6 +49,7 @@ const rows: [string, Found, unknown[], string[]][] = [
   ['resuming, running', { vm: 'suspended', task: 'resuming', container: 'running', power: 7 }, ['active', null, 1], ['containers.resume']],
   ['suspended', { vm: 'suspended', task: null, container: 'suspended', power: 7 }, ['suspended', null, 7], []],
   ['frozen with the host', { vm: 'active', task: null, container: 'suspended' }, ['active', null, 1], ['containers.resume']],
+  ['frozen with the host, rescued', { vm: 'rescued', task: null, container: 'suspended' }, ['rescued', null, 1], ['containers.resume']],
   ['powering-off', { vm: 'active', task: 'powering-off', container: 'running' }, ['stopped', null, 4], ['containers.stopContainer']],
   ['powering-off, off', { vm: 'active', task: 'powering-off', container: 'stopped' }, ['stopped', null, 4], ['containers.stopContainer']],
   ['powering-on', { vm: 'stopped', task: 'powering-on', container: 'stopped', power: 4 }, ['active', null, 1], ['containers.startContainer', 'containers.run']],
@@ -123,7 +124,7 @@ for (const [task, vm, point] of [['powering-off', 'active', 'containers.stopCont
   });
 }
 
-test('init_host: frozen with the whole host: it goes on; where that fails it is suspended, for another try', async (t) => {
+test('init_host: frozen with the whole host: it goes on; where that fails it is suspended, for another try, or stays rescued, to be unrescued', async (t) => {
   const w = await restarted({ vm: 'active', task: null, container: 'suspended' });
   await initHost(w.compute);
   t.deepEqual([states(w), w.containers.made.get(uuid)?.state, w.nova.faults.length], [['active', null, 1], 'running', 0]);
@@ -131,6 +132,10 @@ test('init_host: frozen with the whole host: it goes on; where that fails it is 
   other.steps.fail('containers.resume', new HaulierError('RESUME_FAILED', { reason: 'y' }));
   await initHost(other.compute);
   t.deepEqual([states(other), other.containers.made.get(uuid)?.state, other.nova.faults.length], [['suspended', null, 7], 'suspended', 1]);
+  const rescued = await restarted({ vm: 'rescued', task: null, container: 'suspended' });
+  rescued.steps.fail('containers.resume', new HaulierError('RESUME_FAILED', { reason: 'y' }));
+  await initHost(rescued.compute);
+  t.deepEqual([states(rescued), rescued.containers.made.get(uuid)?.state, rescued.nova.faults.length], [['rescued', null, 7], 'suspended', 1]);
 });
 
 test('init_host: a reboot that fails with the guest down is an error', async (t) => {

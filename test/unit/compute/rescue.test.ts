@@ -60,7 +60,7 @@ test('which image: the named one, the operator\'s, the server\'s', async (t) => 
   t.is(named.w.containers.made.get(uuid)?.spec.imageId, named.own);
 });
 
-for (const step of [`glance.image ${other}`, 'containers.ensureImage', 'containers.check', 'neutron.ports', 'containers.stopContainer', 'moves.keep', 'containers.create', 'containers.startContainer', 'containers.run']) {
+for (const step of [`glance.image ${other}`, 'containers.ensureImage', 'containers.check', 'neutron.ports', 'containers.stopContainer', 'moves.keep', 'containers.create', 'containers.giveBootData', 'containers.startContainer', 'containers.run']) {
   test(`a failure of ${step}: the server's own container runs, and the user is told`, async (t) => {
     const { w, rescue } = await booted();
     const before = structuredClone(w.containers.made.get(uuid));
@@ -97,6 +97,48 @@ test('deleted while rescued: nothing is left', async (t) => {
   w.nova.row(uuid)['task_state'] = 'deleting';
   await w.send('terminate_instance', { instance: w.instance(), bdms: { 'nova_object.name': 'BlockDeviceMappingList', 'nova_object.namespace': 'nova', 'nova_object.version': '1.18', 'nova_object.data': { objects: [] } } });
   t.deepEqual([w.containers.made.size, w.containers.moves.aside.size, w.neutron.stored.size], [0, 0, 0]);
+});
+
+test('its password, key pair and config drive are in it before its start; of the user data only what is on the drive', async (t) => {
+  const { w, own: ownImage, unrescue } = await booted();
+  const script = Buffer.from('#!/bin/sh\nmkfs /dev/vdb\n');
+  Object.assign(w.nova.row(uuid), { key_data: 'ssh-ed25519 AAAA k', user_data: script.toString('base64'), config_drive: 'True', task_state: 'rescuing' });
+  w.containers.bootData.length = 0;
+  await w.send('rescue_instance', { ...structuredClone(recorded.args), instance: w.instance(), rescue_image_ref: ownImage, rescue_password: 'Sesame-77' });
+  const [tree, drive, ...more] = w.containers.bootData;
+  t.deepEqual([tree, more], [{ configDrive: undefined, adminUser: 'root', adminPassword: 'Sesame-77', publicKeys: ['ssh-ed25519 AAAA k'], userData: undefined, files: [] }, []]);
+  t.like(JSON.parse(drive?.configDrive?.get('openstack/latest/meta_data.json')?.toString() ?? '{}'), { uuid, admin_pass: 'Sesame-77' });
+  t.deepEqual(drive?.configDrive?.get('openstack/latest/user_data'), script, 'as Nova has it');
+  t.deepEqual(w.steps.of('containers.create', 'containers.giveBootData', 'containers.run'), ['containers.create', 'containers.giveBootData', 'containers.giveBootData', 'containers.run']);
+  t.false(JSON.stringify(w.containers.made.get(uuid)?.spec).includes('Sesame'));
+  await unrescue();
+  t.is(w.containers.bootData.length, 2, 'the own system is left alone');
+});
+
+test('soft-deleted while rescued: what is restored is its own system; another try if that fails; reclaimed, nothing is left', async (t) => {
+  const { w, rescue } = await booted();
+  const before = structuredClone(w.containers.made.get(uuid)!.spec);
+  const send = (method: string, task: string): Promise<unknown> => {
+    w.nova.row(uuid)['task_state'] = task;
+    return w.send(method, { instance: w.instance() });
+  };
+  await rescue(other);
+  await send('soft_delete_instance', 'soft-deleting');
+  t.deepEqual([states(w), own(w)], [['soft-delete', null, 4], ['stopped', true, 1]]);
+  await initHost(w.compute);
+  t.deepEqual(own(w), ['stopped', true, 1]);
+  w.steps.fail('moves.restore', new HaulierError('COMMAND_FAILED', { command: 'umount', outcome: '32', stderr: 'busy' }));
+  await t.throwsAsync(send('restore_instance', 'restoring'), { code: 'COMMAND_FAILED' });
+  t.deepEqual([states(w).slice(0, 2), own(w)], [['soft-delete', null], ['stopped', true, 1]]);
+  await send('restore_instance', 'restoring');
+  t.deepEqual([states(w), w.containers.made.get(uuid), w.containers.moves.aside.size], [['active', null, 1], { state: 'running', spec: before }, 0]);
+  await rescue(other);
+  t.is(states(w)[0], 'rescued', 'as any server');
+
+  await send('soft_delete_instance', 'soft-deleting');
+  w.nova.row(uuid)['task_state'] = 'deleting';
+  await w.send('terminate_instance', { instance: w.instance(), bdms: { 'nova_object.name': 'BlockDeviceMappingList', 'nova_object.namespace': 'nova', 'nova_object.version': '1.18', 'nova_object.data': { objects: [] } } });
+  t.deepEqual([w.containers.made.size, w.containers.moves.aside.size], [0, 0]);
 });
 
 for (const [when, arrange] of [

@@ -166,7 +166,9 @@ for (const [name, args, reason] of [
   ['the node was renamed', [service, [{ ...known, hypervisor_hostname: 'old-name' }], nodeUuid], /old-name/],
   ['a new service on a host with guests', [undefined, [], undefined, { guests: 2 }], /2 containers are here/],
   ['two files disagree', [service, [known], nodeUuid, { second: '11111111-6fb9-447f-9482-9f3e2e18a7e3' }], /disagree/],
-  ['the file is damaged', [service, [known], 'nonsense'], /does not hold a uuid/],
+  ['the file is damaged', [service, [known], 'nonsense'], new RegExp(`does not hold a uuid; it should hold ${nodeUuid}`)],
+  ['the file is empty', [service, [known], ''], new RegExp(`does not hold a uuid; it should hold ${nodeUuid}`)],
+  ['the file is cut off, and nobody knows what was in it', [undefined, [], nodeUuid.slice(0, 20)], /does not hold a uuid; it should hold the uuid of this node/],
 ] as [string, Parameters<typeof identity>, RegExp][]) {
   test(`identity: refused when ${name}`, async (t) => {
     const error = await t.throwsAsync(identity(...args), { code: 'IDENTITY' });

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { createHash } from 'node:crypto';
 import { ArchiveMeter, EntryMeter, StoredMeter } from '../../../src/container/image/meters.js';
-import { asDiskFull, saysDiskFull } from '../../../src/container/image/image-error.js';
+import { asDiskFull, saysDiskFull } from '../../../src/base/disk-full.js';
 import { cacheKey } from '../../../src/container/image/image-record.js';
 import { tarVerdict } from '../../../src/container/image/tar.js';
 import type { ImageSource } from '../../../src/container/spec.js';
