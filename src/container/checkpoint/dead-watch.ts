@@ -40,8 +40,12 @@ function inodesBelow(folder: string, names: (folder: string) => readonly string[
   return inodes;
 }
 
-/** Those of a process; none if it has ended. */
-export function watchesOf(pid: number): Watch[] {
+/** All watches of these processes; none of one that has ended. */
+export function watchesOf(pids: readonly number[]): Watch[] {
+  return pids.flatMap(watchesOfOne);
+}
+
+function watchesOfOne(pid: number): Watch[] {
   try {
     return readdirSync(`/proc/${pid}/fd`).filter((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === 'anon_inode:inotify').flatMap((fd) => watchesIn(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8')));
   } catch {
@@ -49,15 +53,15 @@ export function watchesOf(pid: number): Watch[] {
   }
 }
 
-/** True if one of the processes, which stand still, has one. @param group the folder of their control group in the unified hierarchy */
-export function someDeadWatch(pids: readonly number[], group: string): boolean {
+/** True if one of the watches, of processes that stand still, is one. @param group the folder of their control group in the unified hierarchy */
+export function someDeadWatch(all: readonly Watch[], group: string): boolean {
   const device = statSync(group, { throwIfNoEntry: false })?.dev;
-  const watches = pids.flatMap(watchesOf).filter((watch) => watch.device === device);
+  const watches = all.filter((watch) => watch.device === device);
   if (watches.length === 0) return false;
   if (watches.some(({ hasHandle }) => !hasHandle)) return true;
   const usual = inodesBelow(group, () => watched, new Set());
   const unusual = watches.filter(({ inode }) => !usual.has(inode));
   if (unusual.length === 0) return false;
-  const all = inodesBelow(group, readdirSync, new Set());
-  return unusual.some(({ inode }) => !all.has(inode));
+  const there = inodesBelow(group, readdirSync, new Set());
+  return unusual.some(({ inode }) => !there.has(inode));
 }

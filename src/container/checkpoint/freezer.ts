@@ -6,7 +6,7 @@ import { HaulierError, messageOf } from '../../base/errors.js';
 import type { CgroupLayout } from '../cgroup.js';
 import { cgroupPids, isFrozen } from '../cgroup.js';
 import { cgroupsPath, type HostParts } from '../parts.js';
-import { someDeadWatch } from './dead-watch.js';
+import { someDeadWatch, watchesOf } from './dead-watch.js';
 import { rootFsPaths } from '../storage/root-fs.js';
 import { someInVfork } from './vfork.js';
 import { recallNames, someNameless } from './watched-folders.js';
@@ -30,22 +30,27 @@ const maxRecalls = 2;
 export async function freeze(parts: HostParts, id: string, signal?: AbortSignal): Promise<void> {
   const path = cgroupsPath(parts, id);
   const { file, frozen, thawed } = freezerSwitch(parts.cgroups, path);
+  const { unified } = parts.cgroups;
   const { rootfs } = rootFsPaths(parts.store.paths(id).folder);
-  const began = performance.now();
+  let began = performance.now();
   let patience = againMs;
   let pause = pollMs;
   let recalls = 0;
   while (performance.now() - began < settleMs) {
     await writeFile(file, frozen).catch((error: unknown) => { throw notFrozen(messageOf(error)); });
     if (await standsStillWithin(parts.cgroups, path, patience, signal)) {
+      if (performance.now() - began > passingMs) return;
       const pids = cgroupPids(parts.cgroups, path);
-      const late = performance.now() - began > passingMs;
-      const nameless = !late && recalls < maxRecalls && someNameless(pids, rootfs);
-      if (late || !(nameless || someInVfork(pids) || (parts.cgroups.unified !== undefined && someDeadWatch(pids, join(parts.cgroups.unified, path))))) return;
+      const watches = watchesOf(pids);
+      const nameless = recalls < maxRecalls && someNameless(watches, rootfs);
+      if (!nameless && !someInVfork(pids) && !(unified !== undefined && someDeadWatch(watches, join(unified, path)))) return;
       await writeFile(file, thawed);
       if (nameless) {
         recalls++;
-        await recallNames(rootfs, signal);
+        const walk = performance.now();
+        await recallNames(rootfs, signal).catch((error: unknown) => parts.log.warn({ err: error, instance: id }, `cannot look at the folders of ${id}: ${messageOf(error)}`));
+        signal?.throwIfAborted();
+        began += performance.now() - walk;
       } else await sleep(Math.random() * passingPauseMs); // never in step with the guest
     } else {
       patience *= 2; // one that waits for a disk stands still later

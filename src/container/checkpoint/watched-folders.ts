@@ -5,14 +5,14 @@
  */
 import { statSync } from 'node:fs';
 import { run } from '../../base/run.js';
-import { watchesOf } from './dead-watch.js';
+import type { Watch } from './dead-watch.js';
 
 const walkTimeoutMs = 60_000;
 
-/** True if one of the processes, which stand still, watches such a folder. @param rootfs their root file system */
-export function someNameless(pids: readonly number[], rootfs: string): boolean {
+/** True if one of the watches, of processes that stand still, is of such a folder. @param rootfs their root file system */
+export function someNameless(watches: readonly Watch[], rootfs: string): boolean {
   const device = statSync(rootfs, { throwIfNoEntry: false })?.dev;
-  return pids.flatMap(watchesOf).some((watch) => watch.device === device && !watch.hasHandle);
+  return watches.some((watch) => watch.device === device && !watch.hasHandle);
 }
 
 /** Looks at every folder of the tree. @throws COMMAND_FAILED, the signal's reason */

@@ -3,16 +3,15 @@
  *
  * Trees are stored as the image has them, with ids 0..65535 and set-uid bits, so `_base` is closed to everyone but root (0700): a
  * set-uid file of a hostile image must never be within reach of the host's own users. Containers see the trees through idmapped
- * mounts only. Every instance that was made from an image has a symbolic link `base` to it, and `template-1`, `template-2`... to the
- * templates that lie over it: those links are the use count.
+ * mounts only. Links of the instances are the use count (image-links.ts).
  *
  * Several hosts may share the folder. What this one knows of it is only as good as its last look, so an entry is looked for on the disk before
  * it is made or used; an entry that is whole is never replaced; temporary folders carry their host's name; and the removal of an unused
  * entry counts its links once more when the entry has been moved aside, while who makes a link looks for the entry once more afterwards.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, lstat, mkdir, readdir, readlink, rename, symlink, unlink, utimes } from 'node:fs/promises';
-import { basename, dirname, join, relative } from 'node:path';
+import { chmod, chown, lstat, mkdir, readdir, rename, utimes } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { Ages } from '../../base/ages.js';
 import { readJson, syncDirectory } from '../../base/atomic.js';
 import { HaulierError } from '../../base/errors.js';
@@ -24,6 +23,7 @@ import { run } from '../../base/run.js';
 import type { ImageSource } from '../spec.js';
 import { asDiskFull } from '../../base/disk-full.js';
 import { unacceptable } from './image-error.js';
+import { countTies, tie, tiedTo, untie } from './image-links.js';
 import { cacheKey, readRecord, writeRecord, type ImageRecord } from './image-record.js';
 import { SharedWork } from './shared-work.js';
 import { checkpointFolder, manifestFile, type MemoryOpener } from '../memory-image/unpack.js';
@@ -53,9 +53,6 @@ export interface ImageStoreOptions {
 /** Fault points of an image's way into the cache, in order; `image.memory` only of a snapshot with memory. */
 export const imageFaultPoints = ['image.download', 'image.memory', 'image.unpacked', 'image.renamed'] as const;
 
-const baseLink = 'base';
-const templateLink = (place: number): string => `template-${place}`;
-const isLink = (name: string): boolean => name === baseLink || /^template-\d+$/.test(name);
 const temporaryPrefix = '.tmp-';
 
 /** The image cache. Call `start` once before anything else. */
@@ -218,34 +215,31 @@ export class ImageStore {
   /** Ties an instance to the image and the templates: from now on their trees stay. Idempotent. @throws IMAGE_NOT_FOUND */
   async attach(imageId: string, instanceDir: string, templates: readonly string[] = []): Promise<void> {
     await this.detach(instanceDir);
-    await this.#link(imageId, false, join(instanceDir, baseLink));
-    for (const [index, id] of templates.entries()) await this.#link(id, true, join(instanceDir, templateLink(index + 1)));
+    for (const [place, id] of [imageId, ...templates].entries()) await this.#tie(instanceDir, place, id);
   }
 
-  async #link(imageId: string, layer: boolean, link: string): Promise<void> {
+  async #tie(instanceDir: string, place: number, imageId: string): Promise<void> {
+    const layer = place > 0;
     const { key } = this.record(imageId, layer);
     await this.#lock.hold(key, async () => {
-      const tree = this.rootfs(imageId, layer); // again, now that nobody can take it away
-      await symlink(relative(dirname(link), tree), link);
+      await tie(instanceDir, place, this.rootfs(imageId, layer)); // looked up again, now that nobody can take it away
       if (!(await this.#look(key))) throw new HaulierError('IMAGE_NOT_FOUND', { image: imageId }); // another host has taken it away just now
     });
   }
 
   /** Unties it. Idempotent. */
   async detach(instanceDir: string): Promise<void> {
-    for (const name of await readdir(instanceDir).catch(() => [])) if (isLink(name)) await unlink(join(instanceDir, name)).catch(ignoreMissing);
+    await untie(instanceDir);
   }
 
   /** The trees that the instance was made from: the image's, then each template's over it. @throws IMAGE_NOT_FOUND if it was not, or one is gone */
   async attached(instanceDir: string): Promise<readonly [string, ...string[]]> {
-    const templates = (await readdir(instanceDir).catch(() => [])).filter((name) => isLink(name) && name !== baseLink).length;
-    const tree = async (link: string): Promise<string> => {
-      const target = await readlink(join(instanceDir, link)).catch(() => undefined);
-      const key = target === undefined ? undefined : basename(dirname(target));
+    const tree = async (key: string | undefined): Promise<string> => {
       if (key === undefined || !(this.#images.has(key) || (await this.#look(key)))) throw new HaulierError('IMAGE_NOT_FOUND', { image: key ?? `of ${basename(instanceDir)}` });
       return join(this.path, key, 'rootfs');
     };
-    return [await tree(baseLink), ...await Promise.all(Array.from({ length: templates }, (_, index) => tree(templateLink(index + 1))))];
+    const [base, ...templates] = await tiedTo(instanceDir);
+    return [await tree(base), ...await Promise.all(templates.map(tree))];
   }
 
   /**
@@ -281,18 +275,7 @@ export class ImageStore {
 
   /** How many instances of this host were made from each cache entry, by key; counted from their links. */
   async uses(): Promise<ReadonlyMap<string, number>> {
-    const counts = new Map<string, number>();
-    for (const entry of await readdir(this.#options.instancesPath, { withFileTypes: true })) {
-      if (!entry.isDirectory() || entry.name.startsWith('_')) continue;
-      const folder = join(this.#options.instancesPath, entry.name);
-      for (const name of (await readdir(folder)).filter(isLink)) {
-        const target = await readlink(join(folder, name)).catch(() => undefined);
-        if (target === undefined) continue;
-        const key = basename(dirname(target));
-        counts.set(key, (counts.get(key) ?? 0) + 1);
-      }
-    }
-    return counts;
+    return await countTies(this.#options.instancesPath);
   }
 
   /**
@@ -332,8 +315,4 @@ export class ImageStore {
   async #age(key: string): Promise<number> {
     return this.#ages.of(key, (await lstat(join(this.path, key))).mtimeMs);
   }
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'ENOENT') throw error;
 }

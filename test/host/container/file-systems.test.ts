@@ -48,13 +48,13 @@ while True:
     open("/run/noted", "a").write(names[int.from_bytes(event[:4], "little")] + "\\n")
 `;
 
-/** A small system with 48 MiB of its own, and with that program. */
+/** A small system with 32 MiB of its own, and with that program. */
 async function watchingImage(): Promise<ImageSource> {
   const tree = await pythonTree(['ctypes', 'os']);
   const kept = join(tmpdir(), `watching-${randomUUID()}.tar`);
   process.on('exit', () => rmSync(kept, { force: true }));
   try {
-    await run('sh', ['-ec', 'mkdir opt; dd if=/dev/urandom of=opt/blob bs=1M count=48 2>/dev/null'], { cwd: tree });
+    await run('sh', ['-ec', 'mkdir opt; dd if=/dev/urandom of=opt/blob bs=1M count=32 2>/dev/null'], { cwd: tree });
     await writeFile(join(tree, 'bin/watcher'), watcher);
     await writeFile(join(tree, 'etc/inittab'), '::sysinit:/etc/init.d/rcS\n::respawn:/bin/counter\n::respawn:/usr/bin/python3 /bin/watcher\n');
     return await imageOf(tree, kept);
@@ -96,7 +96,7 @@ async function scene(t: ExecutionContext, bed: Bed, fileSystem: FileSystem, type
   const second = await boot(bed, image);
   const sum = await shell(bed, second, blob);
   const more = Math.round((await used() - one) / mib);
-  t.true(more < 24, `the second container takes ${more} MiB`);
+  t.true(more < 20, `the second container takes ${more} MiB`);
   await shell(bed, first, 'echo x >> /opt/blob; rm /etc/passwd; sync');
   t.not(await shell(bed, first, blob), sum);
   t.is(await shell(bed, second, `${blob}; ls /etc/passwd`), `${sum}\n/etc/passwd`);
@@ -107,7 +107,7 @@ async function scene(t: ExecutionContext, bed: Bed, fileSystem: FileSystem, type
   t.regex(await shell(bed, second, 'fallocate -l 940M /root/most && dd if=/dev/zero of=/root/more bs=1M count=100 2>&1; stat -c %s /root/most; rm /root/most /root/more'), /No space left on device[^]*\n985661440/);
 
   // a snapshot of the running container, which writes meanwhile
-  await shell(bed, second, 'echo mine > /root/mine; dd if=/dev/urandom of=/root/big bs=1M count=100 2>/dev/null; (while :; do echo . >> /root/dots; sync /root/dots; sleep 0.02; done) >/dev/null 2>&1 &');
+  await shell(bed, second, 'echo mine > /root/mine; dd if=/dev/urandom of=/root/big bs=1M count=64 2>/dev/null; sync /root/big; (while :; do echo . >> /root/dots; sync /root/dots; sleep 0.02; done) >/dev/null 2>&1 &');
   const before = await used();
   const snapshot = await operate((operation) => bed.host.snapshot(second, operation));
   const grown = Math.round((await used() - before) / mib);
@@ -115,7 +115,7 @@ async function scene(t: ExecutionContext, bed: Bed, fileSystem: FileSystem, type
   try {
     await pipeline(snapshot.stream, createWriteStream(file)).finally(() => snapshot.end());
     t.log(`snapshot: ${Math.round(snapshot.frozenMs)} ms frozen, ${grown} MiB for the copy`);
-    t.is(grown < 80, reflinks, `${grown} MiB for the copy of a disk with more than 100 MiB`);
+    t.is(grown < 48, reflinks, `${grown} MiB for the copy of a disk with more than 64 MiB`);
     t.deepEqual((await readdir(join(path, second))).filter((name) => name.startsWith('snapshot')), []);
     const copy = await boot(bed, { ...image, id: randomUUID(), checksum: undefined, size: undefined, open: async () => createReadStream(file) });
     t.is(await shell(bed, copy, `${blob}; cat /root/mine; ls /etc/passwd`), `${sum}\nmine\n/etc/passwd`);
@@ -150,7 +150,7 @@ async function scene(t: ExecutionContext, bed: Bed, fileSystem: FileSystem, type
   await operate((operation) => bed.host.moves.resize(second, { ...spec.limits, rootGiB: 2 }, operation));
   const aside = Math.round((await used() - small) / mib);
   t.log(`resize: ${aside} MiB more until it is confirmed`);
-  t.is(aside < 80, reflinks);
+  t.is(aside < 48, reflinks);
   await start(bed, second);
   t.regex(await shell(bed, second, 'df -k / | cat'), /\s2097152\s/);
   t.is(await shell(bed, second, `${blob}; cat /root/mine`), `${sum}\nmine`);
