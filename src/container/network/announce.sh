@@ -10,9 +10,17 @@ for device in "$@"; do
   for knob in "/proc/sys/net/ipv4/conf/$device/arp_notify" "/proc/sys/net/ipv6/conf/$device/ndisc_notify"; do
     [ ! -e "$knob" ] || echo 1 >"$knob"
   done
-  mac=$(ip -o link show dev "$device" | sed -n 's/.* link\/ether \([0-9a-f:]*\) .*/\1/p')
-  fixed=$(ip -o neigh show dev "$device" nud permanent | sed -n "s/^\([^ ]*\) lladdr \([^ ]*\) .*/neighbour replace \1 lladdr \2 dev $device nud permanent/p")
-  known=$(ip -o neigh show dev "$device" | sed -n "/ PERMANENT *\$/d; s/^\([^ ]*\) lladdr \([^ ]*\) .*/neighbour replace \1 lladdr \2 dev $device nud stale/p")
-  ip link set dev "$device" address "$mac"
-  [ -z "$fixed$known" ] || printf '%s\n' "$fixed" "$known" | ip -batch -
+  link=$(ip -o link show dev "$device")
+  mac=${link#*link/ether }
+  known=$(ip -o neigh show dev "$device")
+  {
+    echo "link set dev $device address ${mac%% *}"
+    while read -r address word lladdr rest; do
+      [ "$word" = lladdr ] || continue # one that did not answer
+      case $rest in *PERMANENT*) state=permanent ;; *) state=stale ;; esac
+      echo "neighbour replace $address lladdr $lladdr dev $device nud $state"
+    done <<EOF
+$known
+EOF
+  } | ip -batch -
 done

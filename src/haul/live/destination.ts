@@ -45,6 +45,8 @@ const settleMs = 60_000;
 const endMs = 2000;
 /** A container that is this host's is let go in so many tries at once, so far apart; then on the timer of `Hauler`. */
 const openTries = 3;
+/** Its processes wait for the pages that they touch first: what is announced meanwhile takes the processors from those who bring them. */
+const firstPagesMs = 50;
 const openPauseMs = 200;
 
 /** What a destination works with. */
@@ -226,6 +228,7 @@ export class LiveDestination implements DestinationPort {
   /** It runs here: takes in what is still owed. Never throws. */
   async finish(): Promise<void> {
     await this.#memory?.finish();
+    if (this.#memory?.elsewhere && this.#arrival) await this.#tidy(this.#arrival.spec);
   }
 
   /** What it took here, from the last that the source has sent, milliseconds. */
@@ -268,21 +271,25 @@ export class LiveDestination implements DestinationPort {
       if (!(await lostPages(checkpointPaths(parts.store.paths(instance)), this.#memory === undefined))) await letRun(parts, instance, stands); // else it is ended as it stands
       this.#mark('open');
       runs();
-      void announce(parts, instance, pid);
+      void sleep(this.#memory?.elsewhere ? firstPagesMs : 0).then(() => announce(parts, instance, pid));
       operation.log.info({ criu: await readStatsFile(join(checkpointPaths(parts.store.paths(instance)).work, 'stats-restore'), parseRestoreStats) }, 'restored');
       await recordArrived(parts, instance, pid, { startedAt: this.#meta?.startedAt ?? state.startedAt, paused: stands });
     } else void announce(parts, instance);
     await watch(instance);
     if (!spoken) throw new HaulierError('HAUL_FAILED', { reason: 'its ports are mute' });
-    await this.#tidy(spec).catch((error: unknown) => parts.log.error({ err: error, instance }, `after a haul: ${messageOf(error)}`));
+    if (!this.#memory?.elsewhere) await this.#tidy(spec); // else its processes wait for pages, and this service carries them
   }
 
-  /** What only the way here needed. */
+  /** What only the way here needed. Never throws. */
   async #tidy(spec: ContainerSpec): Promise<void> {
     const { parts } = this.context;
     await unmutePorts(spec.vifs, parts.log); // the tables are still there
-    await writeAtomic(parts.store.paths(spec.id).criuConfig, criuConfig);
-    await closeView(parts.store.paths(spec.id).folder, parts.log);
+    try {
+      await writeAtomic(parts.store.paths(spec.id).criuConfig, criuConfig);
+      await closeView(parts.store.paths(spec.id).folder, parts.log);
+    } catch (error) {
+      parts.log.error({ err: error, instance: spec.id }, `after a haul: ${messageOf(error)}`);
+    }
   }
 
   async discard(): Promise<void> {

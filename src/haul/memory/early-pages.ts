@@ -12,10 +12,10 @@ import type { HaulChannel } from '../wire/channel.js';
 import { pageBytes, PieceReader, question, rangeOf, withRange, type HeaderBytes, type PageRange } from './page-protocol.js';
 
 const streamName = 'early-pages';
-/** So much goes ahead: it shares wire and processors with the restore. */
-const maxPages = 2048;
+/** So much goes ahead: it shares wire and processors with the restore, which takes longer with more. */
+const maxPages = 256;
 /** Pages of one question. */
-const maxAsked = 256;
+const maxAsked = 64;
 const lazyFlag = 2;
 /** Fields of criu's images/pagemap.proto. */
 const field = { address: 1, pages32: 2, flags: 4, pages: 5 } as const;

@@ -84,8 +84,8 @@ test('the smallest areas go ahead, and only those that the images leave out', as
   writeFileSync(join(folder, 'pagemap-1.img'), image(entry(0x1000, 900, 6, false), entry(0x900_000, 2, 6, true), entry(0xa00_000, 1, 4, true)));
   writeFileSync(join(folder, 'pagemap-7.img'), image(entry(0x5000, 3, 2, true), entry(0x10_000, 1, 1, true)));
   writeFileSync(join(folder, 'pagemap-shmem-9.img'), image(entry(0, 1, 2, true)));
-  t.deepEqual(await earlyRanges(folder), [range(2, 0x900_000n, 1), range(3, 0x5000n, 7), range(900, 0x1000n, 1)]);
-  t.deepEqual(await earlyRanges(folder, 900), [range(2, 0x900_000n, 1), range(3, 0x5000n, 7)]);
+  t.deepEqual(await earlyRanges(folder), [range(2, 0x900_000n, 1), range(3, 0x5000n, 7)]);
+  t.deepEqual(await earlyRanges(folder, 905), [range(2, 0x900_000n, 1), range(3, 0x5000n, 7), range(900, 0x1000n, 1)]);
 });
 
 for (const size of sizes) {
