@@ -27,15 +27,19 @@ const tasks: Readonly<Record<string, readonly string[]>> = {
   unshelve_instance: ['unshelving'],
 };
 
+/** The states of a server whose guest may end by itself, and of one that is known to have. Others that have no guest mean something by it. */
+const endsByItself = ['active', 'paused', 'stopped'];
+
 /** Whether nobody wants it any more. To be asked under the server's lock. @throws InstanceNotFound (RemoteFailure) if it is deleted */
 export async function isLate(compute: Compute, { method, context, uuid }: InstanceCall): Promise<boolean> {
   const wanted = tasks[method];
   if (!wanted) return false;
-  const task = ((await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: [] })) as NovaObject).text('task_state');
+  const stored = (await compute.conductor.classCall(context, 'Instance', 'get_by_uuid', [uuid], { expected_attrs: [] })) as NovaObject;
+  const task = stored.text('task_state');
   if (task !== undefined && wanted.includes(task)) return false;
-  if (method === 'stop_instance' && task === undefined) { // a message that waited while its guest ended by itself (contract D.5): only the record is left to do
+  if (method === 'stop_instance' && task === undefined && endsByItself.includes(stored.text('vm_state') ?? '')) { // a message that waited while its guest ended by itself (contract D.5): only the record is left to do
     const { state } = await compute.containers.view(uuid);
-    if (state !== 'running' && state !== 'paused') return false;
+    if (state === 'stopped' || state === 'crashed') return false;
   }
   compute.log.warn({ instance: uuid, method, task: task ?? null }, 'a message that nobody waits for any more: nothing is done');
   return true;

@@ -38,7 +38,7 @@ export async function syncPowerState(compute: Compute, uuid: string): Promise<vo
     if ((vmState === 'active' || vmState === 'paused') && (state === 'stopped' || state === 'crashed')) await stopByApi(compute, context, instance);
     else if (vmState === 'stopped' && (state === 'running' || state === 'paused')) {
       compute.log.warn({ instance: uuid }, 'running although it should be stopped: stopping it');
-      await compute.operations.run({ name: 'sync_power_state', instance: uuid }, (operation) => compute.containers.stopContainer(uuid, { timeoutMs: 0, retryMs: 0 }, operation));
+      await compute.operations.run({ name: 'sync_power_state', instance: uuid }, (operation) => compute.containers.stopContainer(uuid, { timeoutMs: 0, retryMs: 0, evenUnrecorded: true }, operation));
     } else if (vmState === 'active' && (state === 'missing' || state === 'paused' || state === 'suspended')) compute.log.warn({ instance: uuid, state }, 'the server should be running');
   });
 }
@@ -69,7 +69,7 @@ async function restart(compute: Compute, uuid: string): Promise<boolean> {
     compute.log.info({ instance: uuid }, 'the guest asked for a reboot: starting it again');
     try {
       await compute.operations.run({ name: 'guest_reboot', instance: uuid }, async (operation) => {
-        await compute.containers.stopContainer(uuid, { timeoutMs: 0, retryMs: 0 }, operation);
+        await compute.containers.stopContainer(uuid, { timeoutMs: 0, retryMs: 0, evenUnrecorded: true }, operation);
         await compute.containers.updateVifs(uuid, vifSpecs(cachedVifs(instance)));
         await compute.containers.startContainer(uuid, operation);
       });

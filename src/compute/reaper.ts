@@ -35,7 +35,7 @@ export async function reapDeleted(compute: Compute): Promise<void> {
     compute.log.warn({ instance: id, state, action }, 'a container of a deleted server');
     if (action === 'log') continue;
     await compute.locks.hold(id, () => compute.operations.run({ name: `reap:${action}`, instance: id }, (operation) =>
-      action === 'reap' ? compute.containers.destroy(id, operation) : compute.containers.stopContainer(id, { timeoutMs: 0, retryMs: 0 }, operation)))
+      action === 'reap' ? compute.containers.destroy(id, operation) : compute.containers.stopContainer(id, { timeoutMs: 0, retryMs: 0, evenUnrecorded: true }, operation)))
       .catch((error: unknown) => compute.log.error({ err: error, instance: id }, `cannot ${action} the container of a deleted server`));
   }
 }

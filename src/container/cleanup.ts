@@ -1,10 +1,11 @@
 /** Takes away what a container is made of at run time, whatever is left of it. */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/errors.js';
 import { run } from '../base/run.js';
+import { freezerSwitch } from './checkpoint/freezer.js';
 import { endPageDaemon, expectEnd } from './checkpoint/page-daemon.js';
 import { checkpointPaths } from './checkpoint/paths.js';
 import { cgroupPids, isFrozen, removeCgroups } from './cgroup.js';
@@ -63,11 +64,18 @@ async function killCgroup(parts: HostParts, id: string): Promise<void> {
   const path = cgroupsPath(parts, id);
   for (let attempt = 0; attempt < cgroupTries; attempt++) {
     for (const pid of cgroupPids(parts.cgroups, path)) kill(pid);
+    if (attempt === 0 && (await isFrozen(parts.cgroups, path))) await letDie(parts, path);
     if ((await removeCgroups(parts.cgroups, path)).length === 0) return;
     await sleep(cgroupPauseMs);
   }
   const frozen = await isFrozen(parts.cgroups, path);
   parts.log.error({ instance: id, frozen }, `cgroups of ${id} cannot be removed`);
+}
+
+/** Frozen by the freezer of cgroup v1 a killed process ends only when it is let go. */
+async function letDie(parts: HostParts, path: string): Promise<void> {
+  const { file, thawed } = freezerSwitch(parts.cgroups, path);
+  await writeFile(file, thawed).catch((error: unknown) => parts.log.warn({ err: error }, `cannot let it end: ${messageOf(error)}`));
 }
 
 async function monitorPid(parts: HostParts, id: string): Promise<number | undefined> {

@@ -22,6 +22,16 @@ export interface ContainerExit {
   readonly rebootRequested: boolean;
 }
 
+/** How a container is stopped, milliseconds. */
+export interface StopTiming {
+  /** How long PID 1 may take to shut down; 0 kills at once. */
+  readonly timeoutMs: number;
+  /** It is asked again so often. */
+  readonly retryMs: number;
+  /** Also where the disk is too full to put it on record: it is to stay stopped. */
+  readonly evenUnrecorded?: boolean;
+}
+
 /** One host's containers. All methods may be called side by side for different containers; never for the same one. */
 export interface ContainerHost {
   /** Probes the host, remounts and re-watches what is there. Idempotent; never disturbs a running container. */
@@ -79,7 +89,7 @@ export interface ContainerHost {
    */
   startContainer(id: string, operation: Operation, ready?: Readiness): Promise<void>;
   /** Asks PID 1 to shut down, repeats every `retryMs`, kills after `timeoutMs`; 0 kills at once. Unplugs its ports. Idempotent. */
-  stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void>;
+  stopContainer(id: string, timing: StopTiming, operation: Operation): Promise<void>;
   pause(id: string, operation: Operation): Promise<void>;
   unpause(id: string, operation: Operation): Promise<void>;
   /**

@@ -1,17 +1,18 @@
 /** Starts, ends, freezes and thaws the containers of one host, and tells the watch over their PID 1s which ends are wanted. */
-import { HaulierError } from '../base/errors.js';
+import { HaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
+import { isFrozen } from './cgroup.js';
 import { beginScript } from './boot-data/user-script.js';
 import { suspendContainer } from './checkpoint/dump.js';
 import { freeze, thaw } from './checkpoint/freezer.js';
 import { resumeContainer } from './checkpoint/restore.js';
 import type { Tally } from './checkpoint/tally.js';
-import type { Readiness } from './container-host.js';
+import type { Readiness, StopTiming } from './container-host.js';
 import { dumpContainer } from './coredump/crash-dump.js';
 import { destroyContainer } from './destroy.js';
 import type { Ends } from './ends.js';
 import { announce } from './network/announce.js';
-import type { HostParts } from './parts.js';
+import { cgroupsPath, type HostParts } from './parts.js';
 import type { VifSpec } from './spec.js';
 import { startContainer } from './start.js';
 import { cleanupStep } from './steps.js';
@@ -34,18 +35,27 @@ export class Life {
     const state = await this.#parts.store.readState(id);
     if (state?.wanted === 'suspended' && state.suspendedFor === 'boot') return await this.resume(id, operation, ready);
     this.#ends.leave(id);
-    await startContainer(this.#parts, id, operation, ready);
-    await this.#ends.watchOn(id);
+    try {
+      await startContainer(this.#parts, id, operation, ready);
+    } finally {
+      await this.#ends.watchOn(id); // an end that waits to be recorded must not be forgotten by a start that fails
+    }
     void announce(this.#parts, id);
     await beginScript(this.#parts, id);
   }
 
-  async stop(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
+  async stop(id: string, timing: StopTiming, operation: Operation): Promise<void> {
+    const { store, cgroups, log } = this.#parts;
+    const before = await store.readState(id);
     this.#ends.leave(id);
     try {
       await stopContainer(this.#parts, this.#ends.files, id, timing, operation);
     } catch (error) {
-      await this.#ends.watchOn(id); // it may still run
+      if (before?.phase === 'ready' && (before.wanted === 'running' || before.wanted === 'paused') && (await store.running(id))) { // and is wanted again: else its end would be nobody's news
+        const wanted = (await isFrozen(cgroups, cgroupsPath(this.#parts, id))) ? 'paused' : 'running';
+        await store.update(id, { wanted }).catch((failure: unknown) => log.error({ err: failure, instance: id }, `after a stop that failed: ${messageOf(failure)}`));
+      }
+      await this.#ends.watchOn(id);
       throw error;
     }
   }

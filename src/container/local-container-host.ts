@@ -9,7 +9,7 @@ import { setPassword } from './boot-data/password.js';
 import { readCgroupLayout } from './cgroup.js';
 import { keepConsole, readConsole } from './console.js';
 import { openConsole, type ConsoleLine } from './console-line.js';
-import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness } from './container-host.js';
+import type { ContainerExit, ContainerHost, ContainerHostOptions, Readiness, StopTiming } from './container-host.js';
 import { Tally } from './checkpoint/tally.js';
 import { checkContainer, createContainer } from './create.js';
 import { renewAllFigures } from './figures/renew.js';
@@ -177,7 +177,7 @@ export class LocalContainerHost implements ContainerHost {
     await this.#running.start(id, operation, ready);
   }
 
-  async stopContainer(id: string, timing: { timeoutMs: number; retryMs: number }, operation: Operation): Promise<void> {
+  async stopContainer(id: string, timing: StopTiming, operation: Operation): Promise<void> {
     await this.#running.stop(id, timing, operation);
   }
 

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HaulierError, isHaulierError, messageOf } from '../base/errors.js';
 import type { Operation } from '../base/operation.js';
+import type { StopTiming } from './container-host.js';
 import { thaw } from './checkpoint/freezer.js';
 import { checkpointPaths, removeCheckpoint } from './checkpoint/images.js';
 import { expectEnd } from './checkpoint/page-daemon.js';
@@ -21,10 +22,9 @@ const pollMs = 5;
 
 /**
  * Idempotent, also for a container that ended by itself.
- * @param timing.timeoutMs how long PID 1 may take to shut down; 0 kills at once
- * @throws INSTANCE_NOT_FOUND; RUNTIME_FAILED if it survives SIGKILL
+ * @throws INSTANCE_NOT_FOUND; DISK_FULL before it is touched; RUNTIME_FAILED if it survives SIGKILL
  */
-export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: string, timing: { readonly timeoutMs: number; readonly retryMs: number }, operation: Operation): Promise<void> {
+export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: string, timing: StopTiming, operation: Operation): Promise<void> {
   const { store } = parts;
   const state = await store.readState(id);
   const spec = await store.readSpec(id);
@@ -32,12 +32,11 @@ export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: st
   beginStep(operation, 'container.stop.record');
   const running = await store.running(id);
   const wanted = running ? true : (state.exit?.wanted ?? (state.wanted === 'stopped' || state.wanted === 'suspended'));
-  // a full disk keeps nobody from stopping: what is not on record then is so by the end, or it counts as stopped all the same
-  const note = (change: Partial<InstanceState>): Promise<void> => store.update(id, { wanted: 'stopped', suspendedFor: undefined, ...change }).catch((error: unknown) => {
-    if (!isHaulierError(error, 'DISK_FULL')) throw error;
+  const note = (change: Partial<InstanceState>, must: boolean): Promise<void> => store.update(id, { wanted: 'stopped', suspendedFor: undefined, ...change }).catch((error: unknown) => {
+    if (must || !isHaulierError(error, 'DISK_FULL')) throw error; // what is not on record is so by the end, or it counts as stopped all the same
     operation.log.warn({ err: error }, messageOf(error));
   });
-  await note({});
+  await note({}, timing.evenUnrecorded !== true);
   if (state.wanted === 'suspended') await removeCheckpoint(checkpointPaths(store.paths(id)));
   if (running) await end(parts, id, running, timing, operation);
 
@@ -49,12 +48,12 @@ export async function stopContainer(parts: HostParts, exits: ExitWatcher, id: st
   await parts.plugger.unplugAll(id, spec.vifs);
   cleanupStep(operation, 'container.stop.unmount');
   await parts.storage.unmount(id);
-  await note({ ...(state.phase === 'starting' ? { phase: 'ready' } : {}), ...(code === undefined ? {} : { exit: { code, at: new Date().toISOString(), wanted } }) });
+  await note({ ...(state.phase === 'starting' ? { phase: 'ready' } : {}), ...(code === undefined ? {} : { exit: { code, at: new Date().toISOString(), wanted } }) }, false);
   await exits.clear(id);
   cleanupStep(operation, 'container.stop.done');
 }
 
-async function end(parts: HostParts, id: string, process: ProcessId, timing: { readonly timeoutMs: number; readonly retryMs: number }, operation: Operation): Promise<void> {
+async function end(parts: HostParts, id: string, process: ProcessId, timing: StopTiming, operation: Operation): Promise<void> {
   if (timing.timeoutMs > 0) {
     beginStep(operation, 'container.stop.ask');
     await thaw(parts, id);

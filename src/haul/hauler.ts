@@ -210,7 +210,7 @@ export class Hauler {
     if (this.#again) return;
     this.#again = true;
     for (const port of this.#unopened.values()) await port.open(() => undefined);
-    for (const { haul, instance } of await this.#records.all().catch(() => [])) {
+    for (const { haul, instance } of await this.#records.all(() => undefined).catch(() => [])) {
       const record = await this.#records.read(haul, 'source').catch(() => undefined); // as it is now: the others took their time
       if ((record?.phase !== 'gone' && record?.phase !== 'committed') || this.#seen.has(haul)) continue;
       if (record.phase === 'gone' && !this.#telling.due(haul, performance.now())) continue;

@@ -15,7 +15,7 @@ export async function stopInstance(compute: Compute, call: InstanceCall): Promis
   const { state } = await compute.containers.view(call.uuid);
   const wasOff = state !== 'running' && state !== 'paused';
   compute.notifier.instance('power_off.start', call.context, call.instance);
-  await compute.containers.stopContainer(call.uuid, stopTiming(compute, call.instance, call.args['clean_shutdown'] !== false), call.operation);
+  await compute.containers.stopContainer(call.uuid, { ...stopTiming(compute, call.instance, call.args['clean_shutdown'] !== false), evenUnrecorded: true }, call.operation);
   faultPoint('stop.stopped');
   await finishWith(compute, call, { vmState: 'stopped', expected: wasOff ? ['powering-off', null] : ['powering-off'] });
   compute.notifier.instance('power_off.end', call.context, call.instance);

@@ -114,7 +114,7 @@ async function toError(compute: Compute, context: WireContext, instance: NovaObj
 /** soft_delete_instance: the guest is stopped and kept until it is reclaimed. */
 export async function softDeleteInstance(compute: Compute, call: InstanceCall): Promise<void> {
   compute.notifier.instance('soft_delete.start', call.context, call.instance);
-  await compute.containers.stopContainer(call.uuid, stopTiming(compute, call.instance, true), call.operation);
+  await compute.containers.stopContainer(call.uuid, { ...stopTiming(compute, call.instance, true), evenUnrecorded: true }, call.operation);
   await finishWith(compute, call, { vmState: 'soft-delete', expected: ['soft-deleting'] });
   compute.notifier.instance('soft_delete.end', call.context, call.instance);
 }

@@ -1,8 +1,9 @@
 /** What a checkpoint was made with, and whether a host can take it back. */
+import { statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { arch } from 'node:os';
 import { messageOf } from '../../base/errors.js';
-import { run } from '../../base/run.js';
+import { findCommand, run } from '../../base/run.js';
 import type { ContainerHostOptions } from '../container-host.js';
 import { runtimeEnvironment } from '../runtime/runc.js';
 import { atLeast } from '../version.js';
@@ -25,9 +26,19 @@ async function version(command: string, env?: NodeJS.ProcessEnv): Promise<string
   return /\d+(?:\.\d+)+\S*/.exec(stdout)?.[0] ?? '';
 }
 
+/** Another one for each build of a command: it may be upgraded under a running service. */
+function buildOf(command: string): string {
+  try {
+    const { ino, mtimeMs } = statSync(findCommand(command));
+    return `${command} ${ino} ${mtimeMs}`;
+  } catch {
+    return command; // whoever runs it is told
+  }
+}
+
 /** Asked once for each pair of commands: they cost 30 ms. @throws COMMAND_FAILED where one is missing; asked again then */
 function versions(options: Pick<ContainerHostOptions, 'criu' | 'runc'>): Promise<{ readonly criu: string; readonly runc: string }> {
-  const key = `${options.criu} ${options.runc}`;
+  const key = [options.criu, options.runc].map(buildOf).join(' ');
   const asked = known.get(key) ?? Promise.all([version(options.criu, runtimeEnvironment(options.criu)), version(options.runc)]).then(([criu, runc]) => ({ criu, runc }));
   known.set(key, asked);
   asked.catch(() => known.delete(key));

@@ -2,6 +2,7 @@
  * What a criu took with it that was killed: one in 60 of those that are killed at a random moment of a dump ends a process, because
  * its code was running inside it. Nothing can be done about it: at least it is said.
  */
+import { closeSync, openSync, readSync } from 'node:fs';
 import { HaulierError, isHaulierError } from '../../base/errors.js';
 import { cgroupPids } from '../cgroup.js';
 import { textOf } from '../kernel-files.js';
@@ -21,9 +22,33 @@ export function namedProcesses(parts: HostParts, id: string): NamedProcess[] {
   });
 }
 
-/** Those of the processes that criu's code is mapped in: they may end by it as soon as they go on (compel/src/lib/infect.c: its memfd's name). */
+/** Those of the processes that criu's code is in: they may end by it as soon as they go on (compel/src/lib/infect.c: its memfd's name). */
 export function carriers(processes: readonly NamedProcess[]): NamedProcess[] {
-  return processes.filter(({ pid }) => textOf(`/proc/${pid}/maps`).includes('/memfd:CRIUMFD'));
+  return processes.filter(({ pid }) => {
+    const maps = textOf(`/proc/${pid}/maps`);
+    return maps.includes('/memfd:CRIUMFD') || isOverwritten(pid, maps);
+  });
+}
+
+/** A system call and a trap, by architecture (compel/arch/SUBARCH/src/lib/infect.c, `code_syscall`). */
+const injected: Readonly<Partial<Record<NodeJS.Architecture, Buffer>>> = { x64: Buffer.from('0f05cccccccccccc', 'hex'), arm64: Buffer.from('010000d4000020d4', 'hex') };
+
+/** Before its own code is there criu has a process make system calls, one by one, where its first program text begins, and puts the text back after each. */
+function isOverwritten(pid: number, maps: string): boolean {
+  const code = injected[process.arch];
+  const starts = maps.split('\n').flatMap((line) => /^([0-9a-f]+)-\S+ ..x/.exec(line)?.[1] ?? []);
+  if (!code || starts.length === 0) return false;
+  const found = Buffer.alloc(code.length);
+  try {
+    const memory = openSync(`/proc/${pid}/mem`, 'r');
+    try {
+      return starts.some((start) => readSync(memory, found, 0, found.length, BigInt(`0x${start}`)) === found.length && found.equals(code));
+    } finally {
+      closeSync(memory);
+    }
+  } catch {
+    return false; // it has ended, or has its vsyscall page read
+  }
 }
 
 /**

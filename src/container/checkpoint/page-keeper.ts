@@ -53,6 +53,7 @@ export class PageKeeper {
     const paths = checkpointPaths(this.parts.store.paths(id));
     if (!existsSync(paths.folder)) return;
     if ((await wasLazy(paths)) && !(await this.#pagesAreIn(id, paths))) return;
+    if ((await this.parts.store.readState(id))?.wanted === 'suspended') return; // its memory
     await removeCheckpoint(paths);
   }
 

@@ -45,9 +45,11 @@ const settleMs = 60_000;
 const endMs = 2000;
 /** A container that is this host's is let go in so many tries at once, so far apart; then on the timer of `Hauler`. */
 const openTries = 3;
+const openPauseMs = 200;
 /** Its processes wait for the pages that they touch first: what is announced meanwhile takes the processors from those who bring them. */
 const firstPagesMs = 50;
-const openPauseMs = 200;
+/** And with what is only tidied up. */
+const tidyMs = 200;
 
 /** What a destination works with. */
 export interface DestinationContext {
@@ -228,7 +230,6 @@ export class LiveDestination implements DestinationPort {
   /** It runs here: takes in what is still owed. Never throws. */
   async finish(): Promise<void> {
     await this.#memory?.finish();
-    if (this.#memory?.elsewhere && this.#arrival) await this.#tidy(this.#arrival.spec);
   }
 
   /** What it took here, from the last that the source has sent, milliseconds. */
@@ -277,7 +278,8 @@ export class LiveDestination implements DestinationPort {
     } else void announce(parts, instance);
     await watch(instance);
     if (!spoken) throw new HaulierError('HAUL_FAILED', { reason: 'its ports are mute' });
-    if (!this.#memory?.elsewhere) await this.#tidy(spec); // else its processes wait for pages, and this service carries them
+    if (this.#memory?.elsewhere) await sleep(tidyMs);
+    await this.#tidy(spec);
   }
 
   /** What only the way here needed. Never throws. */

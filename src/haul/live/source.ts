@@ -242,7 +242,9 @@ export class LiveSource implements SourcePort, SourceLink {
     void announce(parts, instance); // where the destination had it announced, nobody would find it here
     try { // the record must go now that it runs: later a haul that is settled then may have offered it
       await closeView(parts.store.paths(instance).folder, parts.log);
-      parts.pages.follow(instance); // and with that takes the folders for its images away, where it did not come to a dump
+      const now = await parts.store.readState(instance);
+      // and with that takes the folders for its images away, where it did not come to a dump; those of one that is suspended are its memory
+      if (now?.phase === 'ready' && now.wanted !== 'suspended' && (await parts.store.running(instance))) parts.pages.follow(instance);
       if (spec && state?.phase !== 'removing') await writeAtomic(parts.store.paths(instance).criuConfig, criuConfig);
     } catch (error) {
       parts.log.error({ err: error, instance }, `after a haul that was given up: ${messageOf(error)}`);

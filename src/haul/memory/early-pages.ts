@@ -3,7 +3,8 @@
  * and waits for each: a way to the other host and back. So the small areas of its memory go ahead while it is being restored,
  * and the destination answers for them. A copy is harmless: the frozen original does not change.
  */
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { HaulierError } from '../../base/errors.js';
@@ -16,13 +17,15 @@ const streamName = 'early-pages';
 const maxPages = 256;
 /** Pages of one question. */
 const maxAsked = 64;
+/** A process with more areas than fit into such a list is passed over: to read it would take longer than it saves. */
+const maxListBytes = 256 * 1024;
 const lazyFlag = 2;
 /** Fields of criu's images/pagemap.proto. */
 const field = { address: 1, pages32: 2, flags: 4, pages: 5 } as const;
 
 /** The areas of a lazy dump, the smallest first, that make no more than the limit. @param folder its images @throws Error if one of them is none */
 export async function earlyRanges(folder: string, limit = maxPages): Promise<PageRange[]> {
-  const pids = readdirSync(folder).flatMap((name) => /^pagemap-(\d+)\.img$/.exec(name)?.[1] ?? []);
+  const pids = readdirSync(folder).flatMap((name) => /^pagemap-(\d+)\.img$/.exec(name)?.[1] ?? []).filter((pid) => statSync(join(folder, `pagemap-${pid}.img`)).size <= maxListBytes);
   const areas = await Promise.all(pids.map(async (pid) => (await readImage(folder, `pagemap-${pid}`)).slice(1).filter((entry) => (entry.number(field.flags) & lazyFlag) !== 0)
     .map((entry): PageRange => ({ pid: Number(pid), address: entry.big(field.address), pages: entry.has(field.pages) ? entry.number(field.pages) : entry.number(field.pages32) }))));
   const chosen: PageRange[] = [];
@@ -35,8 +38,8 @@ export async function earlyRanges(folder: string, limit = maxPages): Promise<Pag
 }
 
 /** At the source: fetches them from criu, which is asked nothing else meanwhile, and sends its answers as they are. @throws HAUL_LOST if criu has no more */
-export async function sendEarly(channel: HaulChannel, criu: Duplex, ranges: readonly PageRange[], size: HeaderBytes, about: { readonly signal?: AbortSignal; readonly onBytes?: (bytes: number) => void } = {}): Promise<void> {
-  await pipeline(answers(criu, ranges, size, about.onBytes), channel.openStream(streamName), { signal: about.signal });
+export async function sendEarly(channel: HaulChannel, criu: Duplex, ranges: readonly PageRange[], size: HeaderBytes, onBytes?: (bytes: number) => void): Promise<void> {
+  await pipeline(answers(criu, ranges, size, onBytes), channel.openStream(streamName));
 }
 
 async function* answers(criu: Duplex, ranges: readonly PageRange[], size: HeaderBytes, onBytes?: (bytes: number) => void): AsyncGenerator<Buffer> {

@@ -59,7 +59,8 @@ export class PostCopySender implements MemorySender {
     tracker.mark('dump');
     const meta = await describeDump(paths, { host: facts, groups: noted, startedAt, watchdogSeconds: shortestWatchdog(parts, instance) });
     await sendImages(channel, paths.images, without(meta.files, this.#gone), operation.signal, (sent) => { this.#sent = sent; });
-    this.#relay = this.#serve(dump.pages);
+    // the other side must know at once: what it runs, or is about to run, waits for pages
+    this.#relay = this.#serve(dump.pages).catch((error: unknown) => { throw channel.abort(error as Error); });
     void this.#relay.catch(() => undefined).finally(() => dump.pages.destroy());
     return meta;
   }
@@ -72,7 +73,7 @@ export class PostCopySender implements MemorySender {
         operation.log.warn({ err: error }, `no pages go ahead: ${messageOf(error)}`);
         return [];
       });
-      await sendEarly(channel, pages, ranges, earlyPages, { signal: operation.signal, onBytes });
+      await sendEarly(channel, pages, ranges, earlyPages, onBytes); // no abort: it may have been offered by now
     }
     await relayPages(channel, 'source', pages, { onBytes });
   }

@@ -7,7 +7,7 @@ import { run } from '../../../src/base/run.js';
 import type { ContainerExit } from '../../../src/container/container-host.js';
 import { criuProblem } from '../container/checkpoint-kit.js';
 import { busyboxImage, inside, makeBed, makeSpec, operate, until, type Bed } from '../container/harness.js';
-import { boot, countsOn, destroy, destroyWhole, start, stop } from './kit.js';
+import { atOnce, boot, countsOn, destroy, destroyWhole, start, stop } from './kit.js';
 
 const problem = await criuProblem();
 const test = anyTest as TestFn<{ bed: Bed; small: string; exits: ContainerExit[] }>;
@@ -69,6 +69,7 @@ real('nothing can be made, changed or frozen, which is said; what runs goes on; 
     ['snapshot', () => operate(async (operation) => { const made = await bed.host.snapshot(running.id, operation); await made.end(); })],
     ['pause', () => operate((operation) => bed.host.pause(doomed.id, operation))],
     ['ports', () => bed.host.updateVifs(running.id, [])],
+    ['stop of a reboot', () => stop(bed, running.id)],
   ] as const) {
     const said = await outcome(work());
     t.log(`${what}: ${said.slice(0, 200)}`);
@@ -87,7 +88,7 @@ real('nothing can be made, changed or frozen, which is said; what runs goes on; 
   // one that ends by itself now is told of when it can be recorded
   process.kill((await bed.host.view(dying.id)).pid ?? 0, 'SIGKILL');
   await until('it is seen to have ended', async () => (await bed.host.view(dying.id)).state === 'crashed');
-  await stop(bed, running.id); // that needs no space
+  await stop(bed, running.id, { ...atOnce, evenUnrecorded: true });
   t.is((await bed.host.view(running.id)).state, 'stopped');
   await destroyWhole(bed, doomed.id);
   t.deepEqual(await unfinished(join(small, 'instances')), []);

@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from '../../../src/base/run.js';
 import { cgroupFolders, cgroupPids, controllerFolder, readCgroupLayout } from '../../../src/container/cgroup.js';
+import type { StopTiming } from '../../../src/container/container-host.js';
 import type { ContainerSpec } from '../../../src/container/spec.js';
 import { counted } from '../container/checkpoint-kit.js';
 import { makeSpec, operate, pidsWithArgument, until, type Bed } from '../container/harness.js';
@@ -32,7 +33,7 @@ export async function countsOn(bed: Bed, id: string): Promise<void> {
 }
 
 export const destroy = (bed: Bed, id: string): Promise<void> => operate((operation) => bed.host.destroy(id, operation));
-export const stop = (bed: Bed, id: string, timing = atOnce): Promise<void> => operate((operation) => bed.host.stopContainer(id, timing, operation));
+export const stop = (bed: Bed, id: string, timing: StopTiming = atOnce): Promise<void> => operate((operation) => bed.host.stopContainer(id, timing, operation));
 
 /** What is left of a container on this host, in words. */
 export async function traces(bed: Bed, id: string): Promise<string[]> {

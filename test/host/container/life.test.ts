@@ -102,6 +102,24 @@ real('a clean shutdown runs the guest\'s own; a kill does not', async (t) => {
   await destroy(bed, id);
 });
 
+real('a stop that is given up: what runs on is wanted again, and its end is told', async (t) => {
+  const { bed } = t.context;
+  const id = await boot(bed);
+  const exits: ContainerExit[] = [];
+  bed.host.onExit((exit) => exits.push(exit));
+  const pid = (await bed.host.view(id)).pid ?? 0;
+  process.kill(pid, 'SIGSTOP'); // it hears nobody
+  await t.throwsAsync(operate(async (operation) => {
+    setTimeout(() => operation.abort(new Error('the service stops')), 300);
+    await bed.host.stopContainer(id, { timeoutMs: 60_000, retryMs: 1000 }, operation);
+  }), { name: 'AbortError' });
+  t.is((await bed.host.view(id)).state, 'running');
+  t.is((await bed.host.parts.store.readState(id))?.wanted, 'running');
+  process.kill(pid, 'SIGKILL');
+  t.like(await until('its end is told', () => exits.find((exit) => exit.id === id)), { state: 'crashed', exitCode: 137 });
+  await destroy(bed, id);
+});
+
 real('pause stops everything, unpause lets it go on; a paused container can be stopped', async (t) => {
   const { bed } = t.context;
   const id = await boot(bed);

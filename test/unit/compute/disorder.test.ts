@@ -89,6 +89,16 @@ for (const [there, back] of rounds) {
   });
 }
 
+test('a stop that comes late takes no memory away, and no state that means something', async (t) => {
+  const w = await booted();
+  const sent = { clean_shutdown: true, instance: w.instance({ task_state: 'powering-off' }) };
+  for (const [state, vm] of [['suspended', 'suspended'], ['suspended', 'shelved'], ['stopped', 'soft-delete'], ['stopped', 'resized'], ['stopped', 'rescued']] as const) {
+    w.containers.made.get(uuid)!.state = state;
+    Object.assign(w.nova.row(uuid), { vm_state: vm, task_state: null });
+    await nothing(t, w, 'stop_instance', sent, `of a server that is ${vm}`);
+  }
+});
+
 test('two resumes at once: the second finds it running', async (t) => {
   const w = await booted();
   w.containers.made.get(uuid)!.state = 'suspended';
