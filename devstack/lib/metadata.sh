@@ -52,6 +52,8 @@ metadata_up() {
     svc_need "$METADATA_HOST-agent" "neutron-$agent"
     wait_agents 120 "$since" "neutron-$agent-agent" "$METADATA_HOST"
   done
+  # it reports itself alive before it listens, and never hears of a network that is made in between
+  svc_wait 120 "$METADATA_HOST-agent" neutron-dhcp grep -q 'DHCP agent started' "$(svc_log "$METADATA_HOST-agent" neutron-dhcp)"
 }
 
 # What the DHCP agent started for networks that are still there ends too.
